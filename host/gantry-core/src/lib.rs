@@ -1,0 +1,16 @@
+//! The words and the rules of provisioning, pure: no I/O, no clock, no task.
+//!
+//! The host and the plugins share this crate (the SDK re-exports what plugins need), so they can never disagree about a label, a status or the environment of a unit.
+//! Every rule follows the reference, tsuru's Go package `provision` of April 2018; where it differs on purpose, the item says so.
+
+pub mod app;
+pub mod container;
+pub mod error;
+pub mod image;
+pub mod status;
+pub mod unit;
+
+pub use app::{App, AppRouter, EnvVar};
+pub use error::Error;
+pub use status::Status;
+pub use unit::Unit;

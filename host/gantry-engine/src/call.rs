@@ -1,0 +1,553 @@
+//! Host calls and their replies as values that can be written down.
+
+use std::collections::BTreeMap;
+
+use gantry_core::container::{Container, ContainerSpec, Image};
+use gantry_core::image::ImageMetadata;
+use gantry_core::{App, AppRouter, EnvVar, Unit};
+use serde::{Deserialize, Serialize};
+
+use crate::stream::{Output, Reader, Stream};
+
+/// One call of a plugin out of the sandbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// The Docker hosts the provisioner was given.
+    Nodes,
+    /// A call to the container engine of a node.
+    Containers {
+        /// The node's address.
+        node: String,
+        /// The call.
+        call: ContainersCall,
+    },
+    /// A call to the plugin's durable keys.
+    State(StateCall),
+    /// A call about an app.
+    Apps(AppsCall),
+    /// A call about the images of apps.
+    Images(ImagesCall),
+    /// A key of the configuration.
+    Config {
+        /// The key, a colon between tables.
+        key: String,
+    },
+}
+
+/// A call to a container engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainersCall {
+    /// List containers.
+    List {
+        /// Also those that do not run.
+        all: bool,
+        /// Only those with all of these labels; an empty value matches any.
+        labels: BTreeMap<String, String>,
+    },
+    /// Make a container.
+    Create {
+        /// Its name; the engine finds one when empty.
+        name: String,
+        /// What it is.
+        spec: Box<ContainerSpec>,
+    },
+    /// Start a container.
+    Start {
+        /// The container.
+        id: String,
+    },
+    /// Stop a container.
+    Stop {
+        /// The container.
+        id: String,
+        /// The seconds before it is killed.
+        seconds: u32,
+    },
+    /// Remove a container with its anonymous volumes.
+    Remove {
+        /// The container.
+        id: String,
+        /// Kill it first if it runs.
+        force: bool,
+    },
+    /// Inspect a container.
+    Inspect {
+        /// The container.
+        id: String,
+    },
+    /// Wait for a container's end.
+    Wait {
+        /// The container.
+        id: String,
+    },
+    /// Make an image of a container.
+    Commit {
+        /// The container.
+        id: String,
+        /// The repository of the image.
+        repository: String,
+        /// Its tag.
+        tag: String,
+        /// A line about it.
+        comment: String,
+    },
+    /// Read a path as a tar archive; the reply carries a reader.
+    Download {
+        /// The container.
+        id: String,
+        /// The path.
+        path: String,
+    },
+    /// Unpack a tar archive, the request's input, into a folder.
+    Upload {
+        /// The container.
+        id: String,
+        /// The folder.
+        path: String,
+    },
+    /// Tell what a path is.
+    StatPath {
+        /// The container.
+        id: String,
+        /// The path.
+        path: String,
+    },
+    /// Copy what the container writes to the request's output, until it ends.
+    AttachCopy {
+        /// The container.
+        id: String,
+        /// What it wrote before comes first.
+        logs: bool,
+    },
+    /// Attach; the reply carries a session.
+    Attach {
+        /// The container.
+        id: String,
+        /// What it wrote before comes first.
+        logs: bool,
+    },
+    /// Read the log; the reply carries a session.
+    Logs {
+        /// The container.
+        id: String,
+        /// Which lines.
+        options: LogOptions,
+    },
+    /// Ask a published port of a container.
+    Http {
+        /// The container.
+        id: String,
+        /// The request.
+        request: HttpRequest,
+    },
+    /// Prepare a command.
+    CreateExec {
+        /// The container.
+        id: String,
+        /// The command.
+        options: ExecOptions,
+    },
+    /// Run a prepared command to its end and copy what it writes to the request's output.
+    StartExec {
+        /// The exec.
+        exec_id: String,
+    },
+    /// Give a command's terminal another size.
+    ResizeExec {
+        /// The exec.
+        exec_id: String,
+        /// Rows.
+        height: u16,
+        /// Columns.
+        width: u16,
+    },
+    /// Tell what became of a command.
+    InspectExec {
+        /// The exec.
+        exec_id: String,
+    },
+    /// Pull an image.
+    PullImage {
+        /// The image.
+        image: String,
+    },
+    /// Inspect an image.
+    InspectImage {
+        /// The image.
+        image: String,
+    },
+    /// Give an image one more name.
+    TagImage {
+        /// The image.
+        image: String,
+        /// The repository of the new name.
+        repository: String,
+        /// Its tag.
+        tag: String,
+    },
+    /// Remove a name of an image.
+    RemoveImage {
+        /// The name.
+        image: String,
+    },
+    /// List the layers of an image.
+    ImageHistory {
+        /// The image.
+        image: String,
+    },
+    /// Build an image from the request's input and copy what the build writes to the request's output.
+    BuildImage {
+        /// How.
+        options: BuildOptions,
+    },
+    /// Push an image and copy what the engine tells to the request's output.
+    PushImage {
+        /// The image.
+        image: String,
+    },
+}
+
+/// How to read a container's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOptions {
+    /// How many of the last lines come first.
+    pub lines: u32,
+    /// Whether lines still to come follow.
+    pub follow: bool,
+    /// Whether each line starts with its time.
+    pub timestamps: bool,
+}
+
+/// A request to a published port of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: String,
+    /// `http` or `https`; certificates are not verified.
+    pub scheme: String,
+    /// The path with its query, starting with a slash.
+    pub path: String,
+    /// The container's port (`8888/tcp`).
+    pub port: String,
+    /// The milliseconds for all of it.
+    pub timeout: u32,
+}
+
+/// The answer to such a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// The body, cut after 64 KiB.
+    pub body: Vec<u8>,
+}
+
+/// A command for a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecOptions {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables on top of the container's.
+    pub env: Vec<(String, String)>,
+    /// The user; the container's when empty.
+    pub user: String,
+    /// The folder; the container's when empty.
+    pub working_dir: String,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Whether it gets input.
+    pub stdin: bool,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecState {
+    /// Whether it still runs.
+    pub running: bool,
+    /// Its exit code, once it has one.
+    pub exit_code: Option<i32>,
+}
+
+/// How to build an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildOptions {
+    /// The name of the new image.
+    pub name: String,
+    /// The path of the Dockerfile in the context; `Dockerfile` when empty.
+    pub dockerfile: String,
+    /// The arguments of the build.
+    pub args: BTreeMap<String, String>,
+    /// Whether layers built before may be used again.
+    pub cache: bool,
+}
+
+/// A container as a list shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSummary {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image, as it was named at creation.
+    pub image: String,
+    /// Docker's word for its state.
+    pub state: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A file in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStat {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its mode bits, as Go's `os.FileMode` has them.
+    pub mode: u32,
+    /// Where it points to when it is a link.
+    pub link_target: String,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its id, or `<missing>`.
+    pub id: String,
+    /// What made it.
+    pub created_by: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The names of the image that ends here.
+    pub tags: Vec<String>,
+}
+
+/// A call to the plugin's durable keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateCall {
+    /// Read a key.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Write a key if its version is as expected.
+    PutIf {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// The version expected; none if the key must not exist.
+        expected: Option<u64>,
+    },
+    /// Delete a key if its version is as expected.
+    DeleteIf {
+        /// The key.
+        key: String,
+        /// The version expected.
+        expected: u64,
+    },
+    /// Read many keys.
+    List {
+        /// What the keys start with.
+        prefix: String,
+        /// The key to go on after.
+        after: Option<String>,
+        /// How many; 0 for as many as are given at once.
+        limit: u32,
+    },
+}
+
+/// A key with its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// Grows with every write of the key, never used again for it.
+    pub version: u64,
+}
+
+/// Some of the entries, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The key to ask after for the next page.
+    pub next: Option<String>,
+}
+
+/// A call about an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppsCall {
+    /// The app itself.
+    Get {
+        /// The app's name.
+        name: String,
+    },
+    /// Its environment.
+    Envs {
+        /// The app's name.
+        name: String,
+    },
+    /// The environment of one unit.
+    UnitEnvs {
+        /// The app's name.
+        name: String,
+        /// The process.
+        process: String,
+        /// Whether it is the unit of a deploy.
+        is_deploy: bool,
+    },
+    /// Its routers.
+    Routers {
+        /// The app's name.
+        name: String,
+    },
+    /// Tell bound services about a unit.
+    BindUnit {
+        /// The app's name.
+        name: String,
+        /// The unit.
+        unit: Box<Unit>,
+    },
+    /// Tell bound services that a unit is gone.
+    UnbindUnit {
+        /// The app's name.
+        name: String,
+        /// The unit.
+        unit: Box<Unit>,
+    },
+    /// Set how many units it uses.
+    SetQuotaInUse {
+        /// The app's name.
+        name: String,
+        /// The number.
+        units: i32,
+    },
+}
+
+/// A call about the images of apps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImagesCall {
+    /// Reserve the next name.
+    Reserve {
+        /// The app's name.
+        app: String,
+    },
+    /// Make an image current.
+    Append {
+        /// The app's name.
+        app: String,
+        /// The image.
+        image: String,
+    },
+    /// The current image.
+    Current {
+        /// The app's name.
+        app: String,
+    },
+    /// The images that can be returned to.
+    History {
+        /// The app's name.
+        app: String,
+    },
+    /// What is known of an image.
+    GetMetadata {
+        /// The image.
+        image: String,
+    },
+    /// Write down what is known of an image.
+    SaveMetadata {
+        /// The image.
+        image: String,
+        /// A JSON object.
+        custom_data: String,
+    },
+    /// Forget an image.
+    Forget {
+        /// The app's name.
+        app: String,
+        /// The image.
+        image: String,
+    },
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done; a stream may come with it.
+    Done,
+    /// An id, a name.
+    Text(String),
+    /// A name, a configured value, or none.
+    OptionalText(Option<String>),
+    /// Names, addresses.
+    Texts(Vec<String>),
+    /// A number: a version, an exit code.
+    Number(i64),
+    /// Containers.
+    Containers(Vec<ContainerSummary>),
+    /// A container.
+    Container(Box<Container>),
+    /// An image.
+    Image(Box<Image>),
+    /// Layers.
+    Layers(Vec<Layer>),
+    /// A file.
+    PathStat(PathStat),
+    /// A command.
+    ExecState(ExecState),
+    /// An answer.
+    Http(HttpResponse),
+    /// A key, if there is one.
+    Entry(Option<Entry>),
+    /// Keys.
+    Entries(EntryPage),
+    /// An app.
+    App(Box<App>),
+    /// An environment.
+    Envs(Vec<EnvVar>),
+    /// The environment of a unit.
+    UnitEnvs(Vec<(String, String)>),
+    /// Routers.
+    Routers(Vec<AppRouter>),
+    /// What is known of an image.
+    Metadata(Option<Box<ImageMetadata>>),
+}
+
+/// A call with the bytes that flow beside it.
+pub struct Request {
+    /// The call.
+    pub call: Call,
+    /// What it reads.
+    pub input: Option<Reader>,
+    /// What it writes.
+    pub output: Option<Output>,
+}
+
+impl From<Call> for Request {
+    fn from(call: Call) -> Self {
+        Self { call, input: None, output: None }
+    }
+}
+
+/// A reply with the bytes that flow beside it.
+pub struct Response {
+    /// The reply.
+    pub reply: Reply,
+    /// The stream it carries.
+    pub stream: Option<Stream>,
+}
+
+impl From<Reply> for Response {
+    fn from(reply: Reply) -> Self {
+        Self { reply, stream: None }
+    }
+}

@@ -1,0 +1,25 @@
+//! Host calls as values, the one chain of layers they pass, and the engines behind it.
+//!
+//! A host function lifts its arguments into a [`Call`], sends it through the [`Chain`] and lowers the [`Reply`]. Nothing above an engine knows which engine it is; nothing
+//! in an engine knows who asked.
+
+pub mod apps;
+pub mod call;
+pub mod config;
+pub mod containers;
+pub mod error;
+pub mod images;
+pub mod layer;
+pub mod operation;
+pub mod state;
+pub mod stream;
+
+pub use apps::Apps;
+pub use call::{Call, Reply, Request, Response};
+pub use config::Config;
+pub use containers::Containers;
+pub use error::{ContainersError, Error, OverLimit};
+pub use images::Images;
+pub use layer::{Backends, Chain, Scope};
+pub use operation::Operation;
+pub use state::State;
