@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Every integration test, linked once. A module per story; `tidy` checks that no file lies here unrun.
+
+mod tidy;

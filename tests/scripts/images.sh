@@ -1,0 +1,29 @@
+# Sourced: the images of the tests and of the README, made from static binaries because no registry is needed for them.
+# Process 1 handles SIGTERM: a process 1 without a handler ignores it, and every stop would take its whole grace period.
+
+# make_image NAME TEXT [EXTRA-DOCKERFILE-LINES]: a web app that answers TEXT on port 8888.
+make_image() {
+  local name=$1 text=$2 extra=${3:-} context
+  context=$(mktemp -d)
+  mkdir -p "$context/bin" "$context/www" "$context/home/application/current" "$context/tmp"
+  cp /bin/busybox "$context/bin/busybox"
+  cp /bin/bash-static "$context/bin/bash"
+  for applet in sh ls cat echo env sleep httpd wget hostname id ps kill true false printf test; do
+    ln "$context/bin/busybox" "$context/bin/$applet"
+  done
+  printf '%s\n' "$text" >"$context/www/index.html"
+  cat >"$context/bin/serve" <<'SERVE'
+#!/bin/sh
+trap 'kill $server; exit 0' TERM INT
+echo "serving on ${PORT:-8888}"
+httpd -f -p "${PORT:-8888}" -h /www & server=$!
+wait $server
+SERVE
+  chmod +x "$context/bin/serve"
+  printf 'web: serve\n' >"$context/home/application/current/Procfile"
+  printf 'healthcheck:\n  path: /\n' >"$context/home/application/current/tsuru.yaml"
+  printf 'FROM scratch\nCOPY . /\nENV PATH=/bin\nEXPOSE 8888\n%s\nENTRYPOINT ["/bin/serve"]\n' "$extra" >"$context/Dockerfile"
+  printf 'Dockerfile\n' >"$context/.dockerignore"
+  docker build -q -t "$name" "$context" >/dev/null
+  rm -rf "$context"
+}
