@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// No unit has this id.
-    #[error("unit {0:?} not found")]
+    #[error("unit {} not found", crate::quote(.0))]
     UnitNotFound(String),
     /// No node has the address asked for.
     #[error("node not found")]

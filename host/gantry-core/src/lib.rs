@@ -4,13 +4,22 @@
 //! Every rule follows the reference, tsuru's Go package `provision` of April 2018; where it differs on purpose, the item says so.
 
 pub mod app;
+pub mod commands;
 pub mod container;
+pub mod env;
 pub mod error;
+mod go;
 pub mod image;
+pub mod labels;
+pub mod settings;
 pub mod status;
 pub mod unit;
+pub mod yaml;
 
 pub use app::{App, AppRouter, EnvVar};
 pub use error::Error;
+pub use go::quote;
+pub use labels::{LabelSet, Labels, RouterTypes};
+pub use settings::Settings;
 pub use status::Status;
 pub use unit::Unit;

@@ -1,0 +1,157 @@
+//! How the reference's language writes and reads values, where that shows: in messages, in labels, in JSON texts.
+//!
+//! Crate-private but for [`quote`]; the words of provisioning live elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+/// Go's `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
+static PRINTABLE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$").ok());
+
+/// Quotes a text as Go's `%q` does.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\u{07}' => quoted.push_str("\\a"),
+            '\u{08}' => quoted.push_str("\\b"),
+            '\u{0c}' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{0b}' => quoted.push_str("\\v"),
+            _ if is_printable(letter) => quoted.push(letter),
+            _ => {
+                let code = u32::from(letter);
+                // Writing to a string cannot fail.
+                let _ = match code {
+                    0..=0x1f | 0x7f => write!(quoted, "\\x{code:02x}"),
+                    0x20..=0xffff => write!(quoted, "\\u{code:04x}"),
+                    _ => write!(quoted, "\\U{code:08x}"),
+                };
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn is_printable(letter: char) -> bool {
+    if letter.is_ascii() {
+        return letter == ' ' || letter.is_ascii_graphic();
+    }
+    PRINTABLE.as_ref().is_some_and(|regex| regex.is_match(letter.encode_utf8(&mut [0; 4])))
+}
+
+/// A number out of Go's `int`, with the nearest one that is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtoiError {
+    /// Not a number.
+    Syntax,
+    /// A number, but out of range; the nearest is given.
+    Range(i64),
+}
+
+/// Go's `strconv.Atoi`: an optional sign and decimal digits, nothing else.
+pub(crate) fn atoi(text: &str) -> Result<i64, AtoiError> {
+    let (negative, digits) = match text.as_bytes() {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(AtoiError::Syntax);
+    }
+    let value = digits.iter().fold(0_i128, |value, digit| {
+        value.saturating_mul(10).saturating_add(i128::from(digit - b'0'))
+    });
+    let value = if negative { -value } else { value };
+    i64::try_from(value).map_err(|_| AtoiError::Range(if negative { i64::MIN } else { i64::MAX }))
+}
+
+/// What the reference gets from `strconv.Atoi` when it ignores the error: 0 for what is not a number, the nearest for what is out of range.
+pub(crate) fn atoi_or_zero(text: &str) -> i64 {
+    match atoi(text) {
+        Ok(value) | Err(AtoiError::Range(value)) => value,
+        Err(AtoiError::Syntax) => 0,
+    }
+}
+
+/// Go's `strconv.ParseBool`, with false for what it refuses.
+pub(crate) fn parse_bool(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "TRUE" | "true" | "True")
+}
+
+/// A map as Go's `%v` prints it, sorted by key.
+pub(crate) fn display_map(map: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    format!("map[{}]", pairs.join(" "))
+}
+
+/// A JSON value as Go's `%v` prints what its decoder makes of it.
+pub(crate) fn display(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => display_number(number),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(display).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| (key.clone(), display(value))).collect();
+            display_map(&fields)
+        }
+    }
+}
+
+/// Whole numbers in full, others as Go's `%v` prints a float64: the shortest digits, with an exponent below 1e-4 and from 1e21 on.
+fn display_number(number: &serde_json::Number) -> String {
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else {
+        return number.to_string();
+    };
+    let magnitude = float.abs();
+    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+        let text = format!("{float:e}");
+        let Some((digits, exponent)) = text.split_once('e') else { return text };
+        return match exponent.strip_prefix('-') {
+            Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+            None => format!("{digits}e+{exponent:0>2}"),
+        };
+    }
+    float.to_string()
+}
+
+/// A string of JSON as Go's encoder writes it: `<`, `>`, `&` and the two line separators are escaped too.
+pub(crate) fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\u{08}' => json.push_str("\\b"),
+            '\u{0c}' => json.push_str("\\f"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                // Writing to a string cannot fail.
+                let _ = write!(json, "\\u{:04x}", u32::from(letter));
+            }
+            _ => json.push(letter),
+        }
+    }
+    json.push('"');
+    json
+}
