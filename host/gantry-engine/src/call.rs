@@ -1,5 +1,7 @@
 //! Host calls and their replies as values that can be written down.
 
+mod nature;
+
 use std::collections::BTreeMap;
 
 use gantry_core::container::{Container, ContainerSpec, Image};
@@ -92,6 +94,9 @@ pub enum ContainersCall {
         tag: String,
         /// A line about it.
         comment: String,
+        /// Labels of the image that win over the container's. Plugins set none: the identity layer takes its marks off with them.
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
     },
     /// Read a path as a tar archive; the reply carries a reader.
     Download {

@@ -39,8 +39,15 @@ pub trait Containers: Send + Sync {
     async fn inspect(&self, id: &str) -> Result<Container>;
     /// Waits for a container's end and gives its exit code.
     async fn wait(&self, id: &str) -> Result<i64>;
-    /// Makes an image of a container and gives its id.
-    async fn commit(&self, id: &str, repository: &str, tag: &str, comment: &str) -> Result<String>;
+    /// Makes an image of a container, with these labels on top of the container's, and gives its id.
+    async fn commit(
+        &self,
+        id: &str,
+        repository: &str,
+        tag: &str,
+        comment: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<String>;
     /// Reads a path as a tar archive.
     async fn download(&self, id: &str, path: &str) -> Result<Reader>;
     /// Unpacks a tar archive into a folder.

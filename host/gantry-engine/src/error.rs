@@ -46,6 +46,35 @@ pub enum Error {
     OverLimit(#[from] OverLimit),
 }
 
+impl ContainersError {
+    /// One word for its case, as the WIT package spells it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not-found",
+            Self::Conflict(_) => "conflict",
+            Self::Invalid(_) => "invalid",
+            Self::Denied(_) => "denied",
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut(_) => "timed-out",
+            Self::Cancelled => "cancelled",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl Error {
+    /// One word for its case.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Containers(error) => error.kind(),
+            Self::Platform(_) => "refused by the platform",
+            Self::OverLimit(_) => "over a limit",
+        }
+    }
+}
+
 /// A bound that was gone over: which, its value, and how to raise it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error(

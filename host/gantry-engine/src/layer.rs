@@ -6,24 +6,32 @@
 //!
 //! Every host call of every plugin passes it; the vectors compare above `identity`. A layer sees a call on its way down and the reply on its way up, may answer in place of
 //! what is below it, and knows nothing of the layers around it.
+//!
+//! | layer | what it does |
+//! |---|---|
+//! | [`identity`] | marks what is created as the provisioner's, hides the marks, turns names into full ids, shows a provisioner its own containers only |
+//! | [`policy`] | refuses what is not the provisioner's own and what no grant covers |
+//! | [`quota`] | holds a wasm call to its bounds |
+//! | `fault` (to come) | seeded refusals, conflicts, time-outs and cut streams in place of the engine's answers |
+//! | `record` (to come) | writes calls and replies down, or answers from what was written down |
+//! | `plan` (to come) | keeps effects in an overlay that reads see, and lists them |
+//! | [`journal`] | keeps the ledger of what an operation created and has not put in service |
+//! | [`trace`] | a span and an event for each call |
+//!
+//! The layers to come stand between `quota` and `journal` in [`Chain::new`]: a planned or replayed call is counted like any other and never reaches the journal.
+
+pub mod identity;
+pub mod journal;
+pub mod policy;
+pub mod quota;
+pub mod trace;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Apps, Config, Error, Images, Operation, Request, Response, State};
-
-/// Who calls, for which operation, and how much of everything is left: one per wasm call, shared by all its host calls.
-pub struct Scope {
-    /// The provisioner's name: the owner of what is created. Never a plugin's digest: a swap keeps its units.
-    pub provisioner: Arc<str>,
-    /// This installation of Gantry: two daemons on one Docker host must not take each other's containers for their own.
-    pub instance: Arc<str>,
-    /// The request under way.
-    pub operation: Operation,
-    /// What the operator configured for the provisioner.
-    pub config: Arc<Config>,
-}
+use crate::backends::Backends;
+use crate::{Error, Request, Response, Scope};
 
 /// A layer of the chain.
 #[async_trait]
@@ -31,61 +39,79 @@ pub trait Layer: Send + Sync {
     /// Handles a call, usually by sending it on with [`Next::send`].
     async fn call(
         &self,
-        scope: &Scope,
+        scope: &Arc<Scope>,
         request: Request,
-        next: Next<'_>,
+        next: Next,
     ) -> Result<Response, Error>;
 }
 
-/// What is below a layer.
-pub struct Next<'a> {
-    layers: &'a [Arc<dyn Layer>],
-    backends: &'a Backends,
+/// What is below a layer. Cheap to clone, and owned: a layer may go on with a call after its caller has gone.
+#[derive(Clone)]
+pub struct Next {
+    chain: Chain,
+    depth: usize,
 }
 
-/// What is at the end of the chain.
-pub struct Backends {
-    /// The apps of the platform.
-    pub apps: Arc<dyn Apps>,
-    /// The images of its apps.
-    pub images: Arc<dyn Images>,
-    /// The durable keys of plugins.
-    pub state: Arc<dyn State>,
-}
-
-/// The chain.
-pub struct Chain {
-    layers: Vec<Arc<dyn Layer>>,
-    backends: Backends,
-}
-
-impl Next<'_> {
+impl Next {
     /// Sends a call on to the next layer, and below the last one to what does it.
-    pub async fn send(self, scope: &Scope, request: Request) -> Result<Response, Error> {
-        match self.layers.split_first() {
-            Some((layer, below)) => {
-                layer.call(scope, request, Next { layers: below, backends: self.backends }).await
+    pub async fn send(self, scope: &Arc<Scope>, request: Request) -> Result<Response, Error> {
+        let Self { chain, depth } = self;
+        match chain.0.layers.get(depth).map(Arc::clone) {
+            Some(layer) => {
+                layer.call(scope, request, Self { chain, depth: depth.saturating_add(1) }).await
             }
-            None => self.backends.perform(scope, request).await,
+            None => chain.0.backends.perform(scope, request).await,
         }
     }
 }
 
-impl Backends {
-    async fn perform(&self, _scope: &Scope, _request: Request) -> Result<Response, Error> {
-        Err(Error::Platform(gantry_core::Error::Other(String::new())))
-    }
+/// The chain. Cloning it is cheap and gives the same chain.
+#[derive(Clone)]
+pub struct Chain(Arc<Links>);
+
+struct Links {
+    layers: Vec<Arc<dyn Layer>>,
+    backends: Backends,
 }
 
 impl Chain {
-    /// A chain over these backends.
+    /// The chain over these backends.
     #[must_use]
     pub fn new(backends: Backends) -> Self {
-        Self { layers: Vec::new(), backends }
+        Self::of(
+            vec![
+                Arc::new(identity::Identity::default()),
+                Arc::new(policy::Policy::default()),
+                Arc::new(quota::Quota),
+                // fault, record and plan stand here.
+                Arc::new(journal::Journal),
+                Arc::new(trace::Trace),
+            ],
+            backends,
+        )
+    }
+
+    /// A chain of these layers only, the first on top: for tests of one layer, and for hosts that add their own.
+    #[must_use]
+    pub fn of(layers: Vec<Arc<dyn Layer>>, backends: Backends) -> Self {
+        Self(Arc::new(Links { layers, backends }))
+    }
+
+    /// What is at the end of the chain.
+    #[must_use]
+    pub fn backends(&self) -> &Backends {
+        &self.0.backends
     }
 
     /// Sends a call of a plugin down the chain.
-    pub async fn send(&self, scope: &Scope, request: Request) -> Result<Response, Error> {
-        Next { layers: &self.layers, backends: &self.backends }.send(scope, request).await
+    ///
+    /// # Errors
+    /// What the engine or the platform answered, a denial, or a bound that was gone over.
+    pub async fn send(
+        &self,
+        scope: &Arc<Scope>,
+        request: impl Into<Request> + Send,
+    ) -> Result<Response, Error> {
+        Next { chain: self.clone(), depth: 0 }.send(scope, request.into()).await
     }
 }

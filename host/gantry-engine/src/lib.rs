@@ -4,6 +4,7 @@
 //! in an engine knows who asked.
 
 pub mod apps;
+pub mod backends;
 pub mod call;
 pub mod config;
 pub mod containers;
@@ -11,15 +12,20 @@ pub mod error;
 pub mod images;
 pub mod layer;
 pub mod operation;
+pub mod scope;
 pub mod state;
 pub mod stream;
 
 pub use apps::Apps;
+pub use backends::{Backends, Nodes};
 pub use call::{Call, Reply, Request, Response};
 pub use config::Config;
 pub use containers::Containers;
 pub use error::{ContainersError, Error, OverLimit};
 pub use images::Images;
-pub use layer::{Backends, Chain, Scope};
+pub use layer::journal::{Created, Ledger};
+pub use layer::quota::{Limits, Meter};
+pub use layer::{Chain, Layer, Next};
 pub use operation::Operation;
+pub use scope::Scope;
 pub use state::State;

@@ -1,0 +1,314 @@
+//! What is at the end of the chain, and how a call becomes a method of it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::call::{AppsCall, ContainersCall, ImagesCall, StateCall};
+use crate::stream::{Output, Reader, Session, Source, Stream};
+use crate::{
+    Apps, Call, Containers, ContainersError, Error, Images, Reply, Request, Response, Scope, State,
+};
+
+/// What is at the end of the chain.
+#[derive(Clone)]
+pub struct Backends {
+    /// The container engines.
+    pub nodes: Arc<Nodes>,
+    /// The apps of the platform.
+    pub apps: Arc<dyn Apps>,
+    /// The images of its apps.
+    pub images: Arc<dyn Images>,
+    /// The durable keys of plugins.
+    pub state: Arc<dyn State>,
+}
+
+/// The container engines, by the provisioner they were given to and their address. It changes while the host runs.
+#[derive(Default)]
+pub struct Nodes {
+    by_owner: RwLock<BTreeMap<String, BTreeMap<String, Arc<dyn Containers>>>>,
+}
+
+impl Nodes {
+    /// Gives a node to a provisioner. An address that is known gets another engine; calls under way end on the one they began on.
+    pub fn give(&self, provisioner: &str, address: &str, engine: Arc<dyn Containers>) {
+        self.by_owner
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(provisioner.to_owned())
+            .or_default()
+            .insert(address.to_owned(), engine);
+    }
+
+    /// Takes a node from a provisioner. Its containers are left as they are.
+    pub fn take(&self, provisioner: &str, address: &str) {
+        if let Some(nodes) =
+            self.by_owner.write().unwrap_or_else(PoisonError::into_inner).get_mut(provisioner)
+        {
+            nodes.remove(address);
+        }
+    }
+
+    /// The addresses a provisioner was given, sorted.
+    #[must_use]
+    pub fn of(&self, provisioner: &str) -> Vec<String> {
+        self.by_owner
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(provisioner)
+            .map(|nodes| nodes.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// The engine of a node that a provisioner was given.
+    ///
+    /// # Errors
+    /// [`ContainersError::NotFound`] when it was not given this node.
+    pub fn engine(
+        &self,
+        provisioner: &str,
+        address: &str,
+    ) -> Result<Arc<dyn Containers>, ContainersError> {
+        self.by_owner
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(provisioner)
+            .and_then(|nodes| nodes.get(address))
+            .map(Arc::clone)
+            .ok_or_else(|| {
+                ContainersError::NotFound(format!(
+                    "no node `{address}` was given to the provisioner `{provisioner}`"
+                ))
+            })
+    }
+}
+
+impl Backends {
+    /// Carries a call out. What waits for something ends with [`ContainersError::Cancelled`] as soon as the operation is interrupted; what is short is let finish.
+    pub(crate) async fn perform(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+    ) -> Result<Response, Error> {
+        let Request { call, input, output } = request;
+        match call {
+            Call::Nodes => Ok(Reply::Texts(self.nodes.of(&scope.provisioner)).into()),
+            Call::Containers { node, call } => {
+                let engine = self.nodes.engine(&scope.provisioner, &node)?;
+                let waits = call.waits();
+                let answer = containers(&*engine, call, input, output);
+                Ok(if waits { uninterrupted(scope, answer).await? } else { answer.await? })
+            }
+            Call::State(call) => Ok(state(&*self.state, &scope.provisioner, call).await?.into()),
+            Call::Apps(call) => Ok(apps(&*self.apps, call).await?.into()),
+            Call::Images(call) => Ok(images(&*self.images, call).await?.into()),
+            Call::Config { key } => {
+                let value = scope.config.get(&key).map(ToString::to_string);
+                Ok(Reply::OptionalText(value).into())
+            }
+        }
+    }
+}
+
+async fn uninterrupted(
+    scope: &Scope,
+    answer: impl Future<Output = Result<Response, ContainersError>>,
+) -> Result<Response, ContainersError> {
+    tokio::select! {
+        biased;
+        () = scope.operation.interruption() => Err(ContainersError::Cancelled),
+        answer = answer => answer,
+    }
+}
+
+async fn containers(
+    engine: &dyn Containers,
+    call: ContainersCall,
+    input: Option<Reader>,
+    output: Option<Output>,
+) -> Result<Response, ContainersError> {
+    let reply = match call {
+        ContainersCall::List { all, labels } => {
+            Reply::Containers(engine.list(all, &labels).await?)
+        }
+        ContainersCall::Create { name, spec } => Reply::Text(engine.create(&name, &spec).await?),
+        ContainersCall::Start { id } => {
+            engine.start(&id).await?;
+            Reply::Done
+        }
+        ContainersCall::Stop { id, seconds } => {
+            engine.stop(&id, seconds).await?;
+            Reply::Done
+        }
+        ContainersCall::Remove { id, force } => {
+            engine.remove(&id, force).await?;
+            Reply::Done
+        }
+        ContainersCall::Inspect { id } => Reply::Container(Box::new(engine.inspect(&id).await?)),
+        ContainersCall::Wait { id } => Reply::Number(engine.wait(&id).await?),
+        ContainersCall::Commit { id, repository, tag, comment, labels } => {
+            Reply::Text(engine.commit(&id, &repository, &tag, &comment, &labels).await?)
+        }
+        ContainersCall::Download { id, path } => {
+            let reader = engine.download(&id, &path).await?;
+            return Ok(Response { reply: Reply::Done, stream: Some(Stream::Reader(reader)) });
+        }
+        ContainersCall::Upload { id, path } => {
+            engine.upload(&id, &path, wanted(input, "input")?).await?;
+            Reply::Done
+        }
+        ContainersCall::StatPath { id, path } => {
+            Reply::PathStat(engine.stat_path(&id, &path).await?)
+        }
+        ContainersCall::AttachCopy { id, logs } => {
+            let output = wanted(output, "output")?;
+            copy(engine.attach(&id, logs).await?, output).await?;
+            Reply::Done
+        }
+        ContainersCall::Attach { id, logs } => {
+            return Ok(session(engine.attach(&id, logs).await?));
+        }
+        ContainersCall::Logs { id, options } => {
+            return Ok(session(engine.logs(&id, &options).await?));
+        }
+        ContainersCall::Http { id, request } => Reply::Http(engine.http(&id, &request).await?),
+        ContainersCall::CreateExec { id, options } => {
+            Reply::Text(engine.create_exec(&id, &options).await?)
+        }
+        ContainersCall::StartExec { exec_id } => {
+            engine.start_exec(&exec_id, wanted(output, "output")?).await?;
+            Reply::Done
+        }
+        ContainersCall::ResizeExec { exec_id, height, width } => {
+            engine.resize_exec(&exec_id, height, width).await?;
+            Reply::Done
+        }
+        ContainersCall::InspectExec { exec_id } => {
+            Reply::ExecState(engine.inspect_exec(&exec_id).await?)
+        }
+        ContainersCall::PullImage { image } => {
+            engine.pull_image(&image).await?;
+            Reply::Done
+        }
+        ContainersCall::InspectImage { image } => {
+            Reply::Image(Box::new(engine.inspect_image(&image).await?))
+        }
+        ContainersCall::TagImage { image, repository, tag } => {
+            engine.tag_image(&image, &repository, &tag).await?;
+            Reply::Done
+        }
+        ContainersCall::RemoveImage { image } => {
+            engine.remove_image(&image).await?;
+            Reply::Done
+        }
+        ContainersCall::ImageHistory { image } => {
+            Reply::Layers(engine.image_history(&image).await?)
+        }
+        ContainersCall::BuildImage { options } => {
+            let context = wanted(input, "input")?;
+            let output = wanted(output, "output")?;
+            engine.build_image(&options, context, output.stdout).await?;
+            Reply::Done
+        }
+        ContainersCall::PushImage { image } => {
+            engine.push_image(&image, wanted(output, "output")?.stdout).await?;
+            Reply::Done
+        }
+    };
+    Ok(reply.into())
+}
+
+fn session(session: Session) -> Response {
+    Response { reply: Reply::Done, stream: Some(Stream::Session(session)) }
+}
+
+/// The bytes beside a call. Their absence is the host's fault, not the plugin's.
+fn wanted<T>(end: Option<T>, what: &str) -> Result<T, ContainersError> {
+    end.ok_or_else(|| ContainersError::Failed(format!("the host sent a call without its {what}")))
+}
+
+/// Copies what a container writes until it ends. A reader that has gone ends the copy: nobody is left to copy for.
+async fn copy(mut session: Session, mut output: Output) -> Result<(), ContainersError> {
+    while let Some(chunk) = session.chunks.next().await {
+        let chunk = chunk?;
+        let writer = match chunk.source {
+            Source::Stdout => &mut output.stdout,
+            Source::Stderr => &mut output.stderr,
+        };
+        if writer.write_all(&chunk.bytes).await.is_err() || writer.flush().await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn state(
+    state: &dyn State,
+    owner: &str,
+    call: StateCall,
+) -> Result<Reply, gantry_core::Error> {
+    Ok(match call {
+        StateCall::Get { key } => Reply::Entry(state.get(owner, &key).await?),
+        StateCall::PutIf { key, value, expected } => {
+            let version = state.put_if(owner, &key, &value, expected).await?;
+            Reply::Number(i64::try_from(version).unwrap_or(i64::MAX))
+        }
+        StateCall::DeleteIf { key, expected } => {
+            state.delete_if(owner, &key, expected).await?;
+            Reply::Done
+        }
+        StateCall::List { prefix, after, limit } => {
+            Reply::Entries(state.list(owner, &prefix, after.as_deref(), limit).await?)
+        }
+    })
+}
+
+async fn apps(apps: &dyn Apps, call: AppsCall) -> Result<Reply, gantry_core::Error> {
+    Ok(match call {
+        AppsCall::Get { name } => Reply::App(Box::new(apps.get(&name).await?)),
+        AppsCall::Envs { name } => Reply::Envs(apps.envs(&name).await?),
+        AppsCall::UnitEnvs { name, process: _, is_deploy: _ } => {
+            let envs = apps.envs(&name).await?;
+            Reply::UnitEnvs(envs.into_iter().map(|env| (env.name, env.value)).collect())
+        }
+        AppsCall::Routers { name } => Reply::Routers(apps.routers(&name).await?),
+        AppsCall::BindUnit { name, unit } => {
+            apps.bind_unit(&name, &unit).await?;
+            Reply::Done
+        }
+        AppsCall::UnbindUnit { name, unit } => {
+            apps.unbind_unit(&name, &unit).await?;
+            Reply::Done
+        }
+        AppsCall::SetQuotaInUse { name, units } => {
+            apps.set_quota_in_use(&name, units).await?;
+            Reply::Done
+        }
+    })
+}
+
+async fn images(images: &dyn Images, call: ImagesCall) -> Result<Reply, gantry_core::Error> {
+    Ok(match call {
+        ImagesCall::Reserve { app } => Reply::Text(images.reserve(&app).await?),
+        ImagesCall::Append { app, image } => {
+            images.append(&app, &image).await?;
+            Reply::Done
+        }
+        ImagesCall::Current { app } => Reply::Text(images.current(&app).await?),
+        ImagesCall::History { app } => Reply::Texts(images.history(&app).await?),
+        ImagesCall::GetMetadata { image } => {
+            Reply::Metadata(images.metadata(&image).await?.map(Box::new))
+        }
+        ImagesCall::SaveMetadata { image, custom_data } => {
+            images.save_metadata(&image, &custom_data).await?;
+            Reply::Done
+        }
+        ImagesCall::Forget { app, image } => {
+            images.forget(&app, &image).await?;
+            Reply::Done
+        }
+    })
+}

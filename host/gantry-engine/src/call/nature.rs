@@ -1,0 +1,280 @@
+//! What the layers need to know of a call without knowing the call: its name, its weight, whether it waits.
+
+use std::io;
+
+use serde::Serialize;
+
+use crate::call::{
+    AppsCall, Call, ContainersCall, Entry, ImagesCall, Reply, StateCall,
+};
+
+impl Call {
+    /// Its name, as traces and records spell it: the interface and the function.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Nodes => "containers.nodes",
+            Self::Containers { call, .. } => call.name(),
+            Self::State(call) => match call {
+                StateCall::Get { .. } => "state.get",
+                StateCall::PutIf { .. } => "state.put-if",
+                StateCall::DeleteIf { .. } => "state.delete-if",
+                StateCall::List { .. } => "state.list",
+            },
+            Self::Apps(call) => match call {
+                AppsCall::Get { .. } => "apps.get",
+                AppsCall::Envs { .. } => "apps.envs",
+                AppsCall::UnitEnvs { .. } => "apps.unit-envs",
+                AppsCall::Routers { .. } => "apps.routers",
+                AppsCall::BindUnit { .. } => "apps.bind-unit",
+                AppsCall::UnbindUnit { .. } => "apps.unbind-unit",
+                AppsCall::SetQuotaInUse { .. } => "apps.set-quota-in-use",
+            },
+            Self::Images(call) => match call {
+                ImagesCall::Reserve { .. } => "images.reserve",
+                ImagesCall::Append { .. } => "images.append",
+                ImagesCall::Current { .. } => "images.current",
+                ImagesCall::History { .. } => "images.history",
+                ImagesCall::GetMetadata { .. } => "images.get-metadata",
+                ImagesCall::SaveMetadata { .. } => "images.save-metadata",
+                ImagesCall::Forget { .. } => "images.forget",
+            },
+            Self::Config { .. } => "config.get",
+        }
+    }
+
+    /// The bytes of its arguments, near enough for a bound.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::State(StateCall::PutIf { key, value, .. }) => size(key.len() + value.len()),
+            Self::Nodes
+            | Self::Containers { .. }
+            | Self::State(_)
+            | Self::Apps(_)
+            | Self::Images(_)
+            | Self::Config { .. } => written(self),
+        }
+    }
+}
+
+impl ContainersCall {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::List { .. } => "containers.list",
+            Self::Create { .. } => "containers.create",
+            Self::Start { .. } => "containers.start",
+            Self::Stop { .. } => "containers.stop",
+            Self::Remove { .. } => "containers.remove",
+            Self::Inspect { .. } => "containers.inspect",
+            Self::Wait { .. } => "containers.wait",
+            Self::Commit { .. } => "containers.commit",
+            Self::Download { .. } => "containers.download",
+            Self::Upload { .. } => "containers.upload",
+            Self::StatPath { .. } => "containers.stat-path",
+            Self::AttachCopy { .. } => "containers.attach-copy",
+            Self::Attach { .. } => "containers.attach",
+            Self::Logs { .. } => "containers.logs",
+            Self::Http { .. } => "containers.http",
+            Self::CreateExec { .. } => "containers.create-exec",
+            Self::StartExec { .. } => "containers.start-exec",
+            Self::ResizeExec { .. } => "containers.resize-exec",
+            Self::InspectExec { .. } => "containers.inspect-exec",
+            Self::PullImage { .. } => "containers.pull-image",
+            Self::InspectImage { .. } => "containers.inspect-image",
+            Self::TagImage { .. } => "containers.tag-image",
+            Self::RemoveImage { .. } => "containers.remove-image",
+            Self::ImageHistory { .. } => "containers.image-history",
+            Self::BuildImage { .. } => "containers.build-image",
+            Self::PushImage { .. } => "containers.push-image",
+        }
+    }
+
+    /// Whether it waits for something that has no end of its own, so that an interrupted operation does not wait for it.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::Wait { .. }
+            | Self::AttachCopy { .. }
+            | Self::Attach { .. }
+            | Self::Logs { .. }
+            | Self::Http { .. }
+            | Self::StartExec { .. }
+            | Self::PullImage { .. }
+            | Self::BuildImage { .. }
+            | Self::PushImage { .. } => true,
+            Self::List { .. }
+            | Self::Create { .. }
+            | Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Remove { .. }
+            | Self::Inspect { .. }
+            | Self::Commit { .. }
+            | Self::Download { .. }
+            | Self::Upload { .. }
+            | Self::StatPath { .. }
+            | Self::CreateExec { .. }
+            | Self::ResizeExec { .. }
+            | Self::InspectExec { .. }
+            | Self::InspectImage { .. }
+            | Self::TagImage { .. }
+            | Self::RemoveImage { .. }
+            | Self::ImageHistory { .. } => false,
+        }
+    }
+
+    /// The container it names, if it names one.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        match self {
+            Self::Start { id }
+            | Self::Stop { id, .. }
+            | Self::Remove { id, .. }
+            | Self::Inspect { id }
+            | Self::Wait { id }
+            | Self::Commit { id, .. }
+            | Self::Download { id, .. }
+            | Self::Upload { id, .. }
+            | Self::StatPath { id, .. }
+            | Self::AttachCopy { id, .. }
+            | Self::Attach { id, .. }
+            | Self::Logs { id, .. }
+            | Self::Http { id, .. }
+            | Self::CreateExec { id, .. } => Some(id),
+            Self::List { .. }
+            | Self::Create { .. }
+            | Self::StartExec { .. }
+            | Self::ResizeExec { .. }
+            | Self::InspectExec { .. }
+            | Self::PullImage { .. }
+            | Self::InspectImage { .. }
+            | Self::TagImage { .. }
+            | Self::RemoveImage { .. }
+            | Self::ImageHistory { .. }
+            | Self::BuildImage { .. }
+            | Self::PushImage { .. } => None,
+        }
+    }
+
+    /// The same place, to write another name into.
+    pub(crate) fn container_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Start { id }
+            | Self::Stop { id, .. }
+            | Self::Remove { id, .. }
+            | Self::Inspect { id }
+            | Self::Wait { id }
+            | Self::Commit { id, .. }
+            | Self::Download { id, .. }
+            | Self::Upload { id, .. }
+            | Self::StatPath { id, .. }
+            | Self::AttachCopy { id, .. }
+            | Self::Attach { id, .. }
+            | Self::Logs { id, .. }
+            | Self::Http { id, .. }
+            | Self::CreateExec { id, .. } => Some(id),
+            Self::List { .. }
+            | Self::Create { .. }
+            | Self::StartExec { .. }
+            | Self::ResizeExec { .. }
+            | Self::InspectExec { .. }
+            | Self::PullImage { .. }
+            | Self::InspectImage { .. }
+            | Self::TagImage { .. }
+            | Self::RemoveImage { .. }
+            | Self::ImageHistory { .. }
+            | Self::BuildImage { .. }
+            | Self::PushImage { .. } => None,
+        }
+    }
+
+    /// The prepared command it names, if it names one.
+    #[must_use]
+    pub fn exec(&self) -> Option<&str> {
+        match self {
+            Self::StartExec { exec_id }
+            | Self::ResizeExec { exec_id, .. }
+            | Self::InspectExec { exec_id } => Some(exec_id),
+            Self::List { .. }
+            | Self::Create { .. }
+            | Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Remove { .. }
+            | Self::Inspect { .. }
+            | Self::Wait { .. }
+            | Self::Commit { .. }
+            | Self::Download { .. }
+            | Self::Upload { .. }
+            | Self::StatPath { .. }
+            | Self::AttachCopy { .. }
+            | Self::Attach { .. }
+            | Self::Logs { .. }
+            | Self::Http { .. }
+            | Self::CreateExec { .. }
+            | Self::PullImage { .. }
+            | Self::InspectImage { .. }
+            | Self::TagImage { .. }
+            | Self::RemoveImage { .. }
+            | Self::ImageHistory { .. }
+            | Self::BuildImage { .. }
+            | Self::PushImage { .. } => None,
+        }
+    }
+}
+
+impl Reply {
+    /// The bytes it carries, near enough for a bound.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Done | Self::Number(_) => 0,
+            Self::Text(text) => size(text.len()),
+            Self::Http(response) => size(response.body.len()),
+            Self::Entry(entry) => entry.as_ref().map_or(0, entry_weight),
+            Self::Entries(page) => page.entries.iter().map(entry_weight).sum(),
+            Self::OptionalText(_)
+            | Self::Texts(_)
+            | Self::Containers(_)
+            | Self::Container(_)
+            | Self::Image(_)
+            | Self::Layers(_)
+            | Self::PathStat(_)
+            | Self::ExecState(_)
+            | Self::App(_)
+            | Self::Envs(_)
+            | Self::UnitEnvs(_)
+            | Self::Routers(_)
+            | Self::Metadata(_) => written(self),
+        }
+    }
+}
+
+fn entry_weight(entry: &Entry) -> u64 {
+    size(entry.key.len() + entry.value.len())
+}
+
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Counts the bytes of a value's JSON form without keeping them.
+fn written(value: &impl Serialize) -> u64 {
+    struct Count(u64);
+
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(size(bytes.len()));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // What cannot be written is over every bound.
+    serde_json::to_writer(&mut count, value).map_or(u64::MAX, |()| count.0)
+}
