@@ -11,6 +11,7 @@ pub mod error;
 mod go;
 pub mod image;
 pub mod labels;
+pub mod policy;
 pub mod settings;
 pub mod status;
 pub mod unit;
