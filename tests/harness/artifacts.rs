@@ -1,0 +1,98 @@
+//! What is built before a test can use it: the binary, the plugins, the images. Each is built once a run, by the tool that a person would use.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
+
+/// The top of the source tree.
+#[must_use]
+pub fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where cargo puts what it builds, told from where this test itself lies (`<target>/debug/deps/it-…`).
+fn target() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(3).context("a test lies three folders below the target directory")?;
+    Ok(target.to_owned())
+}
+
+fn run(what: &str, command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("could not start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "could not build {what}: {command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let target = target()?;
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(top()).args(arguments).arg("--target-dir").arg(&target);
+    // What cargo tells its tests about themselves must not reach a build of something else.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR") {
+            command.env_remove(name);
+        }
+    }
+    run(what, &mut command)?;
+    Ok(target)
+}
+
+fn once(place: &'static OnceLock<Result<PathBuf, String>>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    place.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+}
+
+/// The `gantry` binary.
+pub fn gantry() -> Result<PathBuf> {
+    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&PLACE, || {
+        // The whole workspace, so that the dependencies have the features they have in the tests and nothing is built twice.
+        let target = cargo("gantry", &["build", "--workspace", "--bin", "gantry"])?;
+        Ok(target.join("debug/gantry"))
+    })
+}
+
+/// The Docker plugin.
+pub fn docker_plugin() -> Result<PathBuf> {
+    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&PLACE, || {
+        let target = cargo(
+            "plugins/docker",
+            &["build", "-p", "gantry-docker", "--target", "wasm32-wasip2", "--profile", "plugin"],
+        )?;
+        Ok(target.join("wasm32-wasip2/plugin/gantry_docker.wasm"))
+    })
+}
+
+/// A guest of tests/guests.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let folder = once(&PLACE, || {
+        let target = cargo(
+            "tests/guests",
+            &["build", "-p", "gantry-guests", "--examples", "--target", "wasm32-wasip2"],
+        )?;
+        Ok(target.join("wasm32-wasip2/debug/examples"))
+    })?;
+    let path = folder.join(name).with_extension("wasm");
+    ensure!(path.is_file(), "there is no guest {name:?} in tests/guests/examples");
+    Ok(path)
+}
+
+/// Makes an image that answers `text` on port 8888, with more lines for its Dockerfile.
+pub fn image(name: &str, text: &str, dockerfile: &str) -> Result<()> {
+    let mut command = Command::new("bash");
+    command
+        .current_dir(top())
+        .arg("-euc")
+        .arg(". tests/scripts/images.sh; make_image \"$@\"")
+        .args([OsStr::new("image"), OsStr::new(name), OsStr::new(text), OsStr::new(dockerfile)]);
+    run(name, &mut command)
+}

@@ -1,0 +1,255 @@
+//! The real daemon as a child process, and the real command line as its client.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::artifacts;
+
+/// A running `gantry serve` on a folder of its own. Dropped, it is killed and what it left on the Docker engine is removed.
+pub struct Daemon {
+    /// Its folder: `data`, `gantry.sock`, `gantry.toml`.
+    pub folder: TempDir,
+    /// The installation id, which is on every container it makes.
+    pub instance: String,
+    child: Option<Child>,
+}
+
+/// What a run of the command line gave. Look at it: there is no way to use it without.
+#[must_use]
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// The output of a run that must have ended well.
+    pub fn success(self) -> Result<String> {
+        if self.code != Some(0) {
+            bail!("exit code {:?}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr);
+        }
+        Ok(self.stdout)
+    }
+
+    /// What a run that must have ended with this code complained about.
+    pub fn failure(self, code: i32) -> Result<String> {
+        if self.code != Some(code) {
+            bail!("exit code {:?}, not {code}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr);
+        }
+        Ok(self.stderr)
+    }
+}
+
+impl Daemon {
+    /// A daemon with the Docker plugin installed.
+    pub fn with_docker() -> Result<Self> {
+        let daemon = Self::start("")?;
+        let plugin = artifacts::docker_plugin()?;
+        daemon.cli(&["plugin", "install", "docker", &plugin.to_string_lossy()])?.success()?;
+        Ok(daemon)
+    }
+
+    /// A daemon with this configuration, on a folder of its own.
+    pub fn start(config: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("gantry-test-").tempdir()?;
+        Self::start_in(folder, config)
+    }
+
+    /// A daemon with this configuration, on a folder that another one may have used before.
+    pub fn start_in(folder: TempDir, config: &str) -> Result<Self> {
+        let instance = format!(
+            "test-{}",
+            folder.path().file_name().context("a folder has a name")?.to_string_lossy().to_lowercase()
+        );
+        let text = format!("instance = \"{instance}\"\n{config}");
+        std::fs::write(folder.path().join("gantry.toml"), text)?;
+        let mut daemon = Self { folder, instance, child: None };
+        daemon.resume()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon again on its folder.
+    pub fn resume(&mut self) -> Result<()> {
+        let log = std::fs::File::create(self.folder.path().join("log"))?;
+        let mut child = self
+            .command()?
+            .arg("serve")
+            .arg("--config")
+            .arg(self.folder.path().join("gantry.toml"))
+            .arg("--data-dir")
+            .arg(self.folder.path().join("data"))
+            .arg("--socket")
+            .arg(self.socket())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()?;
+        // The first line on stdout says where it listens; it comes when the daemon can be asked.
+        let mut first = String::new();
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let mut reader = BufReader::new(stdout);
+        reader.read_line(&mut first)?;
+        if first.is_empty() {
+            let status = child.wait()?;
+            bail!("the daemon did not start ({status}): {}", self.log()?);
+        }
+        // Whatever else it prints must not block it.
+        std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("gantry.sock")
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join("log"))?)
+    }
+
+    /// The command line, with an empty environment but for what it needs.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = Command::new(artifacts::gantry()?);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("GANTRY_HOST", format!("unix://{}", self.socket().display()))
+            .env("COLUMNS", "100")
+            .stdin(Stdio::null());
+        for name in ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        Ok(command)
+    }
+
+    /// Runs the command line to its end.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Finished> {
+        let output = self.command()?.args(arguments).output()?;
+        Ok(Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().context("the daemon runs")?;
+        let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status()?;
+        if !status.success() {
+            bail!("could not send {name} to {pid}");
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, at most this long.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let child = self.child.as_mut().context("the daemon runs")?;
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the daemon did not end within {limit:?}");
+    }
+
+    /// Stops it politely and demands that it ends well.
+    pub fn stop(&mut self) -> Result<()> {
+        self.signal("TERM")?;
+        let status = self.wait(Duration::from_secs(60))?;
+        if !status.success() {
+            bail!("the daemon ended with {status}: {}", self.log()?);
+        }
+        Ok(())
+    }
+
+    /// The containers it has on the Docker engine: id and `app/process/state`.
+    pub fn containers(&self) -> Result<Vec<(String, String)>> {
+        let text = docker(&[
+            "ps", "-a", "--no-trunc", "--filter", &format!("label=gantry.instance={}", self.instance), "--format",
+            "{{.ID}} {{.Label \"app-name\"}}/{{.Label \"app-process\"}}/{{.State}}",
+        ])?;
+        Ok(text.lines().filter_map(|line| line.split_once(' ')).map(|(id, what)| (id.to_owned(), what.to_owned())).collect())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already; either way it is gone after the wait.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking()
+            && let Ok(log) = self.log()
+        {
+            eprintln!("the daemon's log:\n{log}");
+        }
+        for (id, _) in self.containers().unwrap_or_default() {
+            // Best effort: the test has its verdict.
+            let _ = docker(&["rm", "-f", "-v", &id]);
+        }
+    }
+}
+
+/// Runs the Docker client.
+pub fn docker(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("docker").args(arguments).output().context("could not start docker")?;
+    if !output.status.success() {
+        bail!("docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Waits until a condition holds, at most this long.
+pub fn eventually<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = condition()? {
+            return Ok(value);
+        }
+        if Instant::now() >= deadline {
+            bail!("not within {limit:?}: {what}");
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// Asks a URL by its address and path, and gives the status and the body.
+pub fn http_get(url: &str) -> Result<(u16, String)> {
+    use std::io::Write;
+    let rest = url.strip_prefix("http://").context("an http URL")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut stream = std::net::TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("an HTTP answer has a head")?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("a status line")?;
+    Ok((status, body.to_owned()))
+}
+
