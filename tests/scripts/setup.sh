@@ -11,7 +11,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 install_packages() {
   local missing=() package
-  for package in docker.io iptables busybox-static bash-static curl; do
+  for package in docker.io iptables iproute2 openssl procps busybox-static bash-static curl; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   command -v cc >/dev/null || missing+=(build-essential)
