@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde::Serialize;
 use serde_json::Value;
 
 /// Go's `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
@@ -132,26 +134,31 @@ fn display_number(number: &serde_json::Number) -> String {
     float.to_string()
 }
 
-/// A string of JSON as Go's encoder writes it: `<`, `>`, `&` and the two line separators are escaped too.
-pub(crate) fn json_string(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    json.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\u{08}' => json.push_str("\\b"),
-            '\u{0c}' => json.push_str("\\f"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                // Writing to a string cannot fail.
-                let _ = write!(json, "\\u{:04x}", u32::from(letter));
-            }
-            _ => json.push(letter),
+/// JSON as Go's encoder writes it: no spaces, and `<`, `>`, `&` and the two line separators escaped.
+pub(crate) fn to_json(value: &impl Serialize) -> String {
+    let mut json = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut json, GoFormatter);
+    // Writing records of texts into memory cannot fail.
+    let _ = value.serialize(&mut serializer);
+    String::from_utf8(json).unwrap_or_default()
+}
+
+struct GoFormatter;
+
+impl serde_json::ser::Formatter for GoFormatter {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            let (plain, after) = rest.split_at(at);
+            let mut letters = after.chars();
+            let code = letters.next().map_or(0, u32::from);
+            write!(writer, "{plain}\\u{code:04x}")?;
+            rest = letters.as_str();
         }
+        writer.write_all(rest.as_bytes())
     }
-    json.push('"');
-    json
 }
