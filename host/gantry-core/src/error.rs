@@ -1,6 +1,15 @@
 //! Every error of the contract, with the reference's message (spec 3.2).
+//!
+//! [`Error`] is what crosses borders: few cases that a caller can act on. [`ContractError`] is what a rule or a provisioner raises where the reference has an error of its own;
+//! it becomes an [`Error`] at the border and keeps its message. Errors that belong to one rule (a history, a node search) live beside that rule.
+
+mod contract;
+mod multi;
 
 use serde::{Deserialize, Serialize};
+
+pub use contract::{BoxError, ContractError, is_startup_error};
+pub use multi::MultiError;
 
 /// Why a provisioner's verb failed: the `error` variant of the WIT package, one case for one case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
