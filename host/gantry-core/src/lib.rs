@@ -6,15 +6,22 @@
 pub mod app;
 pub mod commands;
 pub mod container;
+pub mod create;
+pub mod deploy;
 pub mod env;
 pub mod error;
 mod go;
+pub mod health;
 pub mod image;
 pub mod labels;
+pub mod name;
+pub mod node;
 pub mod policy;
+pub mod record;
 pub mod settings;
 pub mod status;
 pub mod unit;
+pub mod url;
 pub mod yaml;
 
 pub use app::{App, AppRouter, EnvVar};

@@ -2,6 +2,8 @@
 //!
 //! Owns how a value of the wrong type reads, which is the reference's way: it reads as if it were not there. Where values come from is the caller's business.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::go;
@@ -57,6 +59,23 @@ pub trait Settings {
                 | Value::Object(_),
             )
             | None => Vec::new(),
+        }
+    }
+
+    /// The texts of a table; empty when it is not one.
+    fn texts(&self, key: &str) -> BTreeMap<String, String> {
+        match self.get(key) {
+            Some(Value::Object(fields)) => {
+                fields.iter().map(|(name, value)| (name.clone(), go::display(value))).collect()
+            }
+            Some(
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_),
+            )
+            | None => BTreeMap::new(),
         }
     }
 }
