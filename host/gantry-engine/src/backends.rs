@@ -5,12 +5,14 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::StreamExt as _;
+use gantry_core::env::{PlatformEnv, envs_for_app};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::call::{AppsCall, ContainersCall, ImagesCall, StateCall};
 use crate::stream::{Output, Reader, Session, Source, Stream};
 use crate::{
-    Apps, Call, Containers, ContainersError, Error, Images, Reply, Request, Response, Scope, State,
+    Apps, Call, Config, Containers, ContainersError, Error, Images, Reply, Request, Response,
+    Scope, State,
 };
 
 /// What is at the end of the chain.
@@ -103,7 +105,7 @@ impl Backends {
                 Ok(if waits { uninterrupted(scope, answer).await? } else { answer.await? })
             }
             Call::State(call) => Ok(state(&*self.state, &scope.provisioner, call).await?.into()),
-            Call::Apps(call) => Ok(apps(&*self.apps, call).await?.into()),
+            Call::Apps(call) => Ok(apps(&*self.apps, &scope.config, call).await?.into()),
             Call::Images(call) => Ok(images(&*self.images, call).await?.into()),
             Call::Config { key } => {
                 let value = scope.config.get(&key).map(ToString::to_string);
@@ -131,9 +133,7 @@ async fn containers(
     output: Option<Output>,
 ) -> Result<Response, ContainersError> {
     let reply = match call {
-        ContainersCall::List { all, labels } => {
-            Reply::Containers(engine.list(all, &labels).await?)
-        }
+        ContainersCall::List { all, labels } => Reply::Containers(engine.list(all, &labels).await?),
         ContainersCall::Create { name, spec } => Reply::Text(engine.create(&name, &spec).await?),
         ContainersCall::Start { id } => {
             engine.start(&id).await?;
@@ -266,13 +266,18 @@ async fn state(
     })
 }
 
-async fn apps(apps: &dyn Apps, call: AppsCall) -> Result<Reply, gantry_core::Error> {
+async fn apps(
+    apps: &dyn Apps,
+    config: &Config,
+    call: AppsCall,
+) -> Result<Reply, gantry_core::Error> {
     Ok(match call {
         AppsCall::Get { name } => Reply::App(Box::new(apps.get(&name).await?)),
         AppsCall::Envs { name } => Reply::Envs(apps.envs(&name).await?),
-        AppsCall::UnitEnvs { name, process: _, is_deploy: _ } => {
+        AppsCall::UnitEnvs { name, process, is_deploy } => {
             let envs = apps.envs(&name).await?;
-            Reply::UnitEnvs(envs.into_iter().map(|env| (env.name, env.value)).collect())
+            let platform = PlatformEnv::from_settings(config);
+            Reply::UnitEnvs(envs_for_app(&envs, &process, is_deploy, &platform))
         }
         AppsCall::Routers { name } => Reply::Routers(apps.routers(&name).await?),
         AppsCall::BindUnit { name, unit } => {

@@ -1,5 +1,6 @@
 //! What the operator configured for a provisioner.
 
+use gantry_core::Settings;
 use serde_json::Value;
 
 /// The configuration of one provisioner: a tree of tables, addressed as the reference does it (`docker:healthcheck:max-time`).
@@ -17,5 +18,11 @@ impl Config {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         key.split(':').try_fold(&self.0, |table, part| table.get(part))
+    }
+}
+
+impl Settings for Config {
+    fn get(&self, key: &str) -> Option<Value> {
+        Self::get(self, key).cloned()
     }
 }

@@ -22,6 +22,7 @@
 
 pub mod identity;
 pub mod journal;
+mod owned;
 pub mod policy;
 pub mod quota;
 pub mod trace;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::owned::Owned;
 use crate::backends::Backends;
 use crate::{Error, Request, Response, Scope};
 
@@ -78,10 +80,11 @@ impl Chain {
     /// The chain over these backends.
     #[must_use]
     pub fn new(backends: Backends) -> Self {
+        let owned = Arc::new(Owned::default());
         Self::of(
             vec![
-                Arc::new(identity::Identity::default()),
-                Arc::new(policy::Policy::default()),
+                Arc::new(identity::Identity::new(Arc::clone(&owned))),
+                Arc::new(policy::Policy::new(owned)),
                 Arc::new(quota::Quota),
                 // fault, record and plan stand here.
                 Arc::new(journal::Journal),

@@ -4,9 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::call::{
-    AppsCall, Call, ContainersCall, Entry, ImagesCall, Reply, StateCall,
-};
+use crate::call::{AppsCall, Call, ContainersCall, Entry, ImagesCall, Reply, StateCall};
 
 impl Call {
     /// Its name, as traces and records spell it: the interface and the function.
