@@ -1,1 +1,39 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+pub mod abilities;
+pub mod apps;
+#[doc(hidden)]
+pub mod bindings;
+pub mod config;
+pub mod containers;
+mod convert;
+mod describe;
+mod export;
+pub mod images;
+pub mod labels;
+pub mod log;
+pub mod operation;
+pub mod raw;
+pub mod state;
+pub mod streams;
+
+pub use abilities::{
+    Availability, Deployer, Exec, Lifecycle, Logs, Plugin, Provisioner, Rollback, Source,
+    TailOptions, UnitPage,
+};
+pub use describe::{Description, GrantRequest, LimitRequest};
+pub use gantry_core;
+pub use gantry_core::{
+    App, AppRouter, EnvVar, Error, LabelSet, Labels, Settings, Status, Unit, commands, container,
+    image, quote,
+};
+
+/// The result of everything a plugin does.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// For the code that [`export!`] writes.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::bindings;
+    pub use crate::export::Adapter;
+}

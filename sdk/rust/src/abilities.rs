@@ -1,0 +1,173 @@
+//! What a plugin can do: a trait for each interface that it may export. [`Plugin`] and [`Provisioner`] are mandatory.
+//!
+//! Every call runs in a fresh instance, so the functions have no receiver: what must be remembered goes to [`crate::state`].
+
+use crate::describe::Description;
+use crate::streams::{Session, Writer};
+use crate::{App, Result, Unit};
+
+/// Who the plugin is.
+pub trait Plugin {
+    /// Describes the plugin. Must not call any import and must answer the same every time.
+    fn describe() -> Description;
+}
+
+/// Some of the units, in an order that stays the same between two calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitPage {
+    /// The units.
+    pub units: Vec<Unit>,
+    /// Where the next page starts; none when this is the last.
+    pub next: Option<String>,
+}
+
+/// The contract that every provisioner keeps. An empty process means every process for `restart`, `start` and `stop`, and the only one for `add_units` and `remove_units`.
+///
+/// # Errors
+///
+/// Why the call failed; [`crate::Error`] tells which cases callers act on.
+pub trait Provisioner {
+    /// Called when an app is created. Twice is as good as once.
+    fn provision(app: App) -> Result<()>;
+
+    /// Called when an app is removed: nothing of it is left afterwards. Destroying what is gone succeeds.
+    fn destroy(app: App) -> Result<()>;
+
+    /// Starts `count` more units of the current image. When it fails, the number of units is what it was.
+    fn add_units(app: App, count: u32, process: String) -> Result<()>;
+
+    /// Removes `count` units. Refused, with nothing removed, when there are fewer.
+    fn remove_units(app: App, count: u32, process: String) -> Result<()>;
+
+    /// Replaces the units by new ones of the same image; the old ones serve until the new ones answer. Stopped units come back running.
+    fn restart(app: App, process: String) -> Result<()>;
+
+    /// Starts the units that are stopped or asleep.
+    fn start(app: App, process: String) -> Result<()>;
+
+    /// Stops the units and keeps them. Stopping what is stopped succeeds.
+    fn stop(app: App, process: String) -> Result<()>;
+
+    /// The units of these apps, or of every app when the list is empty. `after` is the `next` of the page before.
+    fn units(apps: Vec<App>, after: Option<String>) -> Result<UnitPage>;
+
+    /// The addresses at which the app's web process answers, as URLs. Units that do not run are left out.
+    fn routable_addresses(app: App) -> Result<Vec<String>>;
+
+    /// A unit tells that it has begun. `custom_data` is a JSON object that a build sends about its image.
+    fn register_unit(app: App, unit_id: String, custom_data: Option<String>) -> Result<()>;
+}
+
+/// Deploys of images.
+pub trait Deployer {
+    /// Runs `image` as the app's new version and returns the name of the image that runs now. New units are started and checked before an old one is touched; when it fails,
+    /// the old units serve on and nothing new is left.
+    ///
+    /// # Errors
+    ///
+    /// `UnitStartup` when the new units do not start or answer.
+    fn deploy(app: App, image: String) -> Result<String>;
+}
+
+/// Return to an image that was deployed before.
+pub trait Rollback {
+    /// Deploys the first image of the app's history whose name ends with `image`, and returns its full name.
+    ///
+    /// # Errors
+    ///
+    /// No image is meant, or as for a deploy.
+    fn rollback(app: App, image: String) -> Result<String>;
+}
+
+/// Commands in units. The result is the command's own exit code; a command whose code nobody knows is an error, never 0.
+///
+/// # Errors
+///
+/// `EmptyApp` without a unit to run in, or why the engine refused.
+pub trait Exec {
+    /// Runs the command in every unit, one after the other, and stops at the first that does not end with 0, which is then the result.
+    fn execute(
+        app: App,
+        command: String,
+        args: Vec<String>,
+        stdout: Writer,
+        stderr: Writer,
+    ) -> Result<i32>;
+
+    /// Runs the command in one unit.
+    fn execute_once(
+        app: App,
+        command: String,
+        args: Vec<String>,
+        stdout: Writer,
+        stderr: Writer,
+    ) -> Result<i32>;
+
+    /// Runs the command in a unit of its own, which is gone afterwards and is never counted among the app's units.
+    fn execute_isolated(
+        app: App,
+        command: String,
+        args: Vec<String>,
+        stdout: Writer,
+        stderr: Writer,
+    ) -> Result<i32>;
+}
+
+/// Whether the platform can show the log lines of an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It can.
+    Enabled,
+    /// It cannot; the text tells people where the lines are instead.
+    Disabled(String),
+}
+
+/// Which log lines are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TailOptions {
+    /// Only this process; every process when empty.
+    pub process: String,
+    /// Only the unit with this id or prefix of it; every unit when empty.
+    pub unit: String,
+    /// How many of the last lines of each unit come first.
+    pub lines: u32,
+    /// Whether lines that are still to come follow.
+    pub follow: bool,
+}
+
+/// The log lines of one unit.
+#[derive(Debug)]
+pub struct Source {
+    /// The unit's id.
+    pub unit: String,
+    /// Its process.
+    pub process: String,
+    /// Its lines.
+    pub lines: Session,
+}
+
+/// Log lines of units.
+///
+/// # Errors
+///
+/// No such unit, or why the engine refused.
+pub trait Logs {
+    /// Tells whether the platform can show the log lines of this app.
+    fn enabled(app: App) -> Result<Availability>;
+
+    /// Opens the log of the units asked for.
+    fn tail(app: App, options: TailOptions) -> Result<Vec<Source>>;
+}
+
+/// Start of the platform.
+///
+/// # Errors
+///
+/// Why it cannot begin.
+pub trait Lifecycle {
+    /// Called when the platform starts and after every swap, before any other call. Twice is as good as once.
+    fn initialise() -> Result<()>;
+
+    /// What the operator should read when the platform starts; nothing is shown when it is empty or fails.
+    fn startup_message() -> Result<String>;
+}

@@ -1,0 +1,70 @@
+//! What wit-bindgen makes of the WIT package: the imports once, and a world of its own for each export interface, so that a plugin's component exports what the plugin
+//! implements and nothing else (the type of an export is written into the component by the world's `export!`, not by the library).
+//!
+//! Nothing here is for authors: the modules beside this one wrap it in the words of `gantry_core`, and [`crate::raw`] is the way in for what they lack.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::missing_safety_doc,
+    clippy::use_self,
+    reason = "generated; every item is documented in wit/"
+)]
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    world: "gantry:provision/capabilities",
+    generate_all,
+});
+
+/// The world that exports one interface, in a module of that name. The interfaces behind it are those of the imports above, so that an app is one type everywhere.
+macro_rules! world {
+    ($module:ident, $world:literal $(, $shared:literal = $path:ident)*) => {
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../../wit",
+                inline: $world,
+                with: {
+                    $($shared: crate::bindings::gantry::provision::$path,)*
+                },
+                pub_export_macro: true,
+            });
+        }
+    };
+}
+
+world!(plugin, "package gantry:sdk-plugin; world plugin { export gantry:provision/plugin@0.1.0; }");
+world!(
+    provisioner,
+    "package gantry:sdk-provisioner;
+     world provisioner { export gantry:provision/provisioner@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    deployer,
+    "package gantry:sdk-deployer; world deployer { export gantry:provision/deployer@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    rollback,
+    "package gantry:sdk-rollback; world rollback { export gantry:provision/rollback@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    exec,
+    "package gantry:sdk-exec; world exec { export gantry:provision/exec@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);
+world!(
+    logs,
+    "package gantry:sdk-logs; world logs { export gantry:provision/logs@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);
+world!(
+    lifecycle,
+    "package gantry:sdk-lifecycle; world lifecycle { export gantry:provision/lifecycle@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
