@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sha1::{Digest, Sha1};
 
 use crate::container::{ContainerSpec, Empty, HostConfig, LogConfig, PortBinding, RestartPolicy};
-use crate::env::{PlatformEnv, envs_for_app};
-use crate::labels::{LabelSet, ProcessOptions, RouterTypes, UnknownRouterType};
+use crate::env::{PlatformEnv, Variable, envs_for_app};
+use crate::labels::{LabelSet, Labels, ProcessOptions, RouterTypes, UnknownRouterType};
 use crate::settings::Settings;
 use crate::{App, EnvVar};
 
@@ -155,18 +155,27 @@ impl UnitContainer<'_> {
             is_deploy: self.is_deploy,
         };
         let labels = LabelSet::process_labels(&options, router_types)?.to_labels();
+        let envs = envs_for_app(self.envs, self.process, self.is_deploy, &defaults.platform);
+        Ok(self.spec_with(defaults, envs, labels))
+    }
+
+    /// The body of the create call with this environment and these labels, for whoever has them from elsewhere: `routers`, `envs` and `process` are not looked at.
+    #[must_use]
+    pub fn spec_with(
+        &self,
+        defaults: &ContainerDefaults,
+        envs: impl IntoIterator<Item = Variable>,
+        labels: Labels,
+    ) -> ContainerSpec {
         let mut env: Vec<String> =
-            envs_for_app(self.envs, self.process, self.is_deploy, &defaults.platform)
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect();
+            envs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut volumes = BTreeMap::new();
         if let Some(shared) = &defaults.shared_fs {
             env.push(format!("TSURU_SHAREDFS_MOUNTPOINT={}", shared.mount_point));
             volumes.insert(shared.mount_point.clone(), Empty {});
         }
         let port = (!self.is_deploy).then(|| self.port(&defaults.platform));
-        Ok(ContainerSpec {
+        ContainerSpec {
             image: self.image.to_owned(),
             cmd: Some(self.command.to_vec()),
             entrypoint: Some(Vec::new()),
@@ -177,7 +186,7 @@ impl UnitContainer<'_> {
             volumes,
             host_config: self.host_config(defaults, port),
             ..ContainerSpec::default()
-        })
+        }
     }
 
     fn host_config(&self, defaults: &ContainerDefaults, port: Option<String>) -> HostConfig {

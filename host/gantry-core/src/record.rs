@@ -33,6 +33,8 @@ pub struct UnitRecord {
     pub status_before_error: Option<Status>,
     /// The image it runs.
     pub image: String,
+    /// The engine's id of that image, which the name may mean no longer; empty when nobody looked.
+    pub image_id: String,
     /// The image it builds; empty for a unit of the app.
     pub building_image: String,
     /// The port it listens on (`8888/tcp`); empty for the unit of a deploy.
