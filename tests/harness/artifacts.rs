@@ -16,7 +16,8 @@ pub fn top() -> PathBuf {
 /// Where cargo puts what it builds, told from where this test itself lies (`<target>/debug/deps/it-…`).
 fn target() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let target = own.ancestors().nth(3).context("a test lies three folders below the target directory")?;
+    let target =
+        own.ancestors().nth(3).context("a test lies three folders below the target directory")?;
     Ok(target.to_owned())
 }
 
@@ -37,7 +38,10 @@ fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {
     command.current_dir(top()).args(arguments).arg("--target-dir").arg(&target);
     // What cargo tells its tests about themselves must not reach a build of something else.
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR") {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
+        {
             command.env_remove(name);
         }
     }
@@ -45,8 +49,14 @@ fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {
     Ok(target)
 }
 
-fn once(place: &'static OnceLock<Result<PathBuf, String>>, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
-    place.get_or_init(|| build().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+fn once(
+    place: &'static OnceLock<Result<PathBuf, String>>,
+    build: impl FnOnce() -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    place
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
 }
 
 /// The `gantry` binary.

@@ -43,16 +43,21 @@ impl Finished {
     /// What a run that must have ended with this code complained about.
     pub fn failure(self, code: i32) -> Result<String> {
         if self.code != Some(code) {
-            bail!("exit code {:?}, not {code}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr);
+            bail!(
+                "exit code {:?}, not {code}\nstdout: {}\nstderr: {}",
+                self.code,
+                self.stdout,
+                self.stderr
+            );
         }
         Ok(self.stderr)
     }
 }
 
 impl Daemon {
-    /// A daemon with the Docker plugin installed.
-    pub fn with_docker() -> Result<Self> {
-        let daemon = Self::start("")?;
+    /// A daemon with the Docker plugin installed, and more configuration.
+    pub fn with_docker(config: &str) -> Result<Self> {
+        let daemon = Self::start(config)?;
         let plugin = artifacts::docker_plugin()?;
         daemon.cli(&["plugin", "install", "docker", &plugin.to_string_lossy()])?.success()?;
         Ok(daemon)
@@ -68,9 +73,18 @@ impl Daemon {
     pub fn start_in(folder: TempDir, config: &str) -> Result<Self> {
         let instance = format!(
             "test-{}",
-            folder.path().file_name().context("a folder has a name")?.to_string_lossy().to_lowercase()
+            folder
+                .path()
+                .file_name()
+                .context("a folder has a name")?
+                .to_string_lossy()
+                .to_lowercase()
         );
-        let text = format!("instance = \"{instance}\"\n{config}");
+        let text = format!(
+            "data = {:?}\ninstance = {instance:?}\n{config}\n[http]\nsocket = {:?}\n",
+            folder.path().join("data"),
+            folder.path().join("gantry.sock"),
+        );
         std::fs::write(folder.path().join("gantry.toml"), text)?;
         let mut daemon = Self { folder, instance, child: None };
         daemon.resume()?;
@@ -85,10 +99,6 @@ impl Daemon {
             .arg("serve")
             .arg("--config")
             .arg(self.folder.path().join("gantry.toml"))
-            .arg("--data-dir")
-            .arg(self.folder.path().join("data"))
-            .arg("--socket")
-            .arg(self.socket())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()?;
@@ -189,10 +199,19 @@ impl Daemon {
     /// The containers it has on the Docker engine: id and `app/process/state`.
     pub fn containers(&self) -> Result<Vec<(String, String)>> {
         let text = docker(&[
-            "ps", "-a", "--no-trunc", "--filter", &format!("label=gantry.instance={}", self.instance), "--format",
+            "ps",
+            "-a",
+            "--no-trunc",
+            "--filter",
+            &format!("label=gantry.instance={}", self.instance),
+            "--format",
             "{{.ID}} {{.Label \"app-name\"}}/{{.Label \"app-process\"}}/{{.State}}",
         ])?;
-        Ok(text.lines().filter_map(|line| line.split_once(' ')).map(|(id, what)| (id.to_owned(), what.to_owned())).collect())
+        Ok(text
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(id, what)| (id.to_owned(), what.to_owned()))
+            .collect())
     }
 }
 
@@ -217,7 +236,8 @@ impl Drop for Daemon {
 
 /// Runs the Docker client.
 pub fn docker(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("docker").args(arguments).output().context("could not start docker")?;
+    let output =
+        Command::new("docker").args(arguments).output().context("could not start docker")?;
     if !output.status.success() {
         bail!("docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -225,7 +245,11 @@ pub fn docker(arguments: &[&str]) -> Result<String> {
 }
 
 /// Waits until a condition holds, at most this long.
-pub fn eventually<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn eventually<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition()? {
@@ -249,7 +273,7 @@ pub fn http_get(url: &str) -> Result<(u16, String)> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").context("an HTTP answer has a head")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("a status line")?;
+    let status =
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("a status line")?;
     Ok((status, body.to_owned()))
 }
-

@@ -2,4 +2,5 @@
 
 pub mod artifacts;
 pub mod daemon;
+pub mod hosts;
 pub mod peer;

@@ -136,14 +136,18 @@ type Answer = Response<Full<Bytes>>;
 
 fn reply(status: u16, body: &Value) -> Answer {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
 
 fn empty(status: u16) -> Answer {
     let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
@@ -168,11 +172,17 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-async fn answer(engine: Arc<Mutex<Engine>>, mut request: Request<Incoming>) -> Result<Answer, Infallible> {
+async fn answer(
+    engine: Arc<Mutex<Engine>>,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
     let method = request.method().to_string();
     let full = request.uri().path().to_owned();
     // `/v1.41/containers/...`: the version says nothing about what is asked.
-    let path = match full.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|at| rest[at..].to_owned())) {
+    let path = match full
+        .strip_prefix("/v1.")
+        .and_then(|rest| rest.find('/').map(|at| rest[at..].to_owned()))
+    {
         Some(path) => path,
         None => full,
     };
@@ -185,10 +195,8 @@ async fn answer(engine: Arc<Mutex<Engine>>, mut request: Request<Incoming>) -> R
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .map(|(name, value)| (decode(name), decode(value)))
         .collect();
-    let upgrade = request
-        .headers()
-        .contains_key(header::UPGRADE)
-        .then(|| hyper::upgrade::on(&mut request));
+    let upgrade =
+        request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Option<Value> = serde_json::from_slice(&bytes).ok();
 
@@ -268,9 +276,10 @@ impl Engine {
     ) -> Answer {
         match (method, parts) {
             (_, ["_ping"]) => empty(200),
-            ("GET", ["version"]) => {
-                reply(200, &json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}))
-            }
+            ("GET", ["version"]) => reply(
+                200,
+                &json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}),
+            ),
             ("POST", ["images", "create"]) => {
                 let name = query.get("fromImage").cloned().unwrap_or_default();
                 let name = match query.get("tag") {
@@ -315,7 +324,11 @@ impl Engine {
             ("POST", ["containers", "create"]) => self.create(query, body.unwrap_or_default()),
             ("GET", ["containers", "json"]) => self.list(query),
             ("POST", ["exec", id, "start"]) => {
-                if self.execs.contains_key(*id) { hijack(upgrade, Vec::new()) } else { missing("exec", id) }
+                if self.execs.contains_key(*id) {
+                    hijack(upgrade, Vec::new())
+                } else {
+                    missing("exec", id)
+                }
             }
             ("GET", ["exec", id, "json"]) => match self.execs.get(*id) {
                 Some(code) => reply(200, &json!({"ID": id, "Running": false, "ExitCode": code})),
@@ -325,7 +338,10 @@ impl Engine {
                 Some(id) => self.container(method, &id, rest, upgrade),
                 None => missing("container", name),
             },
-            _ => reply(501, &json!({"message": format!("the peer has no {method} {}", parts.join("/"))})),
+            _ => reply(
+                501,
+                &json!({"message": format!("the peer has no {method} {}", parts.join("/"))}),
+            ),
         }
     }
 
@@ -336,7 +352,10 @@ impl Engine {
         }
         let name = query.get("name").cloned().unwrap_or_default();
         if self.containers.values().any(|container| container.name == name) {
-            return reply(409, &json!({"message": format!("Conflict. The container name \"/{name}\" is already in use")}));
+            return reply(
+                409,
+                &json!({"message": format!("Conflict. The container name \"/{name}\" is already in use")}),
+            );
         }
         let id = self.id();
         // Nothing listens there: the flows say that a health check finds nobody.
@@ -346,10 +365,15 @@ impl Engine {
     }
 
     fn list(&self, query: &BTreeMap<String, String>) -> Answer {
-        let filters: Value = query.get("filters").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let filters: Value = query
+            .get("filters")
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
         let wanted: Vec<String> = filters["label"]
             .as_array()
-            .map(|labels| labels.iter().filter_map(|label| label.as_str().map(str::to_owned)).collect())
+            .map(|labels| {
+                labels.iter().filter_map(|label| label.as_str().map(str::to_owned)).collect()
+            })
             .unwrap_or_default();
         let list: Vec<Value> = self
             .containers
@@ -407,7 +431,10 @@ impl Engine {
                         empty(204)
                     }
                     ("GET", ["json"]) => reply(200, &container.inspect(id)),
-                    _ => reply(501, &json!({"message": format!("the peer has no {method} {}", rest.join("/"))})),
+                    _ => reply(
+                        501,
+                        &json!({"message": format!("the peer has no {method} {}", rest.join("/"))}),
+                    ),
                 }
             }
         }
@@ -422,7 +449,8 @@ impl Container {
                 bindings
                     .keys()
                     .map(|port| {
-                        let bound = json!([{"HostIp": "0.0.0.0", "HostPort": self.port.to_string()}]);
+                        let bound =
+                            json!([{"HostIp": "0.0.0.0", "HostPort": self.port.to_string()}]);
                         (port.clone(), if self.running { bound } else { Value::Null })
                     })
                     .collect()

@@ -1,4 +1,6 @@
 //! Every integration test, linked once. A module per story; `tidy` checks that no file lies here unrun.
 
+mod docker;
+mod hosts;
 mod readme;
 mod tidy;

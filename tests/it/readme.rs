@@ -21,7 +21,9 @@ fn commands(text: &str) -> Vec<Shown> {
             inside = line == "```console";
         } else if inside {
             match line.strip_prefix("$ ") {
-                Some(command) => shown.push(Shown { command: command.to_owned(), output: Vec::new() }),
+                Some(command) => {
+                    shown.push(Shown { command: command.to_owned(), output: Vec::new() })
+                }
                 None => {
                     if let Some(last) = shown.last_mut() {
                         last.output.push(line.to_owned());
@@ -44,7 +46,8 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
     let shown = commands(&std::fs::read_to_string(artifacts::top().join("README.md"))?);
     ensure!(shown.len() > 15, "the README has only {} commands", shown.len());
     let _guard = Leftovers;
-    let mut script = String::from("set -euo pipefail\nset -m\ntrap 'jobs -p | xargs -r kill' EXIT\n");
+    let mut script =
+        String::from("set -euo pipefail\nset -m\ntrap 'jobs -p | xargs -r kill' EXIT\n");
     for (number, one) in shown.iter().enumerate() {
         script.push_str(&format!("echo '@@{number}'\n{}\n", one.command));
     }
@@ -54,7 +57,10 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
         .current_dir(artifacts::top())
         .env("HOME", home.path())
         .env("CARGO_HOME", std::env::var("CARGO_HOME").unwrap_or_else(|_| default_home(".cargo")))
-        .env("RUSTUP_HOME", std::env::var("RUSTUP_HOME").unwrap_or_else(|_| default_home(".rustup")))
+        .env(
+            "RUSTUP_HOME",
+            std::env::var("RUSTUP_HOME").unwrap_or_else(|_| default_home(".rustup")),
+        )
         .env("CARGO_TARGET_DIR", target)
         .env_remove("GANTRY_HOST")
         .output()?;
@@ -67,7 +73,8 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
         String::from_utf8_lossy(&output.stderr)
     );
     for (number, one) in shown.iter().enumerate() {
-        let after = stdout.split(&format!("@@{number}\n")).nth(1).context("each command was reached")?;
+        let after =
+            stdout.split(&format!("@@{number}\n")).nth(1).context("each command was reached")?;
         let printed = after.split("@@").next().unwrap_or_default().trim_end();
         let expected = one.output.join("\n");
         ensure!(
@@ -85,7 +92,14 @@ struct Leftovers;
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        let ids = docker(&["ps", "-aq", "--filter", "label=gantry.instance", "--filter", "label=app-name=shop"]);
+        let ids = docker(&[
+            "ps",
+            "-aq",
+            "--filter",
+            "label=gantry.instance",
+            "--filter",
+            "label=app-name=shop",
+        ]);
         for id in ids.unwrap_or_default().split_whitespace() {
             // Best effort: the test has its verdict.
             let _ = docker(&["rm", "-f", "-v", id]);

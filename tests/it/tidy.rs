@@ -31,7 +31,8 @@ fn crates_depend_in_one_direction_only() -> Result<()> {
         let manifest: toml::Table =
             std::fs::read_to_string(top().join("host").join(name).join("Cargo.toml"))?.parse()?;
         for section in ["dependencies", "build-dependencies", "dev-dependencies"] {
-            let Some(dependencies) = manifest.get(section).and_then(|value| value.as_table()) else {
+            let Some(dependencies) = manifest.get(section).and_then(|value| value.as_table())
+            else {
                 continue;
             };
             for dependency in dependencies.keys().filter(|key| key.starts_with("gantry")) {
@@ -74,7 +75,11 @@ fn generated_bindings_live_in_one_module() -> Result<()> {
             }
         }
     }
-    assert_eq!(places.len(), 1, "one bindgen! in the host, in gantry-runtime/src/bindings.rs: {places:?}");
+    assert_eq!(
+        places.len(),
+        1,
+        "one bindgen! in the host, in gantry-runtime/src/bindings.rs: {places:?}"
+    );
     Ok(())
 }
 
@@ -121,7 +126,9 @@ fn every_item_of_the_wit_package_is_documented_and_since() -> Result<()> {
         for (type_name, id) in &interface.types {
             let ty = &resolve.types[*id];
             // `use` of another interface's type: documented there.
-            if matches!(ty.kind, TypeDefKind::Type(_)) && matches!(ty.owner, TypeOwner::Interface(_)) {
+            if matches!(ty.kind, TypeDefKind::Type(_))
+                && matches!(ty.owner, TypeOwner::Interface(_))
+            {
                 continue;
             }
             let what = format!("{name}.{type_name}");
@@ -162,7 +169,10 @@ fn every_interface_has_a_file_of_its_name() -> Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(top().join("wit"))?;
     for name in resolve.packages[package].interfaces.keys() {
-        assert!(top().join("wit").join(format!("{name}.wit")).is_file(), "wit/{name}.wit is missing");
+        assert!(
+            top().join("wit").join(format!("{name}.wit")).is_file(),
+            "wit/{name}.wit is missing"
+        );
     }
     Ok(())
 }
@@ -181,9 +191,24 @@ fn no_test_file_lies_unrun() -> Result<()> {
 #[test]
 fn the_top_level_stays_small() -> Result<()> {
     let expected: BTreeSet<&str> = [
-        ".ci", ".git", ".gitignore", "ARCHITECTURE.md", "Cargo.lock", "Cargo.toml", "LICENSE",
-        "README.md", "clippy.toml", "docs", "host", "plugins", "rust-toolchain.toml",
-        "rustfmt.toml", "sdk", "target", "tests", "wit",
+        ".ci",
+        ".git",
+        ".gitignore",
+        "ARCHITECTURE.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "clippy.toml",
+        "docs",
+        "host",
+        "plugins",
+        "rust-toolchain.toml",
+        "rustfmt.toml",
+        "sdk",
+        "target",
+        "tests",
+        "wit",
     ]
     .into();
     for entry in std::fs::read_dir(top())? {

@@ -14,10 +14,14 @@ make_image() {
   printf '%s\n' "$text" >"$context/www/index.html"
   cat >"$context/bin/serve" <<'SERVE'
 #!/bin/sh
-trap 'kill $server; exit 0' TERM INT
+# CRASH=code ends at once, START_DELAY=seconds answers late, WWW=folder answers from elsewhere.
+trap 'kill $child 2>/dev/null; exit 0' TERM INT
+echo "starting with $*"
+[ -z "$CRASH" ] || { echo "crashing" >&2; exit "$CRASH"; }
+[ -z "$START_DELAY" ] || { sleep "$START_DELAY" & child=$!; wait $child; }
 echo "serving on ${PORT:-8888}"
-httpd -f -p "${PORT:-8888}" -h /www & server=$!
-wait $server
+httpd -f -p "${PORT:-8888}" -h "${WWW:-/www}" & child=$!
+wait $child
 SERVE
   chmod +x "$context/bin/serve"
   printf 'web: serve\n' >"$context/home/application/current/Procfile"

@@ -1,0 +1,10 @@
+//! Does nothing at once.
+use gantry_guests::Guest;
+
+struct Noop;
+
+impl Guest for Noop {
+    const NAME: &'static str = "noop";
+}
+
+gantry_guests::export!(Noop: plugin, provisioner);

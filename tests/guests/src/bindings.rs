@@ -1,0 +1,64 @@
+//! What wit-bindgen makes of the WIT package: the imports once, and each export interface in a world of its own. The type of an export gets into a component through the `export!` of
+//! its world, so a guest has the exports that it names and no other.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::missing_safety_doc,
+    clippy::use_self,
+    reason = "generated; every item is documented in wit/"
+)]
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    world: "gantry:provision/capabilities",
+    generate_all,
+});
+
+/// A module with the bindings of one export interface, on top of the types of the imports.
+macro_rules! export_interface {
+    ($module:ident, $world:literal $(, $interface:literal = $shared:ident)*) => {
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../../wit",
+                inline: $world,
+                with: { $($interface: crate::bindings::gantry::provision::$shared,)* },
+                pub_export_macro: true,
+            });
+        }
+    };
+}
+
+export_interface!(
+    plugin,
+    "package guests:plugin; world plugin { export gantry:provision/plugin@0.1.0; }"
+);
+export_interface!(
+    provisioner,
+    "package guests:provisioner;
+     world provisioner { export gantry:provision/provisioner@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+export_interface!(
+    deployer,
+    "package guests:deployer; world deployer { export gantry:provision/deployer@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+export_interface!(
+    exec,
+    "package guests:exec; world exec { export gantry:provision/exec@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);
+export_interface!(
+    logs,
+    "package guests:logs; world logs { export gantry:provision/logs@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);
+export_interface!(
+    lifecycle,
+    "package guests:lifecycle; world lifecycle { export gantry:provision/lifecycle@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);

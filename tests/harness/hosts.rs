@@ -1,0 +1,131 @@
+//! Docker hosts of a test's own, which it may kill and freeze.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::artifacts::top;
+use crate::daemon::eventually;
+
+/// Real Docker hosts, each in a network namespace of its own, with mutual TLS. Dropped, they are gone with everything on them.
+pub struct Hosts {
+    folder: TempDir,
+    network: String,
+    bridge: String,
+    /// The hosts.
+    pub hosts: Vec<Host>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name, which is its folder's.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Its dockerd.
+    pub pid: u32,
+}
+
+impl Hosts {
+    /// Starts this many.
+    pub fn start(count: usize) -> Result<Self> {
+        // Tests run side by side in one process: each set gets a network and a bridge of its own.
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::Builder::new().prefix("gantry-hosts-").tempdir()?;
+        let mut hosts = Self {
+            folder,
+            network: format!("10.97.{number}"),
+            bridge: format!("gantryt{number}"),
+            hosts: Vec::new(),
+        };
+        let status = hosts.script("up").arg(count.to_string()).stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "tests/docker-hosts/up ended with {status}");
+        let list = std::fs::read_to_string(hosts.folder.path().join("hosts"))?;
+        for line in list.lines() {
+            let mut parts = line.split(' ').map(str::to_owned);
+            let (Some(name), Some(address), Some(pid)) = (parts.next(), parts.next(), parts.next())
+            else {
+                anyhow::bail!("a line of `hosts` has three parts: {line}");
+            };
+            hosts.hosts.push(Host { name, address, pid: pid.parse()? });
+        }
+        Ok(hosts)
+    }
+
+    fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(top().join("tests/docker-hosts").join(name));
+        command
+            .arg(self.folder.path())
+            .env("DOCKER_HOSTS_NET", &self.network)
+            .env("DOCKER_HOSTS_BRIDGE", &self.bridge);
+        command
+    }
+
+    /// The folder with ca.pem, cert.pem and key.pem.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.folder.path().join("certs")
+    }
+
+    /// Runs the Docker client against a host, over its unix socket.
+    pub fn docker(&self, host: &Host, arguments: &[&str]) -> Result<String> {
+        let output = Command::new("docker")
+            .arg("-H")
+            .arg(format!(
+                "unix://{}",
+                self.folder.path().join(&host.name).join("docker.sock").display()
+            ))
+            .args(arguments)
+            .output()?;
+        ensure!(
+            output.status.success(),
+            "docker {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Brings an image of this machine's engine to a host.
+    pub fn load(&self, host: &Host, image: &str) -> Result<()> {
+        let mut save =
+            Command::new("docker").args(["save", image]).stdout(Stdio::piped()).spawn()?;
+        let load = Command::new("docker")
+            .arg("-H")
+            .arg(format!(
+                "unix://{}",
+                self.folder.path().join(&host.name).join("docker.sock").display()
+            ))
+            .arg("load")
+            .stdin(save.stdout.take().context("stdout is piped")?)
+            .stdout(Stdio::null())
+            .status()?;
+        ensure!(
+            save.wait()?.success() && load.success(),
+            "could not bring {image} to {}",
+            host.name
+        );
+        Ok(())
+    }
+
+    /// Kills a host's dockerd without a word. Its containers live on, as they do on a real machine.
+    pub fn kill(&self, host: &Host) -> Result<()> {
+        let status = Command::new("kill").arg("-KILL").arg(host.pid.to_string()).status()?;
+        ensure!(status.success(), "could not kill {host:?}");
+        eventually(Duration::from_secs(10), "dockerd is gone", || {
+            Ok((!PathBuf::from(format!("/proc/{}", host.pid)).join("exe").exists()).then_some(()))
+        })
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        // Best effort: the test has its verdict.
+        let _ = self.script("down").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
