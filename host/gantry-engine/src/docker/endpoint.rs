@@ -1,0 +1,197 @@
+//! Where a Docker engine answers: what an address means, and what the environment says.
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::ContainersError;
+
+/// Where Docker answers when nobody says otherwise.
+const DEFAULT: &str = "unix:///var/run/docker.sock";
+const PLAIN_PORT: u16 = 2375;
+const TLS_PORT: u16 = 2376;
+
+/// Where a Docker engine answers, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address as it was given: what people read in messages.
+    address: String,
+    pub(super) place: Place,
+    pub(super) certificates: Option<PathBuf>,
+}
+
+/// What an address comes down to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Socket(PathBuf),
+    Tcp { host: String, port: u16 },
+}
+
+impl Endpoint {
+    /// Reads an address: `unix:///path`, `tcp://host:port`, `http://host:port`, `https://host:port` (which needs [certificates](Self::with_certificates)), or `host:port`.
+    ///
+    /// # Errors
+    /// [`ContainersError::Invalid`] when it is none of these.
+    pub fn parse(address: &str) -> Result<Self, ContainersError> {
+        let invalid = |why: &str| {
+            ContainersError::Invalid(format!(
+                "`{address}` is not the address of a Docker host: {why}"
+            ))
+        };
+        let (scheme, rest) = address.split_once("://").unwrap_or(("tcp", address));
+        let place = match scheme {
+            "unix" if rest.starts_with('/') => Place::Socket(PathBuf::from(rest)),
+            "unix" => return Err(invalid("the path of the socket must start with a slash")),
+            "tcp" | "http" | "https" => {
+                let (host, port) = split_port(rest.trim_end_matches('/'))
+                    .ok_or_else(|| invalid("it should end in `host:port`"))?;
+                let default = if scheme == "https" { TLS_PORT } else { PLAIN_PORT };
+                Place::Tcp { host, port: port.unwrap_or(default) }
+            }
+            _ => return Err(invalid("it should start with `unix://` or `tcp://`")),
+        };
+        Ok(Self { address: address.to_owned(), place, certificates: None })
+    }
+
+    /// The same place over TLS with the certificates in a folder: `ca.pem`, which the engine's must be signed with, and `cert.pem` and `key.pem`, which are shown to it.
+    #[must_use]
+    pub fn with_certificates(mut self, folder: impl AsRef<Path>) -> Self {
+        self.certificates = Some(folder.as_ref().to_owned());
+        // Without a port in the address, TLS has one of its own.
+        if let Place::Tcp { port, .. } = &mut self.place
+            && !self.address.ends_with(&format!(":{port}"))
+        {
+            *port = TLS_PORT;
+        }
+        self
+    }
+
+    /// What `DOCKER_HOST`, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` say; Docker's own socket without them.
+    ///
+    /// Unlike Docker's command, an engine's certificate is always verified when there are certificates.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_env() -> Result<Self, ContainersError> {
+        Self::from_vars(|name| env::var(name).ok())
+    }
+
+    pub(super) fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, ContainersError> {
+        let set = |name: &str| var(name).filter(|value| !value.is_empty());
+        let endpoint = Self::parse(set("DOCKER_HOST").as_deref().unwrap_or(DEFAULT))?;
+        let folder = set("DOCKER_CERT_PATH").map(PathBuf::from);
+        let folder = match set("DOCKER_TLS_VERIFY") {
+            Some(_) => folder.or_else(|| Some(PathBuf::from(set("HOME")?).join(".docker"))),
+            None => folder,
+        };
+        Ok(match (&endpoint.place, folder) {
+            (Place::Tcp { .. }, Some(folder)) => endpoint.with_certificates(folder),
+            (Place::Tcp { .. } | Place::Socket(_), _) => endpoint,
+        })
+    }
+
+    /// The address as it was given.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The host at which the published ports of its containers answer: 127.0.0.1 for a socket.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match &self.place {
+            Place::Socket(_) => "127.0.0.1",
+            Place::Tcp { host, .. } => host,
+        }
+    }
+
+    /// Whether it is on this machine for sure.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.place, Place::Socket(_))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+/// `host`, `host:port`, `[::1]` or `[::1]:port`.
+fn split_port(text: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let plain = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
+    let port = port.map(str::parse).transpose().ok()?;
+    plain.then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Place {
+        Place::Tcp { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn an_address_says_where_and_how() {
+        for (address, place, host) in [
+            ("unix:///run/docker.sock", Place::Socket("/run/docker.sock".into()), "127.0.0.1"),
+            ("tcp://10.0.0.1:2375", tcp("10.0.0.1", 2375), "10.0.0.1"),
+            ("tcp://10.0.0.1", tcp("10.0.0.1", 2375), "10.0.0.1"),
+            ("http://docker.example:80/", tcp("docker.example", 80), "docker.example"),
+            ("https://docker.example", tcp("docker.example", 2376), "docker.example"),
+            ("docker.example:4243", tcp("docker.example", 4243), "docker.example"),
+            ("tcp://[::1]:2375", tcp("::1", 2375), "::1"),
+        ] {
+            let endpoint = Endpoint::parse(address).unwrap();
+            assert_eq!((&endpoint.place, endpoint.host()), (&place, host), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_reason() {
+        for (address, why) in [
+            ("unix://run/docker.sock", "must start with a slash"),
+            ("ssh://user@host", "should start with"),
+            ("tcp://", "host:port"),
+            ("tcp://host:port", "host:port"),
+            ("tcp://host:1/path", "host:port"),
+            ("", "host:port"),
+        ] {
+            let error = Endpoint::parse(address).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains(&format!("`{address}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_is_read_as_docker_reads_it() {
+        let read = |vars: &[(&str, &str)]| {
+            Endpoint::from_vars(|name| {
+                vars.iter().find(|(var, _)| *var == name).map(|(_, value)| (*value).to_owned())
+            })
+            .unwrap()
+        };
+        assert_eq!(read(&[]).address(), "unix:///var/run/docker.sock");
+        assert_eq!(read(&[("DOCKER_HOST", "")]).address(), "unix:///var/run/docker.sock");
+        let plain = read(&[("DOCKER_HOST", "tcp://h:1"), ("HOME", "/home/ann")]);
+        assert_eq!((plain.place, plain.certificates), (tcp("h", 1), None));
+        let verified =
+            read(&[("DOCKER_HOST", "tcp://h"), ("DOCKER_TLS_VERIFY", "1"), ("HOME", "/home/ann")]);
+        assert_eq!(verified.place, tcp("h", 2376));
+        assert_eq!(verified.certificates, Some("/home/ann/.docker".into()));
+        let elsewhere = read(&[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_CERT_PATH", "/certs")]);
+        assert_eq!((elsewhere.place, elsewhere.certificates), (tcp("h", 1), Some("/certs".into())));
+        let socket = read(&[("DOCKER_CERT_PATH", "/certs")]);
+        assert_eq!(socket.certificates, None);
+    }
+}

@@ -1,0 +1,197 @@
+//! What goes wrong between here and a Docker engine, as our errors. Every message names the host and what the call was about.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use bollard::errors::Error as BollardError;
+
+use super::endpoint::Endpoint;
+use crate::ContainersError;
+
+/// What a call was about: `start`, `container`, `web-1`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) verb: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) name: &'a str,
+}
+
+impl<'a> About<'a> {
+    pub(super) fn container(verb: &'static str, name: &'a str) -> Self {
+        Self { verb, kind: "container", name }
+    }
+
+    pub(super) fn image(verb: &'static str, name: &'a str) -> Self {
+        Self { verb, kind: "image", name }
+    }
+
+    pub(super) fn exec(verb: &'static str, name: &'a str) -> Self {
+        Self { verb, kind: "exec", name }
+    }
+
+    pub(super) fn host(verb: &'static str) -> Self {
+        Self { verb, kind: "containers", name: "" }
+    }
+
+    fn told(self, endpoint: &Endpoint, why: &str) -> String {
+        let Self { verb, kind, name } = self;
+        if name.is_empty() {
+            format!("cannot {verb} {kind} on `{endpoint}`: {why}")
+        } else {
+            format!("cannot {verb} the {kind} `{name}` on `{endpoint}`: {why}")
+        }
+    }
+
+    /// No thing of this name.
+    pub(super) fn absent(self, endpoint: &Endpoint) -> ContainersError {
+        ContainersError::NotFound(format!("no {} `{}` on `{endpoint}`", self.kind, self.name))
+    }
+
+    /// It took too long.
+    pub(super) fn late(self, endpoint: &Endpoint, limit: Duration) -> ContainersError {
+        let why = format!("no answer within {limit:?}; what became of it is not known");
+        ContainersError::TimedOut(self.told(endpoint, &why))
+    }
+
+    pub(super) fn invalid(self, endpoint: &Endpoint, why: &str) -> ContainersError {
+        ContainersError::Invalid(self.told(endpoint, why))
+    }
+
+    pub(super) fn failed(self, endpoint: &Endpoint, why: &str) -> ContainersError {
+        ContainersError::Failed(self.told(endpoint, why))
+    }
+
+    /// The engine went away before its answer was over.
+    pub(super) fn cut_off(self, endpoint: &Endpoint) -> ContainersError {
+        let why = "the engine went away in the middle of its answer";
+        ContainersError::Unreachable(self.told(endpoint, why))
+    }
+
+    /// What bollard tells.
+    pub(super) fn error(self, endpoint: &Endpoint, error: BollardError) -> ContainersError {
+        match error {
+            BollardError::DockerResponseServerError { status_code, message } => {
+                self.status(endpoint, status_code, &message)
+            }
+            BollardError::DockerStreamError { error } => self.stream(endpoint, &error),
+            BollardError::RequestTimeoutError => {
+                ContainersError::TimedOut(self.told(endpoint, "no answer in time"))
+            }
+            BollardError::JsonDataError { .. } | BollardError::JsonSerdeError { .. } => {
+                self.failed(endpoint, "its answer is not Docker's JSON")
+            }
+            error @ (BollardError::HyperLegacyError { .. }
+            | BollardError::HyperResponseError { .. }
+            | BollardError::IOError { .. }) => match transport(endpoint, &error) {
+                ContainersError::Unreachable(why) => {
+                    ContainersError::Unreachable(format!("{}: {why}", self.undone(endpoint)))
+                }
+                other => other,
+            },
+            other => self.failed(endpoint, &lowered(&other.to_string())),
+        }
+    }
+
+    fn undone(self, endpoint: &Endpoint) -> String {
+        let told = self.told(endpoint, "");
+        told.trim_end_matches(": ").to_owned()
+    }
+
+    /// An answer with a status that is none of success.
+    pub(super) fn status(self, endpoint: &Endpoint, status: u16, message: &str) -> ContainersError {
+        let message = lowered(message.trim());
+        let message = if message.is_empty() { format!("status {status}") } else { message };
+        let told = self.told(endpoint, &message);
+        match status {
+            404 if message.starts_with(&format!("no such {}", self.kind)) => self.absent(endpoint),
+            404 => ContainersError::NotFound(told),
+            409 => ContainersError::Conflict(told),
+            400 => ContainersError::Invalid(told),
+            _ if is_port_taken(&message) => ContainersError::Conflict(told),
+            _ => ContainersError::Failed(told),
+        }
+    }
+
+    /// An error in the middle of the lines of a pull, a push or a build.
+    pub(super) fn stream(self, endpoint: &Endpoint, message: &str) -> ContainersError {
+        let message = lowered(message.trim());
+        let told = self.told(endpoint, &message);
+        let unknown = ["manifest unknown", "not found", "does not exist"];
+        if self.kind == "image"
+            && self.verb == "pull"
+            && unknown.iter().any(|text| message.contains(text))
+        {
+            return ContainersError::NotFound(told);
+        }
+        ContainersError::Failed(told)
+    }
+}
+
+/// Docker answers a taken port with a status 500.
+fn is_port_taken(message: &str) -> bool {
+    message.contains("port is already allocated") || message.contains("address already in use")
+}
+
+/// A connection that could not be made, or that broke.
+pub(super) fn transport(endpoint: &Endpoint, error: &BollardError) -> ContainersError {
+    if let BollardError::HyperLegacyError { err } = error
+        && err.is_connect()
+    {
+        return ContainersError::Unreachable(format!(
+            "the Docker host `{endpoint}` cannot be reached: {}",
+            innermost(err)
+        ));
+    }
+    if let Some(hyper) = find::<hyper::Error>(error)
+        && (hyper.is_parse() || hyper.is_parse_too_large())
+    {
+        return ContainersError::Failed(format!(
+            "`{endpoint}` does not answer like a Docker engine: what it sends is not HTTP"
+        ));
+    }
+    ContainersError::Unreachable(format!(
+        "the Docker host `{endpoint}` went away in the middle: {}",
+        innermost(error)
+    ))
+}
+
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// What the system says at the end of a chain of errors.
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    if let Some(error) = last.downcast_ref::<io::Error>() {
+        return io_reason(error);
+    }
+    lowered(&last.to_string())
+}
+
+/// The system's words without its number.
+pub(super) fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    lowered(text.split(" (os error").next().unwrap_or(&text))
+}
+
+/// A fragment: its first letter small unless it begins a word in capitals.
+fn lowered(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    }
+}

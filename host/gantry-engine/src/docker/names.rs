@@ -1,0 +1,77 @@
+//! What may stand in the path of a request. Everything else is refused before anything is sent: a name is never a way to another address of the API.
+
+use crate::ContainersError;
+use crate::containers::Result;
+
+/// An id, a prefix of one, or a name.
+pub(super) fn container(text: &str) -> Result<()> {
+    if is_word(text) {
+        return Ok(());
+    }
+    Err(ContainersError::Invalid(format!("`{text}` is no name of a container")))
+}
+
+/// A name for a new container: Docker wants two characters or more.
+pub(super) fn new_container(text: &str) -> Result<()> {
+    if is_word(text) && text.len() > 1 {
+        return Ok(());
+    }
+    Err(ContainersError::Invalid(format!(
+        "`{text}` is no name for a container: it has two or more letters, digits, `_`, `.` or `-`, \
+         the first a letter or digit"
+    )))
+}
+
+/// The id of a prepared command.
+pub(super) fn exec(text: &str) -> Result<()> {
+    if is_word(text) {
+        return Ok(());
+    }
+    Err(ContainersError::Invalid(format!("`{text}` is no id of an exec")))
+}
+
+/// The name or id of an image.
+pub(super) fn image(text: &str) -> Result<()> {
+    let parts = || text.split('/');
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-:@".contains(letter);
+    if parts().all(|part| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(allowed)
+    }) {
+        return Ok(());
+    }
+    Err(ContainersError::Invalid(format!("`{text}` is no name of an image")))
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|letter: char| letter.is_ascii_alphanumeric())
+        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_never_a_way_to_another_address() {
+        for text in ["", "/", "..", ".", "a/b", "a?b", "a#b", "a%2fb", "é", "a b", "-a", "a\n"] {
+            assert!(container(text).is_err(), "{text:?}");
+            assert!(exec(text).is_err(), "{text:?}");
+        }
+        for text in
+            ["", "/a", "a//b", "a/../b", "a/./b", "a?b", "a#b", "a b", "../images/a", "a%2fb"]
+        {
+            assert!(image(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_docker_takes_is_taken() {
+        for text in ["web-1", "a", "0f", "a_b.c", "A"] {
+            assert!(container(text).is_ok(), "{text:?}");
+        }
+        assert!(new_container("a").is_err());
+        for text in ["a", "a:b", "h:1/a/b:v1", "sha256:00ff", "h.example/a@sha256:00", "A/b"] {
+            assert!(image(text).is_ok(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The health-check probe: one HTTP request to a published port of a container, from the machine the host runs on.
+//!
+//! It follows no redirect, verifies no certificate, and keeps at most 64 KiB of the body.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gantry_core::container::Container;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::http::{HeaderValue, Method, Uri, header};
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::endpoint::Endpoint;
+use super::errors;
+use crate::ContainersError;
+use crate::call::{HttpRequest, HttpResponse};
+
+const CONNECT: Duration = Duration::from_secs(5);
+const BODY: usize = 64 << 10;
+
+/// Asks a container.
+pub(super) async fn ask(
+    endpoint: &Endpoint,
+    container: &Container,
+    request: &HttpRequest,
+) -> Result<HttpResponse, ContainersError> {
+    let limit = Duration::from_millis(request.timeout.into());
+    let (host, port) = published(endpoint, container, &request.port)?;
+    let target = Target::new(request, host, port)?;
+    match timeout(limit, target.ask()).await {
+        Ok(answer) => answer,
+        Err(_) => Err(ContainersError::TimedOut(format!(
+            "`{}` gave no answer within {limit:?}",
+            target.url
+        ))),
+    }
+}
+
+/// Where a port of a container is published.
+fn published(
+    endpoint: &Endpoint,
+    container: &Container,
+    port: &str,
+) -> Result<(String, u16), ContainersError> {
+    let name = &container.name;
+    if !container.state.running {
+        return Err(ContainersError::Unreachable(format!(
+            "the container `{name}` on `{endpoint}` does not run: it is {}",
+            container.state.status
+        )));
+    }
+    let bindings = container.network_settings.ports.get(port).and_then(Option::as_ref);
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+    let found = bindings.into_iter().flatten().find_map(|binding| {
+        let address = binding.host_ip.parse::<IpAddr>().ok();
+        Some((address, number(&binding.host_port)?))
+    });
+    let Some((address, port)) = found else {
+        return Err(ContainersError::Invalid(format!(
+            "the port `{port}` of the container `{name}` on `{endpoint}` is not published"
+        )));
+    };
+    // A port that is published on one address of this machine answers there only.
+    let host = match address {
+        Some(address) if endpoint.is_local() && !address.is_unspecified() => address.to_string(),
+        _ => endpoint.host().to_owned(),
+    };
+    Ok((host, port))
+}
+
+/// A request on its way.
+struct Target {
+    url: String,
+    host: String,
+    port: u16,
+    tls: bool,
+    method: Method,
+    path: Uri,
+    authority: HeaderValue,
+}
+
+impl Target {
+    fn new(request: &HttpRequest, host: String, port: u16) -> Result<Self, ContainersError> {
+        let tls = match request.scheme.as_str() {
+            "http" => false,
+            "https" => true,
+            other => {
+                return Err(ContainersError::Invalid(format!(
+                    "`{other}` is no scheme to ask a container with: it is `http` or `https`"
+                )));
+            }
+        };
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let url = format!("{}://{shown}:{port}{}", request.scheme, request.path);
+        let odd = |what: &str| ContainersError::Invalid(format!("`{url}` cannot be asked: {what}"));
+        if !request.path.starts_with('/') {
+            return Err(odd("its path does not start with a slash"));
+        }
+        let method = Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| odd(&format!("`{}` is no method", request.method)))?;
+        let path = request.path.parse().map_err(|_| odd("its path is no path"))?;
+        let authority = HeaderValue::try_from(format!("{shown}:{port}"))
+            .map_err(|_| odd("its host is no host"))?;
+        Ok(Self { url, host, port, tls, method, path, authority })
+    }
+
+    fn unreachable(&self, why: &str) -> ContainersError {
+        ContainersError::Unreachable(format!("`{}` gives no answer: {why}", self.url))
+    }
+
+    async fn ask(&self) -> Result<HttpResponse, ContainersError> {
+        let connecting = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(stream)
+        };
+        let stream = timeout(CONNECT, connecting)
+            .await
+            .map_err(|_| self.unreachable(&format!("no connection within {CONNECT:?}")))?
+            .map_err(|error| self.unreachable(&errors::io_reason(&error)))?;
+        if !self.tls {
+            return self.talk(stream).await;
+        }
+        let name = ServerName::try_from(self.host.clone())
+            .map_err(|_| self.unreachable("its host is no name for a certificate"))?;
+        let stream = unverified()
+            .map_err(|error| self.unreachable(&error.to_string()))?
+            .connect(name, stream)
+            .await
+            .map_err(|error| self.unreachable(&errors::io_reason(&error)))?;
+        self.talk(stream).await
+    }
+
+    async fn talk(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<HttpResponse, ContainersError> {
+        let broken = |error: hyper::Error| self.unreachable(&errors::innermost(&error));
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let request = Request::builder()
+            .method(self.method.clone())
+            .uri(self.path.clone())
+            .header(header::HOST, self.authority.clone())
+            .header(header::USER_AGENT, "gantry")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.unreachable(&error.to_string()))?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let status = response.status().as_u16();
+            let mut body = response.into_body();
+            let mut kept = Vec::new();
+            while kept.len() < BODY
+                && let Some(frame) = body.frame().await
+            {
+                if let Ok(data) = frame.map_err(broken)?.into_data() {
+                    let room = BODY.saturating_sub(kept.len());
+                    kept.extend(data.iter().take(room));
+                }
+            }
+            Ok(HttpResponse { status, body: kept })
+        };
+        // The connection is driven here and not in a task: it is gone with the answer.
+        tokio::pin!(answer);
+        tokio::pin!(connection);
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            ended = &mut connection => match ended {
+                // All that came is in the body already.
+                Ok(()) => answer.await,
+                Err(error) => match futures_util::future::poll_immediate(&mut answer).await {
+                    Some(answer) => answer,
+                    None => Err(broken(error)),
+                },
+            },
+        }
+    }
+}
+
+fn unverified() -> Result<TlsConnector, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Takes any certificate: a unit's own is signed by nobody, and the probe carries no secret.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
