@@ -1,4 +1,5 @@
-//! Does nothing at once.
+//! Every verb is done at once; there are no units.
+
 use gantry_guests::Guest;
 
 struct Noop;

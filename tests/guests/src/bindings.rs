@@ -1,5 +1,5 @@
-//! What wit-bindgen makes of the WIT package: the imports once, and each export interface in a world of its own. The type of an export gets into a component through the `export!` of
-//! its world, so a guest has the exports that it names and no other.
+//! What wit-bindgen makes of the WIT package: the imports once, and each export interface in a world of its own. The type of an export gets into a component through the
+//! `export!` of its world, so a guest exports what it names and nothing else.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -16,8 +16,8 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-/// A module with the bindings of one export interface, on top of the types of the imports.
-macro_rules! export_interface {
+/// The bindings of one export interface, with the types of the imports above.
+macro_rules! exports {
     ($module:ident, $world:literal $(, $interface:literal = $shared:ident)*) => {
         pub mod $module {
             wit_bindgen::generate!({
@@ -26,38 +26,37 @@ macro_rules! export_interface {
                 with: { $($interface: crate::bindings::gantry::provision::$shared,)* },
                 pub_export_macro: true,
             });
+
+            pub use exports::gantry::provision::$module::Guest;
         }
     };
 }
 
-export_interface!(
-    plugin,
-    "package guests:plugin; world plugin { export gantry:provision/plugin@0.1.0; }"
-);
-export_interface!(
+exports!(plugin, "package guests:plugin; world plugin { export gantry:provision/plugin@0.1.0; }");
+exports!(
     provisioner,
     "package guests:provisioner;
      world provisioner { export gantry:provision/provisioner@0.1.0; }",
     "gantry:provision/types@0.1.0" = types
 );
-export_interface!(
+exports!(
     deployer,
     "package guests:deployer; world deployer { export gantry:provision/deployer@0.1.0; }",
     "gantry:provision/types@0.1.0" = types
 );
-export_interface!(
+exports!(
     exec,
     "package guests:exec; world exec { export gantry:provision/exec@0.1.0; }",
     "gantry:provision/types@0.1.0" = types,
     "gantry:provision/streams@0.1.0" = streams
 );
-export_interface!(
+exports!(
     logs,
     "package guests:logs; world logs { export gantry:provision/logs@0.1.0; }",
     "gantry:provision/types@0.1.0" = types,
     "gantry:provision/streams@0.1.0" = streams
 );
-export_interface!(
+exports!(
     lifecycle,
     "package guests:lifecycle; world lifecycle { export gantry:provision/lifecycle@0.1.0; }",
     "gantry:provision/types@0.1.0" = types
