@@ -1,0 +1,347 @@
+//! `containers.submit`: sequences of engine calls side by side. Each step goes down the chain on its own; a batch only decides what runs when.
+//!
+//! A step that goes over a bound ends the whole wasm call, also while the guest waits for something else.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use gantry_engine::call::ContainersCall;
+use gantry_engine::stream::{Output, Stream};
+use gantry_engine::{Call, ContainersError, Error, OverLimit, Reply, Request};
+use tokio::io::{AsyncReadExt as _, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use wasmtime::component::Resource;
+
+use crate::bindings::gantry::provision::containers::{
+    Completion, ExecEnd, HostBatch, Sequence, Step, StepReply,
+};
+use crate::bounds::{Bound, Bounds};
+use crate::call::{CallState, Outside, Watch};
+use crate::convert::{engine_error_to, exec_options_from, http_request_from, http_response_to};
+use crate::host::StrangeReply;
+use crate::host::containers::{create_call, document};
+use crate::host::streams::{Held, Holding};
+
+/// What a command's output is cut after.
+const OUTPUT: usize = 64 << 10;
+/// What the archive of a file may have.
+const ARCHIVE: u64 = 1 << 20;
+
+/// Sequences under way.
+pub(crate) struct Batch {
+    tasks: JoinSet<Ended>,
+    next: u32,
+    shared: Arc<Beside>,
+}
+
+/// What the sequences of a batch share.
+struct Beside {
+    outside: Arc<Outside>,
+    watch: Arc<Watch>,
+    held: Arc<Held>,
+    /// Steps at the same time: one fewer than there may be host calls, so that the guest always has one.
+    slots: Semaphore,
+    /// The batch was dropped: no further step begins.
+    dropped: AtomicBool,
+}
+
+/// A sequence that has ended, with the room its replies take until the guest takes them.
+struct Ended {
+    completion: Completion,
+    _holding: Vec<Holding>,
+}
+
+/// Why a sequence ended early.
+enum Stop {
+    /// Its step failed; the guest is told.
+    Failed(Error),
+    /// The wasm call must end.
+    Doom(OverLimit),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::OverLimit(over) => Self::Doom(over),
+            Error::Containers(_) | Error::Platform(_) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<ContainersError> for Stop {
+    fn from(error: ContainersError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(
+        outside: Arc<Outside>,
+        watch: &Arc<Watch>,
+        held: &Arc<Held>,
+        bounds: &Bounds,
+    ) -> Self {
+        let slots = bounds.get(Bound::HostCallsInFlight).saturating_sub(1).max(1);
+        let slots = usize::try_from(slots).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self {
+            tasks: JoinSet::new(),
+            next: 0,
+            shared: Arc::new(Beside {
+                outside,
+                watch: Arc::clone(watch),
+                held: Arc::clone(held),
+                slots: Semaphore::new(slots),
+                dropped: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    pub(crate) fn add(&mut self, sequences: Vec<Sequence>) -> Result<(), OverLimit> {
+        for sequence in sequences {
+            // A sequence costs the host a task: it counts as a host call, also when it has no step.
+            self.shared.outside.scope.meter.charge(0)?;
+            let index = self.next;
+            self.next = self.next.saturating_add(1);
+            let shared = Arc::clone(&self.shared);
+            let beside = self.shared.outside.beside.clone();
+            self.tasks.spawn(beside.track_future(async move { shared.run(index, sequence).await }));
+        }
+        Ok(())
+    }
+}
+
+impl Beside {
+    async fn run(&self, index: u32, sequence: Sequence) -> Ended {
+        let mut completion = Completion { index, replies: Vec::new(), failure: None };
+        let mut holding = Vec::new();
+        for step in sequence.steps {
+            if self.dropped.load(Ordering::Acquire) {
+                break;
+            }
+            match self.step(&sequence.node, step).await {
+                Ok((reply, held)) => {
+                    completion.replies.push(reply);
+                    holding.extend(held);
+                }
+                Err(Stop::Failed(error)) => {
+                    completion.failure = Some(engine_error_to(error));
+                    break;
+                }
+                Err(Stop::Doom(over)) => {
+                    self.watch.doom(over);
+                    break;
+                }
+            }
+        }
+        Ended { completion, _holding: holding }
+    }
+
+    async fn step(&self, node: &str, step: Step) -> Result<(StepReply, Option<Holding>), Stop> {
+        let (reply, bytes) = match step {
+            Step::PullImage(image) => self.done(node, ContainersCall::PullImage { image }).await?,
+            Step::Create(options) => {
+                let id = self.text(node, create_call(options)?).await?;
+                let bytes = id.len();
+                (StepReply::Id(id), bytes)
+            }
+            Step::Start(id) => self.done(node, ContainersCall::Start { id }).await?,
+            Step::Stop((id, seconds)) => {
+                self.done(node, ContainersCall::Stop { id, seconds }).await?
+            }
+            Step::Remove(id) => self.done(node, ContainersCall::Remove { id, force: true }).await?,
+            Step::Inspect(id) => self.document(node, ContainersCall::Inspect { id }).await?,
+            Step::InspectImage(image) => {
+                self.document(node, ContainersCall::InspectImage { image }).await?
+            }
+            Step::Exec((id, options)) => {
+                let options = exec_options_from(options);
+                let create = ContainersCall::CreateExec { id, options };
+                let end = self.exec(node, create).await?;
+                let bytes = end.output.len();
+                (StepReply::Exec(end), bytes)
+            }
+            Step::Download((id, path)) => {
+                let bytes = self.download(node, ContainersCall::Download { id, path }).await?;
+                let length = bytes.len();
+                (StepReply::Bytes(bytes), length)
+            }
+            Step::Http((id, request)) => {
+                let call = ContainersCall::Http { id, request: http_request_from(request) };
+                match self.send(node, call, None).await?.0 {
+                    Reply::Http(answer) => {
+                        let bytes = answer.body.len();
+                        (StepReply::Http(http_response_to(answer)), bytes)
+                    }
+                    other => return Err(strange("containers.http", &other)),
+                }
+            }
+            Step::Pause(milliseconds) => {
+                self.pause(milliseconds).await?;
+                (StepReply::Done, 0)
+            }
+        };
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let held = match bytes {
+            0 => None,
+            bytes => Some(self.held.hold(bytes).map_err(Stop::Doom)?),
+        };
+        Ok((reply, held))
+    }
+
+    async fn send(
+        &self,
+        node: &str,
+        call: ContainersCall,
+        output: Option<Output>,
+    ) -> Result<(Reply, Option<Stream>), Stop> {
+        let Ok(_slot) = self.slots.acquire().await else {
+            return Err(ContainersError::Cancelled.into());
+        };
+        let _working = self.watch.work();
+        let call = Call::Containers { node: node.to_owned(), call };
+        let request = Request { call, input: None, output };
+        let response = self.outside.chain.send(&self.outside.scope, request).await?;
+        Ok((response.reply, response.stream))
+    }
+
+    async fn done(&self, node: &str, call: ContainersCall) -> Result<(StepReply, usize), Stop> {
+        let name = call.name();
+        match self.send(node, call, None).await?.0 {
+            Reply::Done => Ok((StepReply::Done, 0)),
+            other => Err(strange(name, &other)),
+        }
+    }
+
+    async fn text(&self, node: &str, call: ContainersCall) -> Result<String, Stop> {
+        let name = call.name();
+        match self.send(node, call, None).await?.0 {
+            Reply::Text(text) => Ok(text),
+            other => Err(strange(name, &other)),
+        }
+    }
+
+    async fn document(&self, node: &str, call: ContainersCall) -> Result<(StepReply, usize), Stop> {
+        let name = call.name();
+        let written = match self.send(node, call, None).await?.0 {
+            Reply::Container(one) => document(&one),
+            Reply::Image(one) => document(&one),
+            other => return Err(strange(name, &other)),
+        };
+        let text = written.map_err(|error| ContainersError::Failed(error.to_string()))?;
+        let bytes = text.len();
+        Ok((StepReply::Document(text), bytes))
+    }
+
+    async fn exec(&self, node: &str, create: ContainersCall) -> Result<ExecEnd, Stop> {
+        let exec_id = self.text(node, create).await?;
+        let written = Cut::default();
+        let output =
+            Output { stdout: Box::pin(written.clone()), stderr: Box::pin(written.clone()) };
+        let start = ContainersCall::StartExec { exec_id: exec_id.clone() };
+        self.send(node, start, Some(output)).await?;
+        match self.send(node, ContainersCall::InspectExec { exec_id }, None).await?.0 {
+            Reply::ExecState(state) => match state.exit_code {
+                Some(exit_code) => Ok(ExecEnd { exit_code, output: written.take() }),
+                None => {
+                    let text = "nobody knows the exit code of a command that has ended";
+                    Err(ContainersError::Failed(text.to_owned()).into())
+                }
+            },
+            other => Err(strange("containers.inspect-exec", &other)),
+        }
+    }
+
+    async fn download(&self, node: &str, call: ContainersCall) -> Result<Vec<u8>, Stop> {
+        match self.send(node, call, None).await? {
+            (_, Some(Stream::Reader(reader))) => {
+                let mut bytes = Vec::new();
+                let read = reader.take(ARCHIVE + 1).read_to_end(&mut bytes).await;
+                read.map_err(|error| ContainersError::Failed(error.to_string()))?;
+                if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > ARCHIVE {
+                    let text = format!("the archive has more than {ARCHIVE} bytes");
+                    return Err(ContainersError::Invalid(text).into());
+                }
+                Ok(bytes)
+            }
+            (other, _) => Err(strange("containers.download", &other)),
+        }
+    }
+
+    async fn pause(&self, milliseconds: u32) -> Result<(), Stop> {
+        let operation = &self.outside.scope.operation;
+        self.outside.scope.meter.charge(0).map_err(Stop::Doom)?;
+        tokio::select! {
+            biased;
+            () = operation.interruption() => Err(ContainersError::Cancelled.into()),
+            () = tokio::time::sleep(Duration::from_millis(u64::from(milliseconds))) => Ok(()),
+        }
+    }
+}
+
+fn strange(asked: &str, reply: &Reply) -> Stop {
+    ContainersError::Failed(format!("the host's fault: {}", StrangeReply::new(asked, reply))).into()
+}
+
+/// Keeps the first bytes that are written to it and takes the others to no place.
+#[derive(Clone, Default)]
+struct Cut(Arc<Mutex<Vec<u8>>>);
+
+impl Cut {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AsyncWrite for Cut {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = OUTPUT.saturating_sub(kept.len()).min(bytes.len());
+        kept.extend(bytes.iter().take(room));
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl HostBatch for CallState {
+    async fn add(
+        &mut self,
+        batch: Resource<Batch>,
+        sequences: Vec<Sequence>,
+    ) -> wasmtime::Result<()> {
+        self.charge(0)?;
+        self.table.get_mut(&batch)?.add(sequences).map_err(wasmtime::Error::new)
+    }
+
+    async fn next(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Option<Completion>> {
+        self.charge(0)?;
+        match self.table.get_mut(&batch)?.tasks.join_next().await {
+            None => Ok(None),
+            Some(Ok(ended)) => Ok(Some(ended.completion)),
+            Some(Err(gone)) => Err(wasmtime::Error::new(gone)),
+        }
+    }
+
+    async fn drop(&mut self, batch: Resource<Batch>) -> wasmtime::Result<()> {
+        let mut batch = self.table.delete(batch)?;
+        batch.shared.dropped.store(true, Ordering::Release);
+        // What is under way ends: an effect that is dropped half-way may or may not have happened.
+        while batch.tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+}
