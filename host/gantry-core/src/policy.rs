@@ -67,8 +67,10 @@ impl FromStr for Grant {
     type Err = UnknownGrant;
 
     fn from_str(text: &str) -> Result<Self, UnknownGrant> {
-        if let Some(path) = text.strip_prefix(BINDS).filter(|path| !path.is_empty()) {
-            return Ok(Self::Binds(path.to_owned()));
+        if let Some(source) = text.strip_prefix(BINDS) {
+            return bind_source(source)
+                .map(Self::Binds)
+                .ok_or_else(|| UnknownGrant(text.to_owned()));
         }
         Ok(match text {
             "containers:privileged" => Self::Privileged,
@@ -146,31 +148,210 @@ impl Grants {
 }
 
 /// The grants that making this container needs.
+///
+/// What no grant of its own covers falls under the nearest wider one: another network than the engine's default under `containers:host-network`, a container that the kernel
+/// should spare under `containers:privileged`, a socket that logs go to under `containers:binds`.
 #[must_use]
 pub fn needed(spec: &ContainerSpec) -> Vec<Grant> {
     let host = &spec.host_config;
-    let mut needed = Vec::new();
-    if host.privileged {
-        needed.push(Grant::Privileged);
+    let mut needed = BTreeSet::new();
+    if host.privileged || host.oom_score_adj < 0 {
+        needed.insert(Grant::Privileged);
     }
-    if host.network_mode == "host" {
-        needed.push(Grant::HostNetwork);
+    match host.network_mode.as_str() {
+        "" | "default" | "bridge" | "none" => {}
+        mode if is_anothers(mode) => {
+            needed.insert(Grant::Foreign);
+        }
+        _ => {
+            needed.insert(Grant::HostNetwork);
+        }
     }
-    if host.pid_mode == "host" {
-        needed.push(Grant::HostPid);
+    match host.pid_mode.as_str() {
+        "" => {}
+        mode if is_anothers(mode) => {
+            needed.insert(Grant::Foreign);
+        }
+        _ => {
+            needed.insert(Grant::HostPid);
+        }
     }
-    if host.network_mode.starts_with("container:") || host.pid_mode.starts_with("container:") {
-        needed.push(Grant::Foreign);
-    }
-    for bind in &host.binds {
-        let source = bind.split(':').next().unwrap_or_default();
-        needed.push(Grant::Binds(source.to_owned()));
+    // A bind without a colon is an anonymous volume: nobody else's.
+    let binds = host.binds.iter().filter_map(|bind| Some(bind.split_once(':')?.0));
+    let logs = host.log_config.iter().flat_map(|log| log.options.values());
+    let sockets = logs.filter_map(|option| option.strip_prefix("unix")?.split_once("://"));
+    for source in binds.chain(sockets.map(|(_, path)| path)) {
+        needed.insert(Grant::Binds(bind_source(source).unwrap_or_else(|| "/".to_owned())));
     }
     if !host.cap_add.is_empty() {
-        needed.push(Grant::Capabilities);
+        needed.insert(Grant::Capabilities);
     }
     if !host.security_opt.is_empty() {
-        needed.push(Grant::SecurityOptions);
+        needed.insert(Grant::SecurityOptions);
     }
-    needed
+    needed.into_iter().collect()
+}
+
+/// Whether a mode means what another container has.
+fn is_anothers(mode: &str) -> bool {
+    mode.starts_with("container:")
+}
+
+/// A path in its shortest form, or the name of a volume; none for what is empty or climbs with `..`, where only the machine knows the end.
+fn bind_source(source: &str) -> Option<String> {
+    if !source.starts_with('/') {
+        return (!source.is_empty()).then(|| source.to_owned());
+    }
+    let parts: Vec<&str> =
+        source.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    (!parts.contains(&"..")).then(|| format!("/{}", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::LogConfig;
+
+    const ALL: [&str; 12] = [
+        "containers:privileged",
+        "containers:host-network",
+        "containers:host-pid",
+        "containers:binds:/data",
+        "containers:capabilities",
+        "containers:security-options",
+        "containers:foreign",
+        "images:remove",
+        "images:build",
+        "images:commit",
+        "images:tag",
+        "images:push",
+    ];
+
+    fn grant(text: &str) -> Grant {
+        text.parse().unwrap()
+    }
+
+    fn needs(edit: impl FnOnce(&mut ContainerSpec)) -> Vec<String> {
+        let mut spec = ContainerSpec::default();
+        edit(&mut spec);
+        needed(&spec).iter().map(Grant::to_string).collect()
+    }
+
+    #[test]
+    fn every_grant_reads_as_it_is_written() {
+        for text in ALL {
+            assert_eq!(grant(text).to_string(), text);
+        }
+        for text in ["", "containers", "containers:binds", "containers:binds:", "Images:push"] {
+            assert_eq!(text.parse::<Grant>(), Err(UnknownGrant(text.to_owned())));
+        }
+        assert_eq!(grant("containers:binds://data/./x/").to_string(), "containers:binds:/data/x");
+        assert!("containers:binds:/data/../etc".parse::<Grant>().is_err());
+    }
+
+    #[test]
+    fn a_grant_covers_itself_and_what_is_below_its_path() {
+        for (have, need, covered) in [
+            ("containers:privileged", "containers:privileged", true),
+            ("containers:privileged", "containers:host-network", false),
+            ("containers:binds:/data", "containers:binds:/data", true),
+            ("containers:binds:/data/", "containers:binds:/data/x", true),
+            ("containers:binds:/data", "containers:binds:/database", false),
+            ("containers:binds:/data/x", "containers:binds:/data", false),
+            ("containers:binds:/", "containers:binds:/etc/passwd", true),
+            ("containers:binds:/", "containers:binds:/", true),
+            ("containers:binds:/", "containers:binds:volume", false),
+            ("containers:binds:volume", "containers:binds:volume", true),
+            ("containers:binds:volume", "containers:binds:volume2", false),
+        ] {
+            assert_eq!(grant(have).covers(&grant(need)), covered, "{have} {need}");
+        }
+    }
+
+    #[test]
+    fn a_right_needs_the_question_and_the_permission() {
+        let data = grant("containers:binds:/data");
+        let inner = grant("containers:binds:/data/in");
+        let grants = Grants::new([data.clone(), grant("images:push")], [inner.clone()]);
+        assert_eq!(grants.check(&inner), Ok(()));
+        assert_eq!(grants.check(&data), Err(Denial::NotGranted(data.clone())));
+        assert_eq!(
+            grants.check(&grant("images:tag")).unwrap_err().to_string(),
+            "the grant `images:tag` is needed, and the plugin does not ask for it"
+        );
+        assert_eq!(
+            grants.check(&grant("images:push")).unwrap_err().to_string(),
+            "the grant `images:push` is needed, and the operator did not give it"
+        );
+        assert!(Grants::default().check(&data).is_err());
+        assert!(Grants::new([], [data.clone()]).check(&data).is_err());
+    }
+
+    #[test]
+    fn a_plain_container_needs_nothing() {
+        assert!(
+            needs(|spec| {
+                "root".clone_into(&mut spec.user);
+                "bridge".clone_into(&mut spec.host_config.network_mode);
+                spec.host_config.oom_score_adj = 1000;
+                spec.host_config.cap_drop.push("ALL".to_owned());
+                spec.host_config.binds.push("/anonymous".to_owned());
+            })
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_reaches_the_machine_needs_a_grant() {
+        let privileged = needs(|spec| spec.host_config.privileged = true);
+        assert_eq!(privileged, ["containers:privileged"]);
+        assert_eq!(needs(|spec| spec.host_config.oom_score_adj = -1), ["containers:privileged"]);
+        let capable = needs(|spec| spec.host_config.cap_add.push("NET_ADMIN".to_owned()));
+        assert_eq!(capable, ["containers:capabilities"]);
+        let opted = needs(|spec| spec.host_config.security_opt.push("x".to_owned()));
+        assert_eq!(opted, ["containers:security-options"]);
+        for (mode, grant) in [
+            ("host", "containers:host-network"),
+            ("somebodys-network", "containers:host-network"),
+            ("container:abc", "containers:foreign"),
+        ] {
+            let needed = needs(|spec| mode.clone_into(&mut spec.host_config.network_mode));
+            assert_eq!(needed, [grant], "{mode}");
+        }
+        for (mode, grant) in
+            [("host", "containers:host-pid"), ("container:abc", "containers:foreign")]
+        {
+            let needed = needs(|spec| mode.clone_into(&mut spec.host_config.pid_mode));
+            assert_eq!(needed, [grant], "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_bind_needs_its_source() {
+        for (bind, grant) in [
+            ("/data/a:/b:ro", "containers:binds:/data/a"),
+            ("/data//a/./:/b", "containers:binds:/data/a"),
+            ("/data/../etc:/b", "containers:binds:/"),
+            ("/:/b", "containers:binds:/"),
+            ("volume:/b", "containers:binds:volume"),
+            (":/b", "containers:binds:/"),
+        ] {
+            let needed = needs(|spec| spec.host_config.binds.push(bind.to_owned()));
+            assert_eq!(needed, [grant], "{bind}");
+        }
+    }
+
+    #[test]
+    fn logs_into_a_socket_of_the_machine_need_its_path() {
+        let to = |address: &str| {
+            needs(|spec| {
+                let options = [("syslog-address".to_owned(), address.to_owned())].into();
+                let log = LogConfig { driver: "syslog".to_owned(), options };
+                spec.host_config.log_config = Some(log);
+            })
+        };
+        assert_eq!(to("unix:///run/docker.sock"), ["containers:binds:/run/docker.sock"]);
+        assert_eq!(to("unixgram:///dev/log"), ["containers:binds:/dev/log"]);
+        assert!(to("udp://localhost:1514").is_empty());
+    }
 }
