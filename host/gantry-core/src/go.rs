@@ -70,14 +70,19 @@ pub(crate) fn atoi(text: &str) -> Result<i64, AtoiError> {
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(AtoiError::Syntax);
+    let nearest = AtoiError::Range(if negative { i64::MIN } else { i64::MAX });
+    let mut value = Err(AtoiError::Syntax);
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(AtoiError::Syntax);
+        }
+        // A number too big even without its sign is out of range, whatever follows.
+        let bigger = value.unwrap_or(0_u64).checked_mul(10);
+        let bigger = bigger.and_then(|value| value.checked_add(u64::from(digit - b'0')));
+        value = Ok(bigger.ok_or(nearest)?);
     }
-    let value = digits.iter().fold(0_i128, |value, digit| {
-        value.saturating_mul(10).saturating_add(i128::from(digit - b'0'))
-    });
-    let value = if negative { -value } else { value };
-    i64::try_from(value).map_err(|_| AtoiError::Range(if negative { i64::MIN } else { i64::MAX }))
+    let value = i128::from(value?);
+    i64::try_from(if negative { -value } else { value }).map_err(|_| nearest)
 }
 
 /// What the reference gets from `strconv.Atoi` when it ignores the error: 0 for what is not a number, the nearest for what is out of range.
@@ -117,13 +122,13 @@ pub(crate) fn display(value: &Value) -> String {
     }
 }
 
-/// Whole numbers in full, others as Go's `%v` prints a float64: the shortest digits, with an exponent below 1e-4 and from 1e21 on.
+/// Whole numbers in full, others as Go's `%v` prints a float64: the shortest digits, with an exponent below 1e-4 and from a million on.
 fn display_number(number: &serde_json::Number) -> String {
     let Some(float) = number.as_f64().filter(|_| number.is_f64()) else {
         return number.to_string();
     };
     let magnitude = float.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         let text = format!("{float:e}");
         let Some((digits, exponent)) = text.split_once('e') else { return text };
         return match exponent.strip_prefix('-') {
@@ -160,5 +165,96 @@ impl serde_json::ser::Formatter for GoFormatter {
             rest = letters.as_str();
         }
         writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn quoting_is_gos() {
+        for (text, quoted) in [
+            ("", r#""""#),
+            ("a\"b\\c'd`", r#""a\"b\\c'd`""#),
+            ("\u{7}\u{8}\u{c}\n\r\t\u{b}", r#""\a\b\f\n\r\t\v""#),
+            ("\0\u{1f}\u{7f}", r#""\x00\x1f\x7f""#),
+            ("é漢😀\u{301}", "\"é漢😀\u{301}\""),
+            ("\u{80}\u{85}\u{a0}\u{ad}", r#""\u0080\u0085\u00a0\u00ad""#),
+            ("\u{200b}\u{2028}\u{3000}\u{feff}\u{e000}", r#""\u200b\u2028\u3000\ufeff\ue000""#),
+            ("\u{fffd}", "\"\u{fffd}\""),
+            ("\u{e0001}\u{10ffff}", r#""\U000e0001\U0010ffff""#),
+            ("<&>", r#""<&>""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        for (text, number) in [
+            ("0", 0),
+            ("+5", 5),
+            ("-12", -12),
+            ("-0", 0),
+            ("00012", 12),
+            ("9223372036854775807", i64::MAX),
+            ("9223372036854775808", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+            ("-99999999999999999999999", i64::MIN),
+            ("99999999999999999999x", i64::MAX),
+            ("9223372036854775808x", 0),
+            ("", 0),
+            ("+", 0),
+            ("--1", 0),
+            (" 1", 0),
+            ("1_000", 0),
+            ("0x10", 0),
+            ("1.5", 0),
+            ("７", 0),
+        ] {
+            assert_eq!(atoi_or_zero(text), number, "{text:?}");
+        }
+        assert_eq!(atoi("9223372036854775808"), Err(AtoiError::Range(i64::MAX)));
+    }
+
+    #[test]
+    fn flags_are_read_as_go_reads_them() {
+        for text in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert!(parse_bool(text), "{text:?}");
+        }
+        for text in ["", "0", "f", "false", "yes", "on", " true", "tRUE", "TrUe", "2"] {
+            assert!(!parse_bool(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn values_show_as_go_shows_them() {
+        for (value, shown) in [
+            (json!(8888), "8888"),
+            (json!(-1), "-1"),
+            (json!(8080.5), "8080.5"),
+            (json!(8080.0), "8080"),
+            (json!(1e6), "1e+06"),
+            (json!(0.00001), "1e-05"),
+            (json!("9090"), "9090"),
+            (json!(""), ""),
+            (json!(true), "true"),
+            (json!([1, "a", []]), "[1 a []]"),
+            (json!({"b": 1, "a": {"c": null}}), "map[a:map[c:<nil>] b:1]"),
+        ] {
+            assert_eq!(display(&value), shown);
+        }
+    }
+
+    #[test]
+    fn json_is_escaped_as_go_escapes_it() {
+        let text = "<&>\u{2028}\u{2029}\u{8}\u{c}\n\u{1}\u{7f}é\"\\/";
+        let json =
+            r#""\u003c\u0026\u003e\u2028\u2029\b\f\n\u0001"#.to_owned() + "\u{7f}é\\\"\\\\/\"";
+        assert_eq!(to_json(&text), json);
+        assert_eq!(to_json(&json!({"<": [">"]})), r#"{"\u003c":["\u003e"]}"#);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only reading: nothing here builds a URL or follows one.
 
+use std::net::Ipv6Addr;
+
 use serde::Serialize;
 
 /// Why a text is not a URL.
@@ -178,31 +180,34 @@ fn split_scheme(text: &str) -> Parsed<(&str, &str)> {
 }
 
 fn read_host(host: &str) -> Parsed<String> {
-    let Some(end) = host.starts_with('[').then(|| host.rfind(']')) else {
-        if let Some((_, port)) = host.rsplit_once(':')
-            && !is_port(port)
-        {
-            return Err("invalid port");
+    match host.rfind('[') {
+        None => {
+            if let Some((_, port)) = host.rsplit_once(':')
+                && !is_port(port)
+            {
+                return Err("invalid port");
+            }
+            decode(host, Part::Host)
         }
-        return decode(host, Part::Host);
-    };
-    let (address, after) = host.split_at(end.ok_or("missing `]`")?);
-    let port = after.strip_prefix(']').unwrap_or(after);
+        Some(0) => read_bracketed_host(host),
+        Some(_) => Err("a bracket inside the host"),
+    }
+}
+
+fn read_bracketed_host(host: &str) -> Parsed<String> {
+    let (inner, port) = host
+        .strip_prefix('[')
+        .and_then(|after| after.rsplit_once(']'))
+        .ok_or("missing `]` in host")?;
     if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
         return Err("invalid port");
     }
-    match address.find("%25") {
-        None => decode(host, Part::Host),
-        Some(zone) => {
-            let (address, zone) = address.split_at(zone);
-            let parts = [
-                decode(address, Part::Host)?,
-                decode(zone, Part::Zone)?,
-                decode(after, Part::Host)?,
-            ];
-            Ok(parts.concat())
-        }
+    let (address, zone) = inner.split_at(inner.find("%25").unwrap_or(inner.len()));
+    let (address, zone) = (decode(address, Part::Host)?, decode(zone, Part::Zone)?);
+    if address.parse::<Ipv6Addr>().is_err() || zone == "%" {
+        return Err("no IPv6 address between the brackets");
     }
+    Ok(format!("[{address}{zone}]{port}"))
 }
 
 fn is_port(text: &str) -> bool {
@@ -276,4 +281,104 @@ fn to_text(bytes: &[u8]) -> String {
         text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_url_comes_apart_as_in_go() {
+        let url = parsed("HTTP://us%40er:p%2Fw@Host.x:80/a%2fb/%E9%BC%93?q=%20&r#f%20g");
+        assert_eq!((&*url.scheme, &*url.host, &*url.path), ("http", "Host.x:80", "/a/b/鼓"));
+        assert_eq!((&*url.raw_path, &*url.raw_query), ("/a%2fb/%E9%BC%93", "q=%20&r"));
+        assert_eq!((&*url.fragment, url.user), ("f g", Some(UserInfo {})));
+        assert_eq!(parsed("http://h/é").raw_path, "/é");
+        assert_eq!(parsed("http://h/%C3%A9").raw_path, "");
+        assert_eq!(parsed("http://h/%ff%fe").path, "/\u{fffd}\u{fffd}");
+        assert_eq!(parsed("mailto:a@b?c").opaque, "a@b");
+        assert_eq!(parsed("*").path, "*");
+        assert_eq!(parsed("//h/p").host, "h");
+        assert_eq!((&*parsed("///p").host, &*parsed("///p").path), ("", "///p"));
+        assert_eq!(parsed("http:///p").path, "/p");
+        assert!(parsed("http://h?").force_query);
+        assert!(!parsed("http://h??").force_query);
+        assert_eq!(parsed("http://h??").raw_query, "?");
+        assert_eq!(parsed("http://[fe80::1%25eth0]:8/").host, "[fe80::1%eth0]:8");
+        assert_eq!(parsed("http://h%C3%A9").host, "hé");
+        assert_eq!(parsed(""), Url::default());
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused() {
+        for text in [
+            ":x",
+            "1:2",
+            "a\u{7f}b",
+            "http://h:x",
+            "http://h:8x/",
+            "http://[::1",
+            "http://[::1]x",
+            "http://[h]",
+            "http://a[::1]",
+            "http://h h",
+            "http://h%41",
+            "http://us er@h",
+            "http://h/%",
+            "http://h/%zz",
+            "http://h#%zz",
+            "http://[::1%25]",
+            "http://h^",
+        ] {
+            assert!(Url::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_found_in_whatever_names_a_node() {
+        for (text, host) in [
+            ("", ""),
+            ("addr1", "addr1"),
+            ("addr1:1", "addr1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1:4243", "10.0.0.1"),
+            ("http://10.0.0.1:4243", "10.0.0.1"),
+            ("https://user:pw@h:1/path?q#f", "h"),
+            ("http://h", "h"),
+            ("http://[::1]:80", "::1"),
+            ("http://[::1]", "[::1]"),
+            ("[::1]:80", "::1"),
+            ("::1", "::1"),
+            ("unix:///var/run/docker.sock", "unix"),
+            ("http://", "http"),
+            ("http://:80", ""),
+            ("h:x:y", "h:x:y"),
+        ] {
+            assert_eq!(url_to_host(text), host, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn host_and_port_come_together_or_not_at_all() {
+        for (text, split) in [
+            ("h:1", Some(("h", "1"))),
+            (":1", Some(("", "1"))),
+            ("h:", Some(("h", ""))),
+            ("[::1]:1", Some(("::1", "1"))),
+            ("h", None),
+            ("", None),
+            ("::1", None),
+            ("[::1]", None),
+            ("[::1]x:1", None),
+            ("[h:1", None),
+            ("h]:1", None),
+            ("h:1]", None),
+        ] {
+            assert_eq!(split_host_port(text), split, "{text:?}");
+        }
+    }
 }
