@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 /// What a provisioner sees of an app. The verbs on an app (bind, quota) belong to the platform, not to this record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
@@ -54,4 +56,36 @@ pub struct AppRouter {
     pub status: String,
     /// More about its state.
     pub status_detail: String,
+}
+
+/// Checks that an app may use this many units, and gives the number to store. It is a number, not a difference.
+///
+/// # Errors
+///
+/// A negative number, or more units than the limit, if there is one.
+pub fn quota_in_use(limit: Option<u32>, units: i32) -> Result<u32, Error> {
+    let requested = u32::try_from(units)
+        .map_err(|_| Error::InvalidArgument("invalid value, cannot be lesser than 0".to_owned()))?;
+    match limit {
+        Some(available) if requested > available => {
+            Err(Error::QuotaExceeded { available, requested })
+        }
+        Some(_) | None => Ok(requested),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_a_limit_and_zero_units_are_always_fine() {
+        assert_eq!(quota_in_use(Some(2), 2), Ok(2));
+        assert_eq!(quota_in_use(Some(0), 0), Ok(0));
+        assert_eq!(quota_in_use(None, i32::MAX), Ok(i32::MAX.unsigned_abs()));
+        let error = quota_in_use(Some(0), 1).unwrap_err().to_string();
+        assert_eq!(error, "Quota exceeded. Available: 0. Requested: 1.");
+        let error = quota_in_use(None, -1).unwrap_err().to_string();
+        assert_eq!(error, "invalid value, cannot be lesser than 0");
+    }
 }
