@@ -233,3 +233,84 @@ fn log_config(settings: &(impl Settings + ?Sized)) -> LogConfig {
     let driver = if driver.is_empty() { JSON_FILE.to_owned() } else { driver };
     LogConfig { driver, options }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn log(config: serde_json::Value) -> LogConfig {
+        ContainerDefaults::from_settings(&json!({ "docker": config })).log
+    }
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn units_log_to_json_file_unless_configured() {
+        let json_file = LogConfig { driver: "json-file".to_owned(), options: BTreeMap::new() };
+        assert_eq!(log(json!({})), json_file);
+        assert_eq!(log(json!({"bs": {"syslog-port": 1519}})), json_file);
+        let journald = log(json!({"log-driver": "journald", "log-options": {"tag": "x", "n": 3}}));
+        assert_eq!(journald.driver, "journald");
+        assert_eq!(journald.options, options(&[("tag", "x"), ("n", "3")]));
+    }
+
+    #[test]
+    fn the_references_driver_is_syslog_to_the_agent_of_the_machine() {
+        for (port, address) in [
+            (json!(null), "udp://localhost:1514"),
+            (json!(0), "udp://localhost:1514"),
+            (json!(1519), "udp://localhost:1519"),
+            (json!("1520"), "udp://localhost:1520"),
+            (json!("x"), "udp://localhost:1514"),
+        ] {
+            let log = log(json!({
+                "log-driver": "bs", "bs": {"syslog-port": port}, "log-options": {"ignored": "1"},
+            }));
+            assert_eq!(log.driver, "syslog");
+            assert_eq!(log.options, options(&[("syslog-address", address)]));
+        }
+    }
+
+    #[test]
+    fn the_user_that_builds_has_three_places() {
+        let user =
+            |config| ContainerDefaults::from_settings(&json!({ "docker": config })).build_user;
+        assert_eq!(user(json!({"user": "u", "ssh": {"user": "s"}})), "u");
+        assert_eq!(user(json!({"ssh": {"user": "s"}})), "s");
+        assert_eq!(user(json!({"user": ""})), "ubuntu");
+    }
+
+    #[test]
+    fn a_shared_folder_needs_both_its_ends() {
+        let shared = |config| SharedFs::from_settings(&json!({"docker": {"sharedfs": config}}));
+        assert_eq!(shared(json!({"hostdir": "/h"})), None);
+        assert_eq!(shared(json!({"mountpoint": "/m"})), None);
+        let whole = shared(json!({"hostdir": "/h", "mountpoint": "/m", "salt": "s"})).unwrap();
+        assert_eq!(whole.bind("a"), "/h:/m:rw");
+    }
+
+    #[test]
+    fn security_options_reach_every_container() {
+        let defaults =
+            ContainerDefaults::from_settings(&json!({"docker": {"security-opts": ["o1", "o2"]}}));
+        for is_deploy in [false, true] {
+            let unit = UnitContainer {
+                app: &App::default(),
+                routers: &[],
+                envs: &[],
+                process: "web",
+                image: "i",
+                command: &[],
+                exposed_port: "",
+                is_deploy,
+                is_building: false,
+            };
+            let spec = unit.spec(&defaults, "docker", &|_: &str| None).unwrap();
+            assert_eq!(spec.host_config.security_opt, ["o1", "o2"]);
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use crate::image::{Healthcheck, Hooks, RestartHooks};
 
@@ -57,7 +58,12 @@ impl TsuruYaml {
     ///
     /// A text that is no YAML, or a field of another type than it should have.
     pub fn from_yaml(text: &str) -> Result<Self, YamlError> {
-        let document: Option<Document> = serde_saphyr::from_str(text)
+        // As the reference's reader has it: the last of two keys with one name counts.
+        let options = serde_saphyr::options! {
+            duplicate_keys: DuplicateKeyPolicy::LastWins,
+            with_snippet: false,
+        };
+        let document: Option<Document> = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| YamlError { reason: error.to_string() })?;
         Ok(document.unwrap_or_default().into())
     }
@@ -89,7 +95,8 @@ impl Healthcheck {
     }
 }
 
-/// The processes that a Procfile declares, each with its command as one shell line. Other lines are ignored; the last of two with one name counts.
+/// The processes that a Procfile declares, each with its command as one shell line. Other lines are ignored; the last of two with one name counts. As in the reference, a
+/// name followed by nothing but spaces declares a process with an empty command.
 #[must_use]
 pub fn parse_procfile(text: &str) -> BTreeMap<String, Vec<String>> {
     let Some(regex) = PROCFILE_LINE.as_ref() else { return BTreeMap::new() };
@@ -197,4 +204,98 @@ impl From<Document> for TsuruYaml {
 
 fn commands(list: Option<Vec<Option<String>>>) -> Vec<String> {
     list.unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> TsuruYaml {
+        TsuruYaml::from_yaml(text).unwrap()
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let yaml = read(
+            "hooks:\n  restart:\n    before: [b1, 'b 2']\n    after:\n      - a1\n  build:\n    - make\n\
+             healthcheck:\n  path: /hc\n  method: post\n  status: 201\n  scheme: https\n  match: .*ok\n  \
+             router_body: WORKING\n  use_in_router: true\n  allowed_failures: 3\nkubernetes: {groups: 1}\n",
+        );
+        assert_eq!(yaml.hooks.restart.before, ["b1", "b 2"]);
+        assert_eq!(yaml.hooks.restart.after, ["a1"]);
+        assert_eq!(yaml.hooks.build, ["make"]);
+        let check = yaml.healthcheck;
+        assert_eq!((&*check.path, &*check.method, check.status), ("/hc", "post", 201));
+        assert_eq!((&*check.scheme, &*check.pattern), ("https", ".*ok"));
+        assert_eq!((&*check.router_body, check.allowed_failures), ("WORKING", 3));
+        assert!(check.use_in_router);
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_says_nothing() {
+        for text in ["", "\n", "# nothing\n", "---\n", "hooks:\nhealthcheck:\n", "null", "other: 1"]
+        {
+            assert_eq!(read(text), TsuruYaml::default(), "{text:?}");
+        }
+        assert_eq!(read("hooks: {restart: {before: }, build: null}"), TsuruYaml::default());
+        assert_eq!(read("healthcheck: {path: null, status: null}"), TsuruYaml::default());
+    }
+
+    #[test]
+    fn what_is_no_yaml_or_of_another_type_is_refused() {
+        for text in [
+            "hooks: [",
+            "healthcheck: {status: good}",
+            "healthcheck: 5",
+            "hooks: {build: {a: b}}",
+            "- a",
+            "a: 1\n---\nb: 2\n",
+        ] {
+            let error = TsuruYaml::from_yaml(text).unwrap_err().to_string();
+            assert!(error.starts_with("invalid tsuru.yaml: "), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn words_and_numbers_are_read_as_people_write_them() {
+        let text = "healthcheck: {use_in_router: yes, path: 5, status: '200', path: /last}";
+        let check = read(text).healthcheck;
+        assert!(check.use_in_router);
+        assert_eq!((&*check.path, check.status), ("/last", 200));
+    }
+
+    #[test]
+    fn a_file_that_unfolds_without_end_is_refused() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let before = format!("*a{}, ", level - 1).repeat(9);
+            bomb.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+        }
+        assert!(TsuruYaml::from_yaml(&bomb).is_err());
+    }
+
+    #[test]
+    fn a_procfile_declares_a_process_a_line() {
+        let processes = parse_procfile(
+            "web: a b\r\nworker:c\n # no\nweb2 : no\nw\u{e9}b: no\nempty:\nempty2: \nweb: last  ",
+        );
+        let expected = [("empty2", ""), ("web", "last"), ("worker", "c")];
+        let expected = expected.map(|(name, line)| (name.to_owned(), vec![line.to_owned()]));
+        assert_eq!(processes, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn json_may_spell_its_fields_in_any_case() {
+        let json = serde_json::json!({
+            "Hooks": {"Restart": {"BEFORE": ["b"], "before": ["exact"]}},
+            "HealthCheck": {"Path": "/", "Router_Body": "x", "status": 200.0, "match": null},
+            "processes": {"Web": "kept out"},
+        });
+        let yaml = TsuruYaml::from_json(&json).unwrap();
+        assert_eq!(yaml.hooks.restart.before, ["exact"]);
+        assert_eq!((&*yaml.healthcheck.path, yaml.healthcheck.status), ("/", 200));
+        assert_eq!(yaml.healthcheck.router_body, "x");
+        assert!(TsuruYaml::from_json(&serde_json::json!({"healthcheck": {"path": 1}})).is_err());
+    }
 }

@@ -169,3 +169,108 @@ fn shell_word(word: &str) -> String {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::container::{ContainerConfig, Empty};
+
+    fn image(entrypoint: &[&str], cmd: &[&str], ports: &[&str]) -> Image {
+        let owned = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        let ports = ports.iter().map(|port| ((*port).to_owned(), Empty {})).collect();
+        let config = ContainerConfig {
+            entrypoint: owned(entrypoint),
+            cmd: owned(cmd),
+            exposed_ports: Some(ports),
+            ..ContainerConfig::default()
+        };
+        Image { config, ..Image::default() }
+    }
+
+    fn of(image: &Image, procfile: Option<&str>, yaml: Option<&str>) -> ImageMetadata {
+        ImageMetadata::of_plain_image(image, ImageFiles { procfile, yaml }).unwrap()
+    }
+
+    #[test]
+    fn an_image_without_files_runs_its_command_as_web() {
+        let metadata = of(&image(&["/run", "-x"], &["a b"], &["8080/tcp"]), None, None);
+        assert_eq!(metadata.processes["web"], ["/run", "-x", "a b"]);
+        assert_eq!(metadata.exposed_port, "8080/tcp");
+        assert_eq!(metadata.web_process_name(), "web");
+    }
+
+    #[test]
+    fn a_single_word_stays_a_word_of_the_shell() {
+        for (word, line) in [
+            ("/bin/server", "/bin/server"),
+            ("/my app", "'/my app'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(of(&image(&[word], &[], &[]), None, None).processes["web"], [line]);
+        }
+    }
+
+    #[test]
+    fn a_procfile_and_a_yaml_file_win_over_the_command() {
+        let yaml = "healthcheck: {path: /hc}\n";
+        let metadata = of(&image(&["x"], &[], &[]), Some("worker: w\n"), Some(yaml));
+        assert_eq!(
+            metadata.processes.into_iter().collect::<Vec<_>>(),
+            [("worker".to_owned(), vec!["w".to_owned()])]
+        );
+        assert_eq!(metadata.healthcheck.path, "/hc");
+    }
+
+    #[test]
+    fn an_image_without_a_command_declares_nothing() {
+        assert_eq!(of(&Image::default(), None, None), ImageMetadata::default());
+    }
+
+    #[test]
+    fn an_image_of_several_ports_is_refused() {
+        let image = image(&["x"], &[], &["80/tcp", "443/tcp"]);
+        let error = ImageMetadata::of_plain_image(&image, ImageFiles::default()).unwrap_err();
+        assert!(error.to_string().contains("443/tcp, 80/tcp"), "{error}");
+    }
+
+    #[test]
+    fn custom_data_of_a_wrong_type_is_refused() {
+        for (data, message) in [
+            (json!(null), "custom data is not an object"),
+            (json!([]), "custom data is not an object"),
+            (json!({"procfile": ""}), "invalid Procfile"),
+            (json!({"procfile": "no process"}), "invalid Procfile"),
+            (json!({"procfile": 1}), "invalid `procfile`: not a text"),
+            (json!({"processes": []}), "invalid `processes`: not an object"),
+            (
+                json!({"processes": {"web": 1}}),
+                "invalid command of process `web`: neither a text nor a list of texts",
+            ),
+            (
+                json!({"processes": {"web": ["a", 1]}}),
+                "invalid command of process `web`: neither a text nor a list of texts",
+            ),
+            (json!({"exposedPort": 8080}), "invalid `exposedPort`: not a text"),
+        ] {
+            assert_eq!(ImageMetadata::from_custom_data(&data).unwrap_err().to_string(), message);
+        }
+        assert!(ImageMetadata::from_custom_data(&json!({"hooks": 1})).is_err());
+    }
+
+    #[test]
+    fn what_is_null_is_not_there() {
+        let data =
+            json!({"processes": null, "procfile": "web: x", "exposedPort": null, "hooks": null});
+        assert_eq!(ImageMetadata::from_custom_data(&data).unwrap().processes["web"], ["x"]);
+    }
+
+    #[test]
+    fn several_processes_have_the_web_process_web_even_if_none_is_called_so() {
+        let data = json!({"processes": {"a": "x", "b": "y"}});
+        assert_eq!(ImageMetadata::from_custom_data(&data).unwrap().web_process_name(), "web");
+    }
+}

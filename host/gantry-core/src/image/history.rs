@@ -114,3 +114,49 @@ pub fn rollback_image<'a>(
         .map(String::as_str)
         .ok_or_else(|| RollbackError::InvalidVersion(version.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(images: &[&str]) -> ImageHistory {
+        let images = images.iter().map(|image| (*image).to_owned()).collect();
+        ImageHistory { images, reserved: 9 }
+    }
+
+    #[test]
+    fn a_version_is_the_first_valid_image_that_ends_with_it() {
+        let history = history(&["r/app-a:v1", "r/app-a:v2", "r/app-a:v12"]);
+        let valid = history.valid(10);
+        assert_eq!(rollback_image("a", valid, "v2").unwrap(), "r/app-a:v2");
+        assert_eq!(rollback_image("a", valid, "2").unwrap(), "r/app-a:v2");
+        assert_eq!(rollback_image("a", valid, "r/app-a:v12").unwrap(), "r/app-a:v12");
+        let error = rollback_image("a", valid, "v3").unwrap_err().to_string();
+        assert_eq!(error, "Invalid version: v3");
+        let error = rollback_image("a", &[], "v3").unwrap_err().to_string();
+        assert_eq!(error, r#"Image v3 not found in app "a""#);
+    }
+
+    #[test]
+    fn only_the_last_images_are_valid() {
+        let history = history(&["1", "2", "3"]);
+        assert_eq!(history.valid(2), ["2", "3"]);
+        assert_eq!(history.valid(10), ["1", "2", "3"]);
+        assert!(history.valid(0).is_empty());
+    }
+
+    #[test]
+    fn ten_images_are_valid_unless_configured() {
+        for (configured, size) in [(None, 10), (Some(0), 10), (Some(-1), 10), (Some(3), 3)] {
+            assert_eq!(ImageHistory::size(configured), size);
+        }
+    }
+
+    #[test]
+    fn a_history_that_somebody_emptied_has_no_current_image() {
+        let names = ImageNames::default();
+        let empty = ImageHistory::default();
+        let error = ImageHistory::current(Some(&empty), &names, "a").unwrap_err();
+        assert_eq!(error.to_string(), "no images available for app");
+    }
+}

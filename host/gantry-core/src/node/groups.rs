@@ -90,3 +90,47 @@ pub fn split_metadata(nodes: &[Metadata]) -> Result<MetadataGroups, UnbalancedMe
 fn read<'a>(metadata: &'a Metadata, key: &str) -> &'a str {
     metadata.get(key).map_or("", String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes<const N: usize>(nodes: [&[(&str, &str)]; N]) -> Vec<Metadata> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        nodes.iter().map(|node| node.iter().map(owned).collect()).collect()
+    }
+
+    #[test]
+    fn the_first_two_nodes_that_spoil_the_groups_are_named() {
+        for (nodes, message) in [
+            (nodes([&[("1", "a")], &[]]), "map[1:a] vs map[]"),
+            (nodes([&[], &[("1", "a")]]), "map[1:a] vs map[]"),
+            (
+                nodes([
+                    &[("2", "z1"), ("3", "n1"), ("4", "b")],
+                    &[("2", "z2"), ("3", "n2"), ("4", "b")],
+                    &[("2", "z3"), ("3", "n1"), ("4", "b")],
+                ]),
+                "map[2:z1 3:n1] vs map[2:z3 3:n1]",
+            ),
+        ] {
+            let error = split_metadata(&nodes).unwrap_err().to_string();
+            assert_eq!(error, format!("unbalanced metadata for node group: {message}"));
+        }
+    }
+
+    #[test]
+    fn small_groups_come_first_and_equal_ones_stay_in_order() {
+        let split =
+            split_metadata(&nodes([&[("z", "a")], &[("z", "b")], &[("z", "a")], &[("z", "c")]]));
+        let groups: Vec<Vec<usize>> =
+            split.unwrap().groups.into_iter().map(|group| group.nodes).collect();
+        assert_eq!(groups, [vec![1], vec![3], vec![0, 2]]);
+    }
+
+    #[test]
+    fn the_id_at_the_provider_groups_nothing() {
+        let split = split_metadata(&nodes([&[("iaas-id", "1")], &[("iaas-id", "2")]])).unwrap();
+        assert_eq!(split, MetadataGroups::default());
+    }
+}
