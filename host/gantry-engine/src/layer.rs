@@ -80,18 +80,23 @@ impl Chain {
     /// The chain over these backends.
     #[must_use]
     pub fn new(backends: Backends) -> Self {
+        Self::with(backends, Vec::new())
+    }
+
+    /// The same with layers of the host's own right below the journal, whose ledger has taken note of a call when they see it.
+    #[must_use]
+    pub fn with(backends: Backends, below_journal: Vec<Arc<dyn Layer>>) -> Self {
         let owned = Arc::new(Owned::default());
-        Self::of(
-            vec![
-                Arc::new(identity::Identity::new(Arc::clone(&owned))),
-                Arc::new(policy::Policy::new(owned)),
-                Arc::new(quota::Quota),
-                // fault, record and plan stand here.
-                Arc::new(journal::Journal),
-                Arc::new(trace::Trace),
-            ],
-            backends,
-        )
+        let mut layers: Vec<Arc<dyn Layer>> = vec![
+            Arc::new(identity::Identity::new(Arc::clone(&owned))),
+            Arc::new(policy::Policy::new(owned)),
+            Arc::new(quota::Quota),
+            // fault, record and plan stand here.
+            Arc::new(journal::Journal),
+        ];
+        layers.extend(below_journal);
+        layers.push(Arc::new(trace::Trace));
+        Self::of(layers, backends)
     }
 
     /// A chain of these layers only, the first on top: for tests of one layer, and for hosts that add their own.
