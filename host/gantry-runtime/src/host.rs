@@ -8,11 +8,12 @@ pub(crate) mod images;
 pub(crate) mod labels;
 pub(crate) mod log;
 pub(crate) mod operation;
+pub(crate) mod reply;
 pub(crate) mod state;
 pub(crate) mod streams;
 pub(crate) mod wasi;
 
-use gantry_engine::Reply;
+use gantry_engine::{Call, Error, Reply};
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::gantry::provision as wit;
@@ -36,6 +37,21 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
 
 impl wit::types::Host for CallState {}
 
+impl CallState {
+    /// Sends a call down the chain and takes the value out of its reply. The outer error ends the guest, the inner one is for it.
+    async fn ask<T>(
+        &mut self,
+        call: Call,
+        take: reply::Take<T>,
+    ) -> wasmtime::Result<Result<T, Error>> {
+        let asked = call.name();
+        match self.send(call).await? {
+            Ok(response) => take(response.reply).map(Ok).map_err(|reply| strange(asked, &reply)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
 /// The chain answered a call with a reply of another kind: a fault of the host that ends the guest.
 fn strange(asked: &str, reply: &Reply) -> wasmtime::Error {
     wasmtime::Error::new(StrangeReply::new(asked, reply))
@@ -47,22 +63,7 @@ fn strange(asked: &str, reply: &Reply) -> wasmtime::Error {
 pub(crate) struct StrangeReply(String);
 
 impl StrangeReply {
-    pub(crate) fn new(asked: &str, reply: &Reply) -> Self {
+    fn new(asked: &str, reply: &Reply) -> Self {
         Self(format!("`{asked}` was answered with {reply:?}"))
     }
 }
-
-/// Takes the value out of the one reply that answers a call.
-macro_rules! expect_reply {
-    ($asked:expr, $response:expr, $pattern:pat => $value:expr) => {
-        match $response.reply {
-            $pattern => $value,
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "every other reply is the host's fault"
-            )]
-            other => return Err($crate::host::strange($asked, &other)),
-        }
-    };
-}
-pub(crate) use expect_reply;

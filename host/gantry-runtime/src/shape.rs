@@ -78,9 +78,9 @@ enum Shape {
     /// A type without parts, or a resource by the name of its package.
     Word(String),
     /// `own`, `borrow`, `list`, `option`, `tuple`, `result`: what it is made of, in order.
-    Of(&'static str, Vec<Option<Shape>>),
+    Of(&'static str, Vec<Option<Self>>),
     /// `record`, `variant`, `enum`, `flags`: named parts.
-    Named(&'static str, Vec<(String, Option<Shape>)>),
+    Named(&'static str, Vec<(String, Option<Self>)>),
 }
 
 /// The type of a function.
@@ -234,7 +234,6 @@ impl Contract {
                     Err(differs(self.show(&found)))
                 }
             }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other item is a function")]
             Some(other) => Err(differs(kind(other).to_owned())),
         }
     }
@@ -340,9 +339,10 @@ fn wit_type(resolve: &Resolve, ty: &wit_parser::Type) -> Shape {
         // A resource that is used from another interface is a name for the one there.
         let mut id = *id;
         while let Some(definition) = resolve.types.get(id) {
-            match &definition.kind {
-                TypeDefKind::Type(Wit::Id(other)) => id = *other,
-                _ => return Some(word(definition.name.as_deref().unwrap_or_default())),
+            if let TypeDefKind::Type(Wit::Id(other)) = &definition.kind {
+                id = *other;
+            } else {
+                return Some(word(definition.name.as_deref().unwrap_or_default()));
             }
         }
         None

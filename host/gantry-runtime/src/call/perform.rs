@@ -158,12 +158,11 @@ fn scope(generation: &Generation, operation: &Operation, bounds: &Bounds, all: B
 }
 
 fn plugin_error(generation: &Generation, told: Told) -> Cause {
-    match error_from(told) {
-        gantry_core::Error::NotSupported(action) => {
-            Cause::NotSupported { provisioner: generation.provisioner().to_owned(), action }
-        }
-        error => Cause::Plugin(error),
+    let error = error_from(told);
+    if let gantry_core::Error::NotSupported(action) = error {
+        return Cause::NotSupported { provisioner: generation.provisioner().to_owned(), action };
     }
+    Cause::Plugin(error)
 }
 
 /// Why a guest died, from the error that wasmtime carries it in.

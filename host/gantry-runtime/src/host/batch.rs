@@ -12,6 +12,7 @@ use std::time::Duration;
 use gantry_engine::call::ContainersCall;
 use gantry_engine::stream::{Output, Stream};
 use gantry_engine::{Call, ContainersError, Error, OverLimit, Reply, Request};
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use crate::call::{CallState, Outside, Watch};
 use crate::convert::{engine_error_to, exec_options_from, http_request_from, http_response_to};
 use crate::host::StrangeReply;
 use crate::host::containers::{create_call, document};
+use crate::host::reply::{self, Take};
 use crate::host::streams::{Held, Holding};
 
 /// What a command's output is cut after.
@@ -33,7 +35,8 @@ const OUTPUT: usize = 64 << 10;
 const ARCHIVE: u64 = 1 << 20;
 
 /// Sequences under way.
-pub(crate) struct Batch {
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Batch {
     tasks: JoinSet<Ended>,
     next: u32,
     shared: Arc<Beside>,
@@ -145,7 +148,7 @@ impl Beside {
         let (reply, bytes) = match step {
             Step::PullImage(image) => self.done(node, ContainersCall::PullImage { image }).await?,
             Step::Create(options) => {
-                let id = self.text(node, create_call(options)?).await?;
+                let id = self.value(node, create_call(options)?, reply::text).await?;
                 let bytes = id.len();
                 (StepReply::Id(id), bytes)
             }
@@ -154,9 +157,11 @@ impl Beside {
                 self.done(node, ContainersCall::Stop { id, seconds }).await?
             }
             Step::Remove(id) => self.done(node, ContainersCall::Remove { id, force: true }).await?,
-            Step::Inspect(id) => self.document(node, ContainersCall::Inspect { id }).await?,
+            Step::Inspect(id) => {
+                self.document(node, ContainersCall::Inspect { id }, reply::container).await?
+            }
             Step::InspectImage(image) => {
-                self.document(node, ContainersCall::InspectImage { image }).await?
+                self.document(node, ContainersCall::InspectImage { image }, reply::image).await?
             }
             Step::Exec((id, options)) => {
                 let options = exec_options_from(options);
@@ -172,13 +177,9 @@ impl Beside {
             }
             Step::Http((id, request)) => {
                 let call = ContainersCall::Http { id, request: http_request_from(request) };
-                match self.send(node, call, None).await?.0 {
-                    Reply::Http(answer) => {
-                        let bytes = answer.body.len();
-                        (StepReply::Http(http_response_to(answer)), bytes)
-                    }
-                    other => return Err(strange("containers.http", &other)),
-                }
+                let answer = self.value(node, call, reply::http).await?;
+                let bytes = answer.body.len();
+                (StepReply::Http(http_response_to(answer)), bytes)
             }
             Step::Pause(milliseconds) => {
                 self.pause(milliseconds).await?;
@@ -209,50 +210,43 @@ impl Beside {
         Ok((response.reply, response.stream))
     }
 
+    async fn value<T>(&self, node: &str, call: ContainersCall, take: Take<T>) -> Result<T, Stop> {
+        let asked = call.name();
+        let (reply, _) = self.send(node, call, None).await?;
+        take(reply).map_err(|reply| strange(asked, &reply))
+    }
+
     async fn done(&self, node: &str, call: ContainersCall) -> Result<(StepReply, usize), Stop> {
-        let name = call.name();
-        match self.send(node, call, None).await?.0 {
-            Reply::Done => Ok((StepReply::Done, 0)),
-            other => Err(strange(name, &other)),
-        }
+        self.value(node, call, reply::done).await?;
+        Ok((StepReply::Done, 0))
     }
 
-    async fn text(&self, node: &str, call: ContainersCall) -> Result<String, Stop> {
-        let name = call.name();
-        match self.send(node, call, None).await?.0 {
-            Reply::Text(text) => Ok(text),
-            other => Err(strange(name, &other)),
-        }
-    }
-
-    async fn document(&self, node: &str, call: ContainersCall) -> Result<(StepReply, usize), Stop> {
-        let name = call.name();
-        let written = match self.send(node, call, None).await?.0 {
-            Reply::Container(one) => document(&one),
-            Reply::Image(one) => document(&one),
-            other => return Err(strange(name, &other)),
-        };
-        let text = written.map_err(|error| ContainersError::Failed(error.to_string()))?;
+    async fn document<T: Serialize>(
+        &self,
+        node: &str,
+        call: ContainersCall,
+        take: Take<T>,
+    ) -> Result<(StepReply, usize), Stop> {
+        let value = self.value(node, call, take).await?;
+        let text = document(&value).map_err(|error| ContainersError::Failed(error.to_string()))?;
         let bytes = text.len();
         Ok((StepReply::Document(text), bytes))
     }
 
     async fn exec(&self, node: &str, create: ContainersCall) -> Result<ExecEnd, Stop> {
-        let exec_id = self.text(node, create).await?;
+        let exec_id = self.value(node, create, reply::text).await?;
         let written = Cut::default();
         let output =
             Output { stdout: Box::pin(written.clone()), stderr: Box::pin(written.clone()) };
         let start = ContainersCall::StartExec { exec_id: exec_id.clone() };
         self.send(node, start, Some(output)).await?;
-        match self.send(node, ContainersCall::InspectExec { exec_id }, None).await?.0 {
-            Reply::ExecState(state) => match state.exit_code {
-                Some(exit_code) => Ok(ExecEnd { exit_code, output: written.take() }),
-                None => {
-                    let text = "nobody knows the exit code of a command that has ended";
-                    Err(ContainersError::Failed(text.to_owned()).into())
-                }
-            },
-            other => Err(strange("containers.inspect-exec", &other)),
+        let inspect = ContainersCall::InspectExec { exec_id };
+        match self.value(node, inspect, reply::exec_state).await?.exit_code {
+            Some(exit_code) => Ok(ExecEnd { exit_code, output: written.take() }),
+            None => {
+                let text = "nobody knows the exit code of a command that has ended";
+                Err(ContainersError::Failed(text.to_owned()).into())
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! `containers`: Docker hosts. Docker's documents are read strictly on their way down, so that no field passes that the policy does not know, and written in Docker's spelling on their way up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_core::container::ContainerSpec;
 use gantry_engine::call::ContainersCall;
 use gantry_engine::stream::{Output, Reader as Bytes, Stream};
-use gantry_engine::{Call, ContainersError, Reply, Request, Response};
+use gantry_engine::{Call, ContainersError, Request, Response};
 use serde::Serialize;
 use wasmtime::component::Resource;
 
@@ -21,11 +22,13 @@ use crate::convert::{
     http_response_to, layer_to, log_options_from, path_stat_to, summary_to, table,
 };
 use crate::host::batch::Batch;
+use crate::host::reply::{self, Take};
+use crate::host::strange;
 use crate::host::streams::{Reader, Session, Writer};
-use crate::host::{expect_reply, strange};
 
 /// One Docker host, as a guest holds it.
-pub(crate) struct Client {
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Client {
     node: String,
     timeout: Option<Duration>,
 }
@@ -46,11 +49,8 @@ pub(crate) fn document(value: &impl Serialize) -> wasmtime::Result<String> {
 }
 
 impl CallState {
-    async fn ask(&mut self, client: &Resource<Client>, call: ContainersCall) -> Answer<Response> {
-        self.ask_with(client, call, None, None).await
-    }
-
-    async fn ask_with(
+    /// Sends a call to the client's host, within the client's time unless the call is a stream.
+    async fn engine(
         &mut self,
         client: &Resource<Client>,
         call: ContainersCall,
@@ -59,7 +59,7 @@ impl CallState {
     ) -> Answer<Response> {
         let Client { node, timeout } = self.table.get(client)?;
         let timeout = timeout.filter(|_| !call.waits());
-        let name = call.name();
+        let asked = call.name();
         let call = Call::Containers { node: node.clone(), call };
         let sent = self.send(Request { call, input, output });
         let answer = match timeout {
@@ -67,7 +67,7 @@ impl CallState {
             Some(timeout) => match tokio::time::timeout(timeout, sent).await {
                 Ok(answer) => answer?,
                 Err(_) => {
-                    let text = format!("`{name}` took longer than {timeout:?}");
+                    let text = format!("`{asked}` took longer than {timeout:?}");
                     return Ok(Err(EngineError::TimedOut(text)));
                 }
             },
@@ -75,51 +75,80 @@ impl CallState {
         Ok(answer.map_err(engine_error_to))
     }
 
-    async fn done(&mut self, client: &Resource<Client>, call: ContainersCall) -> Answer<()> {
-        let name = call.name();
-        Ok(match self.ask(client, call).await? {
-            Ok(response) => Ok(expect_reply!(name, response, Reply::Done => ())),
-            Err(error) => Err(error),
-        })
+    /// The same for a call whose answer is a value.
+    async fn value<T>(
+        &mut self,
+        client: &Resource<Client>,
+        call: ContainersCall,
+        take: Take<T>,
+    ) -> Answer<T> {
+        let asked = call.name();
+        match self.engine(client, call, None, None).await? {
+            Ok(response) => take(response.reply).map(Ok).map_err(|reply| strange(asked, &reply)),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
-    async fn text(&mut self, client: &Resource<Client>, call: ContainersCall) -> Answer<String> {
-        let name = call.name();
-        Ok(match self.ask(client, call).await? {
-            Ok(response) => Ok(expect_reply!(name, response, Reply::Text(text) => text)),
-            Err(error) => Err(error),
-        })
-    }
-
+    /// The same for a call with bytes beside it.
     async fn copy(
         &mut self,
         client: &Resource<Client>,
         call: ContainersCall,
         input: Option<Bytes>,
-        stdout: &Resource<Writer>,
-        stderr: &Resource<Writer>,
+        output: Option<(&Resource<Writer>, &Resource<Writer>)>,
     ) -> Answer<()> {
-        let name = call.name();
-        let stdout = self.table.get(stdout)?.0.lend();
-        let stderr = self.table.get(stderr)?.0.lend();
-        let output = Output { stdout, stderr };
-        Ok(match self.ask_with(client, call, input, Some(output)).await? {
-            Ok(response) => Ok(expect_reply!(name, response, Reply::Done => ())),
-            Err(error) => Err(error),
-        })
+        let asked = call.name();
+        let output = match output {
+            None => None,
+            Some((stdout, stderr)) => {
+                let stdout = self.table.get(stdout)?.0.lend();
+                let stderr = self.table.get(stderr)?.0.lend();
+                Some(Output { stdout, stderr })
+            }
+        };
+        match self.engine(client, call, input, output).await? {
+            Ok(response) => {
+                reply::done(response.reply).map(Ok).map_err(|reply| strange(asked, &reply))
+            }
+            Err(error) => Ok(Err(error)),
+        }
     }
 
+    /// The same for a call that opens a session.
     async fn session(
         &mut self,
         client: &Resource<Client>,
         call: ContainersCall,
     ) -> Answer<Resource<Session>> {
-        let name = call.name();
-        match self.ask(client, call).await? {
+        let asked = call.name();
+        match self.engine(client, call, None, None).await? {
             Ok(Response { stream: Some(Stream::Session(session)), .. }) => {
                 Ok(Ok(self.push(Session(session))?))
             }
-            Ok(Response { reply, .. }) => Err(strange(name, &reply)),
+            Ok(Response { reply, .. }) => Err(strange(asked, &reply)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The call that makes a container, or what is wrong with its body. That costs a host call too.
+    fn create(&mut self, options: CreateOptions) -> Answer<ContainersCall> {
+        match create_call(options) {
+            Ok(call) => Ok(Ok(call)),
+            Err(error) => {
+                self.charge(0)?;
+                Ok(Err(engine_error_to(error.into())))
+            }
+        }
+    }
+
+    /// Pulls an image unless the host has it.
+    async fn ensure_image(&mut self, client: &Resource<Client>, image: String) -> Answer<()> {
+        let known = ContainersCall::InspectImage { image: image.clone() };
+        match self.value(client, known, reply::image).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(EngineError::NotFound(_)) => {
+                self.value(client, ContainersCall::PullImage { image }, reply::done).await
+            }
             Err(error) => Ok(Err(error)),
         }
     }
@@ -127,16 +156,12 @@ impl CallState {
 
 impl Host for CallState {
     async fn nodes(&mut self) -> wasmtime::Result<Vec<String>> {
-        match self.send(Call::Nodes).await? {
-            Ok(response) => {
-                Ok(expect_reply!("containers.nodes", response, Reply::Texts(nodes) => nodes))
-            }
-            // The interface has no error: hosts that nobody can name are no hosts.
-            Err(error) => {
-                tracing::warn!(%error, "the nodes of a provisioner could not be told");
-                Ok(Vec::new())
-            }
-        }
+        let nodes = self.ask(Call::Nodes, reply::texts).await?;
+        // The interface has no error: hosts that nobody can name are no hosts.
+        Ok(nodes.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the nodes of a provisioner could not be told");
+            Vec::new()
+        }))
     }
 
     async fn submit(&mut self, sequences: Vec<Sequence>) -> wasmtime::Result<Resource<Batch>> {
@@ -170,13 +195,8 @@ impl HostClient for CallState {
         filter: ContainerFilter,
     ) -> Answer<Vec<ContainerSummary>> {
         let call = ContainersCall::List { all: filter.all, labels: table(filter.labels) };
-        Ok(match self.ask(&client, call).await? {
-            Ok(response) => {
-                let all = expect_reply!("containers.list", response, Reply::Containers(all) => all);
-                Ok(all.into_iter().map(summary_to).collect())
-            }
-            Err(error) => Err(error),
-        })
+        let all = self.value(&client, call, reply::containers).await?;
+        Ok(all.map(|all| all.into_iter().map(summary_to).collect()))
     }
 
     async fn create_container(
@@ -184,17 +204,14 @@ impl HostClient for CallState {
         client: Resource<Client>,
         options: CreateOptions,
     ) -> Answer<String> {
-        match create_call(options) {
-            Ok(call) => self.text(&client, call).await,
-            Err(error) => {
-                self.charge(0)?;
-                Ok(Err(engine_error_to(error.into())))
-            }
+        match self.create(options)? {
+            Ok(call) => self.value(&client, call, reply::text).await,
+            Err(error) => Ok(Err(error)),
         }
     }
 
     async fn start_container(&mut self, client: Resource<Client>, id: String) -> Answer<()> {
-        self.done(&client, ContainersCall::Start { id }).await
+        self.value(&client, ContainersCall::Start { id }, reply::done).await
     }
 
     async fn stop_container(
@@ -203,7 +220,7 @@ impl HostClient for CallState {
         id: String,
         seconds: u32,
     ) -> Answer<()> {
-        self.done(&client, ContainersCall::Stop { id, seconds }).await
+        self.value(&client, ContainersCall::Stop { id, seconds }, reply::done).await
     }
 
     async fn remove_container(
@@ -212,27 +229,16 @@ impl HostClient for CallState {
         id: String,
         force: bool,
     ) -> Answer<()> {
-        self.done(&client, ContainersCall::Remove { id, force }).await
+        self.value(&client, ContainersCall::Remove { id, force }, reply::done).await
     }
 
     async fn inspect_container(&mut self, client: Resource<Client>, id: String) -> Answer<String> {
-        Ok(match self.ask(&client, ContainersCall::Inspect { id }).await? {
-            Ok(response) => {
-                let one =
-                    expect_reply!("containers.inspect", response, Reply::Container(one) => one);
-                Ok(document(&one)?)
-            }
-            Err(error) => Err(error),
-        })
+        let one = self.value(&client, ContainersCall::Inspect { id }, reply::container).await?;
+        one.map(|one| document(&one)).map_or_else(|error| Ok(Err(error)), |text| text.map(Ok))
     }
 
     async fn wait_container(&mut self, client: Resource<Client>, id: String) -> Answer<i64> {
-        Ok(match self.ask(&client, ContainersCall::Wait { id }).await? {
-            Ok(response) => {
-                Ok(expect_reply!("containers.wait", response, Reply::Number(code) => code))
-            }
-            Err(error) => Err(error),
-        })
+        self.value(&client, ContainersCall::Wait { id }, reply::number).await
     }
 
     async fn commit_container(
@@ -242,8 +248,9 @@ impl HostClient for CallState {
         options: CommitOptions,
     ) -> Answer<String> {
         let CommitOptions { repository, tag, comment } = options;
-        let labels = std::collections::BTreeMap::new();
-        self.text(&client, ContainersCall::Commit { id, repository, tag, comment, labels }).await
+        let labels = BTreeMap::new();
+        let call = ContainersCall::Commit { id, repository, tag, comment, labels };
+        self.value(&client, call, reply::text).await
     }
 
     async fn download_from_container(
@@ -252,7 +259,8 @@ impl HostClient for CallState {
         id: String,
         path: String,
     ) -> Answer<Resource<Reader>> {
-        match self.ask(&client, ContainersCall::Download { id, path }).await? {
+        let call = ContainersCall::Download { id, path };
+        match self.engine(&client, call, None, None).await? {
             Ok(Response { stream: Some(Stream::Reader(reader)), .. }) => {
                 Ok(Ok(self.push(Reader(reader))?))
             }
@@ -269,11 +277,7 @@ impl HostClient for CallState {
         archive: Resource<Reader>,
     ) -> Answer<()> {
         let Reader(archive) = self.table.delete(archive)?;
-        let call = ContainersCall::Upload { id, path };
-        Ok(match self.ask_with(&client, call, Some(archive), None).await? {
-            Ok(response) => Ok(expect_reply!("containers.upload", response, Reply::Done => ())),
-            Err(error) => Err(error),
-        })
+        self.copy(&client, ContainersCall::Upload { id, path }, Some(archive), None).await
     }
 
     async fn stat_path(
@@ -282,12 +286,8 @@ impl HostClient for CallState {
         id: String,
         path: String,
     ) -> Answer<PathStat> {
-        Ok(match self.ask(&client, ContainersCall::StatPath { id, path }).await? {
-            Ok(response) => Ok(path_stat_to(
-                expect_reply!("containers.stat-path", response, Reply::PathStat(stat) => stat),
-            )),
-            Err(error) => Err(error),
-        })
+        let call = ContainersCall::StatPath { id, path };
+        Ok(self.value(&client, call, reply::path_stat).await?.map(path_stat_to))
     }
 
     async fn attach_to_container(
@@ -299,7 +299,7 @@ impl HostClient for CallState {
         stderr: Resource<Writer>,
     ) -> Answer<()> {
         let call = ContainersCall::AttachCopy { id, logs };
-        self.copy(&client, call, None, &stdout, &stderr).await
+        self.copy(&client, call, None, Some((&stdout, &stderr))).await
     }
 
     async fn attach_session(
@@ -328,12 +328,7 @@ impl HostClient for CallState {
         request: HttpRequest,
     ) -> Answer<HttpResponse> {
         let call = ContainersCall::Http { id, request: http_request_from(request) };
-        Ok(match self.ask(&client, call).await? {
-            Ok(response) => Ok(http_response_to(
-                expect_reply!("containers.http", response, Reply::Http(answer) => answer),
-            )),
-            Err(error) => Err(error),
-        })
+        Ok(self.value(&client, call, reply::http).await?.map(http_response_to))
     }
 
     async fn create_exec(
@@ -343,7 +338,7 @@ impl HostClient for CallState {
         options: ExecOptions,
     ) -> Answer<String> {
         let options = exec_options_from(options);
-        self.text(&client, ContainersCall::CreateExec { id, options }).await
+        self.value(&client, ContainersCall::CreateExec { id, options }, reply::text).await
     }
 
     async fn start_exec(
@@ -353,7 +348,8 @@ impl HostClient for CallState {
         stdout: Resource<Writer>,
         stderr: Resource<Writer>,
     ) -> Answer<()> {
-        self.copy(&client, ContainersCall::StartExec { exec_id }, None, &stdout, &stderr).await
+        let call = ContainersCall::StartExec { exec_id };
+        self.copy(&client, call, None, Some((&stdout, &stderr))).await
     }
 
     async fn resize_exec(
@@ -363,7 +359,8 @@ impl HostClient for CallState {
         height: u16,
         width: u16,
     ) -> Answer<()> {
-        self.done(&client, ContainersCall::ResizeExec { exec_id, height, width }).await
+        let call = ContainersCall::ResizeExec { exec_id, height, width };
+        self.value(&client, call, reply::done).await
     }
 
     async fn inspect_exec(
@@ -371,16 +368,13 @@ impl HostClient for CallState {
         client: Resource<Client>,
         exec_id: String,
     ) -> Answer<ExecState> {
-        Ok(match self.ask(&client, ContainersCall::InspectExec { exec_id }).await? {
-            Ok(response) => Ok(exec_state_to(
-                &expect_reply!("containers.inspect-exec", response, Reply::ExecState(state) => state),
-            )),
-            Err(error) => Err(error),
-        })
+        let call = ContainersCall::InspectExec { exec_id };
+        let state = self.value(&client, call, reply::exec_state).await?;
+        Ok(state.map(|state| exec_state_to(&state)))
     }
 
     async fn pull_image(&mut self, client: Resource<Client>, image: String) -> Answer<()> {
-        self.done(&client, ContainersCall::PullImage { image }).await
+        self.value(&client, ContainersCall::PullImage { image }, reply::done).await
     }
 
     async fn pull_and_create_container(
@@ -388,41 +382,23 @@ impl HostClient for CallState {
         client: Resource<Client>,
         options: CreateOptions,
     ) -> Answer<String> {
-        let call = match create_call(options) {
+        let call = match self.create(options)? {
             Ok(call) => call,
-            Err(error) => {
-                self.charge(0)?;
-                return Ok(Err(engine_error_to(error.into())));
-            }
+            Err(error) => return Ok(Err(error)),
         };
         if let ContainersCall::Create { spec, .. } = &call {
             let image = spec.image.clone();
-            let known =
-                self.ask(&client, ContainersCall::InspectImage { image: image.clone() }).await?;
-            match known {
-                Ok(_) => {}
-                Err(EngineError::NotFound(_)) => {
-                    if let Err(error) =
-                        self.done(&client, ContainersCall::PullImage { image }).await?
-                    {
-                        return Ok(Err(error));
-                    }
-                }
-                Err(error) => return Ok(Err(error)),
+            if let Err(error) = self.ensure_image(&client, image).await? {
+                return Ok(Err(error));
             }
         }
-        self.text(&client, call).await
+        self.value(&client, call, reply::text).await
     }
 
     async fn inspect_image(&mut self, client: Resource<Client>, image: String) -> Answer<String> {
-        Ok(match self.ask(&client, ContainersCall::InspectImage { image }).await? {
-            Ok(response) => {
-                let image =
-                    expect_reply!("containers.inspect-image", response, Reply::Image(one) => one);
-                Ok(document(&image)?)
-            }
-            Err(error) => Err(error),
-        })
+        let call = ContainersCall::InspectImage { image };
+        let one = self.value(&client, call, reply::image).await?;
+        one.map(|one| document(&one)).map_or_else(|error| Ok(Err(error)), |text| text.map(Ok))
     }
 
     async fn tag_image(
@@ -432,11 +408,12 @@ impl HostClient for CallState {
         repository: String,
         tag: String,
     ) -> Answer<()> {
-        self.done(&client, ContainersCall::TagImage { image, repository, tag }).await
+        let call = ContainersCall::TagImage { image, repository, tag };
+        self.value(&client, call, reply::done).await
     }
 
     async fn remove_image(&mut self, client: Resource<Client>, image: String) -> Answer<()> {
-        self.done(&client, ContainersCall::RemoveImage { image }).await
+        self.value(&client, ContainersCall::RemoveImage { image }, reply::done).await
     }
 
     async fn image_history(
@@ -444,14 +421,9 @@ impl HostClient for CallState {
         client: Resource<Client>,
         image: String,
     ) -> Answer<Vec<Layer>> {
-        Ok(match self.ask(&client, ContainersCall::ImageHistory { image }).await? {
-            Ok(response) => {
-                let layers =
-                    expect_reply!("containers.image-history", response, Reply::Layers(all) => all);
-                Ok(layers.into_iter().map(layer_to).collect())
-            }
-            Err(error) => Err(error),
-        })
+        let call = ContainersCall::ImageHistory { image };
+        let layers = self.value(&client, call, reply::layers).await?;
+        Ok(layers.map(|layers| layers.into_iter().map(layer_to).collect()))
     }
 
     async fn build_image(
@@ -463,7 +435,7 @@ impl HostClient for CallState {
     ) -> Answer<()> {
         let Reader(context) = self.table.delete(context)?;
         let call = ContainersCall::BuildImage { options: build_options_from(options) };
-        self.copy(&client, call, Some(context), &output, &output).await
+        self.copy(&client, call, Some(context), Some((&output, &output))).await
     }
 
     async fn push_image(
@@ -472,7 +444,8 @@ impl HostClient for CallState {
         image: String,
         output: Resource<Writer>,
     ) -> Answer<()> {
-        self.copy(&client, ContainersCall::PushImage { image }, None, &output, &output).await
+        let call = ContainersCall::PushImage { image };
+        self.copy(&client, call, None, Some((&output, &output))).await
     }
 
     async fn drop(&mut self, client: Resource<Client>) -> wasmtime::Result<()> {

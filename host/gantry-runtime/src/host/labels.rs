@@ -13,7 +13,8 @@ use crate::call::CallState;
 use crate::convert::{app_from, pairs, table};
 
 /// A label set in the hands of a guest.
-pub(crate) struct Set(LabelSet);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Set(LabelSet);
 
 type Pairs = Vec<(String, String)>;
 

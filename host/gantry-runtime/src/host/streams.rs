@@ -21,13 +21,16 @@ use crate::call::CallState;
 const MOST_READ: u64 = 1 << 20;
 
 /// The end where bytes come out.
-pub(crate) struct Reader(pub(crate) stream::Reader);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Reader(pub(crate) stream::Reader);
 
 /// The end where bytes go in. It is lent to host calls, so it is shared with them.
-pub(crate) struct Writer(pub(crate) Shared);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Writer(pub(crate) Shared);
 
 /// Bytes in both directions.
-pub(crate) struct Session(pub(crate) stream::Session);
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Session(pub(crate) stream::Session);
 
 /// Bytes of the guest that the host keeps for it. A guest could otherwise fill the host's memory with what no bound of its own memory counts.
 pub(crate) struct Held {
@@ -131,14 +134,25 @@ async fn flow<T>(
     tokio::select! {
         biased;
         () = scope.operation.interruption() => Err(StreamError::Failed("cancelled".to_owned())),
-        done = work => done.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::WriteZero => StreamError::Closed,
-            _ => StreamError::Failed(error.to_string()),
+        done = work => done.map_err(|error| {
+            if is_gone(error.kind()) {
+                StreamError::Closed
+            } else {
+                StreamError::Failed(error.to_string())
+            }
         }),
     }
+}
+
+/// Whether an error says that the other end went away.
+fn is_gone(kind: io::ErrorKind) -> bool {
+    [
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::WriteZero,
+    ]
+    .contains(&kind)
 }
 
 impl Host for CallState {}
