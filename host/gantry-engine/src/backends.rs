@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use gantry_core::env::{PlatformEnv, envs_for_app};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::call::{AppsCall, ContainersCall, ImagesCall, StateCall};
+use crate::call::{AppsCall, ContainersCall, EntryPage, ImagesCall, StateCall};
 use crate::stream::{Output, Reader, Session, Source, Stream};
 use crate::{
     Apps, Call, Config, Containers, ContainersError, Error, Images, Reply, Request, Response,
@@ -245,6 +245,13 @@ async fn copy(mut session: Session, mut output: Output) -> Result<(), Containers
     Ok(())
 }
 
+/// The bounds on keys, for every store alike.
+const KEY_BYTES: usize = 512;
+const VALUE_BYTES: usize = 1 << 20;
+/// How much one page of keys holds.
+const PAGE_ENTRIES: u32 = 256;
+const PAGE_BYTES: usize = 4 << 20;
+
 async fn state(
     state: &dyn State,
     owner: &str,
@@ -253,6 +260,13 @@ async fn state(
     Ok(match call {
         StateCall::Get { key } => Reply::Entry(state.get(owner, &key).await?),
         StateCall::PutIf { key, value, expected } => {
+            if key.is_empty() || key.len() > KEY_BYTES {
+                return Err(invalid(format!("a key has 1 to {KEY_BYTES} bytes: `{key}`")));
+            }
+            if value.len() > VALUE_BYTES {
+                let bytes = value.len();
+                return Err(invalid(format!("`{key}` has {bytes} bytes of {VALUE_BYTES}")));
+            }
             let version = state.put_if(owner, &key, &value, expected).await?;
             Reply::Number(i64::try_from(version).unwrap_or(i64::MAX))
         }
@@ -261,9 +275,34 @@ async fn state(
             Reply::Done
         }
         StateCall::List { prefix, after, limit } => {
-            Reply::Entries(state.list(owner, &prefix, after.as_deref(), limit).await?)
+            let limit = if limit == 0 { PAGE_ENTRIES } else { limit.min(PAGE_ENTRIES) };
+            let page = state.list(owner, &prefix, after.as_deref(), limit).await?;
+            Reply::Entries(bounded(page))
         }
     })
+}
+
+fn invalid(why: String) -> gantry_core::Error {
+    gantry_core::Error::InvalidArgument(why)
+}
+
+/// As much of a page as one call may carry: at least one entry, and the rest on the next page.
+fn bounded(mut page: EntryPage) -> EntryPage {
+    let mut bytes = 0_usize;
+    let fits = page
+        .entries
+        .iter()
+        .take_while(|entry| {
+            bytes = bytes.saturating_add(entry.key.len()).saturating_add(entry.value.len());
+            bytes <= PAGE_BYTES
+        })
+        .count()
+        .max(1);
+    if fits < page.entries.len() {
+        page.entries.truncate(fits);
+        page.next = page.entries.last().map(|entry| entry.key.clone());
+    }
+    page
 }
 
 async fn apps(

@@ -11,7 +11,6 @@ mod convert;
 mod endpoint;
 mod errors;
 mod images;
-mod names;
 mod probe;
 mod streams;
 mod wire;
@@ -47,7 +46,7 @@ use crate::call::{
 };
 use crate::containers::Result;
 use crate::stream::{Output, Reader, Session, Writer};
-use crate::{Containers, ContainersError};
+use crate::{Containers, ContainersError, names};
 
 /// How long an engine may take, by kind of call. What waits for a container's end, and a build, have no limit here: operations have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use super::errors::About;
-use super::{Docker, names, streams};
+use super::{Docker, streams};
 use crate::call::BuildOptions;
 use crate::containers::Result;
+use crate::names;
 use crate::stream::{Reader, Writer};
 
 impl Docker {

@@ -4,7 +4,7 @@ use crate::ContainersError;
 use crate::containers::Result;
 
 /// An id, a prefix of one, or a name.
-pub(super) fn container(text: &str) -> Result<()> {
+pub(crate) fn container(text: &str) -> Result<()> {
     if is_word(text) {
         return Ok(());
     }
@@ -12,7 +12,7 @@ pub(super) fn container(text: &str) -> Result<()> {
 }
 
 /// A name for a new container: Docker wants two characters or more.
-pub(super) fn new_container(text: &str) -> Result<()> {
+pub(crate) fn new_container(text: &str) -> Result<()> {
     if is_word(text) && text.len() > 1 {
         return Ok(());
     }
@@ -23,7 +23,7 @@ pub(super) fn new_container(text: &str) -> Result<()> {
 }
 
 /// The id of a prepared command.
-pub(super) fn exec(text: &str) -> Result<()> {
+pub(crate) fn exec(text: &str) -> Result<()> {
     if is_word(text) {
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(super) fn exec(text: &str) -> Result<()> {
 }
 
 /// The name or id of an image.
-pub(super) fn image(text: &str) -> Result<()> {
+pub(crate) fn image(text: &str) -> Result<()> {
     let parts = || text.split('/');
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-:@".contains(letter);
     if parts().all(|part| {
