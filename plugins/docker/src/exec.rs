@@ -1,0 +1,244 @@
+//! Commands in units (spec 5.10).
+
+use std::time::Duration;
+
+use gantry_sdk::config::Config;
+use gantry_sdk::container::{ContainerSpec, HostConfig, LogConfig};
+use gantry_sdk::containers::{Client, ExecOptions};
+use gantry_sdk::gantry_core::create::{ContainerDefaults, UnitContainer};
+use gantry_sdk::gantry_core::labels::{ProcessOptions, ServiceExtension};
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::streams::Writer;
+use gantry_sdk::{App, Error, Result, Status, apps, images, labels, log, operation};
+
+use crate::image::{self, Prepared};
+use crate::node::Node;
+use crate::{PROVISIONER, name, records, shell};
+
+/// How often the engine is asked how a command ended that has just closed its streams, and the pause between.
+const END_TRIES: u32 = 50;
+const END_PAUSE: Duration = Duration::from_millis(100);
+
+/// A command and where its output goes.
+pub(crate) struct Command<'a> {
+    /// The app.
+    pub(crate) app: &'a App,
+    /// The command, a line for the shell.
+    pub(crate) line: &'a str,
+    /// Its positional parameters.
+    pub(crate) args: &'a [String],
+    /// What it says.
+    pub(crate) stdout: &'a Writer,
+    /// What it complains about.
+    pub(crate) stderr: &'a Writer,
+}
+
+/// Runs a command in every unit that runs, one after the other, up to the first that does not end with 0.
+pub(crate) fn in_all(command: &Command<'_>) -> Result<i32> {
+    let units = runnable(records::of_app(&command.app.name)?)?;
+    let node = Node::choose()?;
+    for unit in &units {
+        let code = in_unit(&node.client, unit, command)?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    Ok(0)
+}
+
+/// Runs a command in one unit that runs.
+pub(crate) fn in_one(command: &Command<'_>) -> Result<i32> {
+    let units = runnable(records::of_app(&command.app.name)?)?;
+    let unit = units.first().ok_or(Error::EmptyApp)?;
+    in_unit(&Node::choose()?.client, unit, command)
+}
+
+/// Runs a command in a container of its own, which is no unit and is removed whatever happens.
+pub(crate) fn isolated(command: &Command<'_>) -> Result<i32> {
+    let app = command.app;
+    let node = Node::choose()?;
+    let units = records::of_app(&app.name)?;
+    let image = image::prepare(&node, &images::current(&app.name)?, &units)?;
+    let id = create_isolated(&node.client, &image, isolated_spec(app, &image)?, command)?;
+    let result = run_isolated(&node.client, &id, command);
+    operation::undoing();
+    remove_isolated(&node.client, &id);
+    let code = result?;
+    i32::try_from(code).map_err(|_| Error::Other(format!("the command ended with {code}")))
+}
+
+/// Makes the container of a command. Only a container can tell which shell its image has: where that is another one than supposed, it is made anew.
+fn create_isolated(
+    client: &Client,
+    image: &Prepared,
+    mut spec: ContainerSpec,
+    command: &Command<'_>,
+) -> Result<String> {
+    let name = name::of_isolated_run(&command.app.name);
+    let remembered = shell::remembered(&image.id)?;
+    let supposed = remembered.as_deref().unwrap_or(shell::BASH);
+    set_command(&mut spec, supposed, command);
+    let id = client.create_container(&name, &spec)?;
+    if remembered.is_some() {
+        return Ok(id);
+    }
+    match shell::of_image(client, &id, &image.id) {
+        Ok(shell) if shell == supposed => Ok(id),
+        Ok(shell) => {
+            remove_isolated(client, &id);
+            set_command(&mut spec, &shell, command);
+            Ok(client.create_container(&name, &spec)?)
+        }
+        Err(error) => {
+            operation::undoing();
+            remove_isolated(client, &id);
+            Err(error)
+        }
+    }
+}
+
+fn run_isolated(client: &Client, id: &str, command: &Command<'_>) -> Result<i64> {
+    client.start_container(id)?;
+    client.attach_to_container(id, true, command.stdout, command.stderr)?;
+    Ok(client.wait_container(id)?)
+}
+
+fn remove_isolated(client: &Client, id: &str) {
+    if let Err(error) = client.remove_container(id, true) {
+        let fields = [("container", id), ("error", &error.to_string())];
+        log::error("the container of a command stays", &fields);
+    }
+}
+
+fn in_unit(client: &Client, unit: &UnitRecord, command: &Command<'_>) -> Result<i32> {
+    let shell = shell::of_image(client, &unit.id, &unit.image_id)?;
+    let options = ExecOptions {
+        command: shell::command(&shell, command.line, command.args),
+        env: Vec::new(),
+        user: String::new(),
+        working_dir: String::new(),
+        tty: false,
+        stdin: false,
+    };
+    let exec = client.create_exec(&unit.id, &options)?;
+    client.start_exec(&exec, command.stdout, command.stderr)?;
+    for _ in 0..END_TRIES {
+        let state = client.inspect_exec(&exec)?;
+        match state.exit_code {
+            Some(code) if !state.running => return Ok(code),
+            Some(_) | None => operation::pause(END_PAUSE)?,
+        }
+    }
+    let unit = unit.short_id();
+    Err(Error::Other(format!("nobody knows how the command in unit `{unit}` ended")))
+}
+
+/// The units that commands run in: not those that are built, stopped, asleep or failed (design 10.4).
+fn runnable(mut units: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+    units.retain(|unit| matches!(unit.status, Some(Status::Starting | Status::Started)));
+    if units.is_empty() { Err(Error::EmptyApp) } else { Ok(units) }
+}
+
+/// What the container of a single command is made of: what a unit has, but for ports and restarts.
+fn isolated_spec(app: &App, image: &Prepared) -> Result<ContainerSpec> {
+    let routers: Vec<String> =
+        apps::routers(&app.name)?.into_iter().map(|router| router.name).collect();
+    let envs = apps::unit_envs(&app.name, "", false)?;
+    let process = labels::process(&ProcessOptions {
+        app,
+        routers: &routers,
+        process: "",
+        provisioner: PROVISIONER,
+        builder: "",
+        prefix: "",
+        is_deploy: false,
+    })?;
+    let extension = ServiceExtension {
+        provisioner: PROVISIONER,
+        is_isolated_run: true,
+        ..ServiceExtension::default()
+    };
+    let set = labels::extend_service(&process, &extension);
+    let container = UnitContainer {
+        app,
+        routers: &routers,
+        envs: &[],
+        process: "",
+        image: &image.reference,
+        command: &[],
+        exposed_port: &image.metadata.exposed_port,
+        is_deploy: false,
+        is_building: false,
+    };
+    let defaults = ContainerDefaults::from_settings(&Config);
+    Ok(without_service(container.spec_with(&defaults, envs, set.to_labels())))
+}
+
+/// A command listens nowhere and ends once; its output stays with the engine, where it is read from.
+fn without_service(spec: ContainerSpec) -> ContainerSpec {
+    let log_config = Some(LogConfig { driver: "json-file".to_owned(), ..LogConfig::default() });
+    ContainerSpec {
+        exposed_ports: Default::default(),
+        host_config: HostConfig {
+            port_bindings: Default::default(),
+            restart_policy: Default::default(),
+            log_config,
+            ..spec.host_config
+        },
+        ..spec
+    }
+}
+
+/// The command, with its arguments (design 10.5).
+fn set_command(spec: &mut ContainerSpec, shell: &str, command: &Command<'_>) {
+    spec.entrypoint = Some(vec![shell.to_owned(), "-c".to_owned()]);
+    let line = std::iter::once(command.line.to_owned());
+    spec.cmd = Some(line.chain(command.args.iter().cloned()).collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_run_only_where_something_runs() {
+        let unit = |status| UnitRecord { status, ..UnitRecord::default() };
+        let statuses = [
+            None,
+            Some(Status::Created),
+            Some(Status::Building),
+            Some(Status::Error),
+            Some(Status::Starting),
+            Some(Status::Started),
+            Some(Status::Stopped),
+            Some(Status::Asleep),
+        ];
+        let runnable_ones = runnable(statuses.map(unit).into()).unwrap();
+        let left: Vec<Option<Status>> = runnable_ones.iter().map(|unit| unit.status).collect();
+        assert_eq!(left, [Some(Status::Starting), Some(Status::Started)]);
+        assert_eq!(runnable(vec![unit(Some(Status::Asleep))]), Err(Error::EmptyApp));
+    }
+
+    #[test]
+    fn a_single_command_listens_nowhere_and_is_not_started_again() {
+        let app = App { name: "a".to_owned(), memory: 1024, ..App::default() };
+        let container = UnitContainer {
+            app: &app,
+            routers: &[],
+            envs: &[],
+            process: "",
+            image: "i",
+            command: &[],
+            exposed_port: "",
+            is_deploy: false,
+            is_building: false,
+        };
+        let defaults = ContainerDefaults::from_settings(&());
+        let unit = container.spec_with(&defaults, Vec::new(), Default::default());
+        assert!(!unit.host_config.port_bindings.is_empty());
+        let spec = without_service(unit);
+        assert!(spec.exposed_ports.is_empty() && spec.host_config.port_bindings.is_empty());
+        assert_eq!(spec.host_config.restart_policy.name, "");
+        assert_eq!(spec.host_config.memory, 1024);
+    }
+}

@@ -1,0 +1,204 @@
+//! The start of the platform: what is written down meets what the engine has. The engine decides what exists.
+
+use std::collections::BTreeSet;
+
+use gantry_sdk::container::Container;
+use gantry_sdk::containers::{
+    Batch, ContainerSummary, EngineError, Sequence, Step, StepReply, nodes,
+};
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::{LabelSet, Labels, Result, Status, log};
+
+use crate::name;
+use crate::node::{Node, set_network};
+use crate::records;
+
+/// Drops the records of units that are gone, and adopts the owned containers that have none.
+pub(crate) fn initialise() -> Result<()> {
+    if nodes().is_empty() {
+        return Ok(());
+    }
+    let node = Node::choose()?;
+    let containers = match node.client.list_containers(true, &Labels::new()) {
+        // The platform starts without its engine, and says so; what is written down stays.
+        Err(error @ (EngineError::Unreachable(_) | EngineError::TimedOut(_))) => {
+            let fields = [("node", node.address.as_str()), ("error", &error.to_string())];
+            log::warn("units are not compared with the engine", &fields);
+            return Ok(());
+        }
+        result => result?,
+    };
+    let records = records::all()?;
+    let Difference { gone, unknown } = compare(&records, &containers);
+    for record in gone {
+        log::info("a unit is gone", &[("app", &record.app_name), ("unit", &record.id)]);
+        records::remove(record)?;
+    }
+    adopt(&node, &unknown)
+}
+
+/// A line per host.
+pub(crate) fn startup_message() -> String {
+    message(&nodes())
+}
+
+fn message(nodes: &[String]) -> String {
+    let lines: String = nodes.iter().map(|node| format!("    Docker node: {node}\n")).collect();
+    format!("Docker provisioner reports the following nodes:\n{lines}")
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Difference<'a> {
+    /// Records without a container.
+    gone: Vec<&'a UnitRecord>,
+    /// Containers of units without a record.
+    unknown: Vec<String>,
+}
+
+fn compare<'a>(records: &'a [UnitRecord], containers: &[ContainerSummary]) -> Difference<'a> {
+    let exist: BTreeSet<&str> = containers.iter().map(|container| container.id.as_str()).collect();
+    let known: BTreeSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    Difference {
+        gone: records.iter().filter(|record| !exist.contains(record.id.as_str())).collect(),
+        unknown: containers
+            .iter()
+            .filter(|container| !known.contains(container.id.as_str()) && is_unit(container))
+            .map(|container| container.id.clone())
+            .collect(),
+    }
+}
+
+/// Whether a container is a unit of an app: not one that builds, runs a single command or is read from.
+fn is_unit(container: &ContainerSummary) -> bool {
+    let labels = LabelSet::new(container.labels.iter().cloned().collect(), "");
+    !labels.app_name().is_empty() && !labels.is_deploy() && !labels.is_isolated_run()
+}
+
+fn adopt(node: &Node, ids: &[String]) -> Result<()> {
+    let sequences = ids
+        .iter()
+        .map(|id| Sequence { node: node.address.clone(), steps: vec![Step::Inspect(id.clone())] })
+        .collect();
+    for completion in Batch::submit(sequences)?.all() {
+        let replies = match completion.into_result() {
+            // It went away meanwhile.
+            Err(EngineError::NotFound(_)) => continue,
+            result => result?,
+        };
+        for reply in replies {
+            if let StepReply::Container(container) = reply {
+                let record = adopted(&container, &node.host, name::now());
+                let fields = [("app", record.app_name.as_str()), ("unit", record.id.as_str())];
+                log::info("a unit without record is adopted", &fields);
+                records::save(&record)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The record of a container, from what it says about itself.
+fn adopted(container: &Container, host: &str, now: i64) -> UnitRecord {
+    let config = &container.config;
+    let labels = LabelSet::new(config.labels.clone().unwrap_or_default(), "");
+    let ports = config.exposed_ports.iter().flatten().map(|(port, _)| port);
+    // A unit publishes the one port that it listens on; its image may expose more.
+    let published = ports
+        .clone()
+        .find(|port| container.network_settings.ports.get(*port).is_some_and(Option::is_some));
+    let mut record = UnitRecord {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        app_name: labels.app_name().to_owned(),
+        process_name: labels.app_process().to_owned(),
+        kind: labels.app_platform().to_owned(),
+        host_addr: host.to_owned(),
+        image: config.image.clone(),
+        image_id: container.image.clone(),
+        exposed_port: published.or(ports.clone().next()).cloned().unwrap_or_default(),
+        ..UnitRecord::default()
+    };
+    let runs = container.state.running;
+    record.set_status(if runs { Status::Started } else { Status::Stopped }, now);
+    set_network(&mut record, container);
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(id: &str, labels: &[(&str, &str)]) -> ContainerSummary {
+        ContainerSummary {
+            id: id.to_owned(),
+            name: String::new(),
+            image: String::new(),
+            state: "running".to_owned(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn records_and_containers_are_compared_by_id() {
+        let record = |id: &str| UnitRecord { id: id.to_owned(), ..UnitRecord::default() };
+        let records = [record("1"), record("2")];
+        let app = ("app-name", "a");
+        let containers = [
+            container("2", &[app]),
+            container("3", &[app, ("is-deploy", "false")]),
+            container("4", &[app, ("is-deploy", "true")]),
+            container("5", &[app, ("is-isolated-run", "true")]),
+            container("6", &[]),
+        ];
+        let Difference { gone, unknown } = compare(&records, &containers);
+        assert_eq!(gone, [&records[0]]);
+        assert_eq!(unknown, ["3"]);
+    }
+
+    #[test]
+    fn a_container_tells_enough_to_be_adopted() {
+        let container: Container = serde_json::from_value(serde_json::json!({
+            "Id": "abc",
+            "Name": "a-1",
+            "Image": "sha256:9",
+            "State": { "Running": true },
+            "Config": {
+                "Image": "tsuru/app-a:v1",
+                "Labels": {
+                    "app-name": "a", "app-process": "web", "app-platform": "python",
+                },
+                "ExposedPorts": { "7000/tcp": {}, "8888/tcp": {} },
+            },
+            "NetworkSettings": {
+                "IPAddress": "172.17.0.2",
+                "Ports": {
+                    "7000/tcp": null,
+                    "8888/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "32768" }],
+                },
+            },
+        }))
+        .unwrap();
+        let record = adopted(&container, "10.0.0.1", 5);
+        assert_eq!((record.app_name.as_str(), record.process_name.as_str()), ("a", "web"));
+        assert_eq!(
+            (record.image.as_str(), record.image_id.as_str()),
+            ("tsuru/app-a:v1", "sha256:9")
+        );
+        assert_eq!(record.address().as_deref(), Some("http://10.0.0.1:32768"));
+        assert_eq!(record.status, Some(Status::Started));
+        assert_eq!(record.kind, "python");
+    }
+
+    #[test]
+    fn the_hosts_are_listed() {
+        let nodes = ["unix:///run/docker.sock".to_owned(), "tcp://h:1".to_owned()];
+        assert_eq!(
+            message(&nodes),
+            "Docker provisioner reports the following nodes:\n    \
+             Docker node: unix:///run/docker.sock\n    Docker node: tcp://h:1\n"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! The log lines of units (spec 5.10, 5.13): from the engine, where its driver keeps them.
+
+use gantry_sdk::config::Config;
+use gantry_sdk::containers::LogOptions;
+use gantry_sdk::gantry_core::create::ContainerDefaults;
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::{App, Availability, Result, Source, TailOptions};
+
+use crate::node::Node;
+use crate::records;
+use crate::units::of_process;
+
+/// The drivers whose lines the engine gives back.
+const READABLE: [&str; 3] = ["json-file", "local", "journald"];
+
+/// Whether the lines of units can be read.
+pub(crate) fn enabled() -> Availability {
+    availability(&ContainerDefaults::from_settings(&Config).log.driver)
+}
+
+fn availability(driver: &str) -> Availability {
+    if READABLE.contains(&driver) {
+        return Availability::Enabled;
+    }
+    let driver = gantry_sdk::quote(driver);
+    Availability::Disabled(format!(
+        "Logs not available through gantry. Enabled log driver is {driver}."
+    ))
+}
+
+/// Opens the lines of the units asked for.
+pub(crate) fn tail(app: &App, options: &TailOptions) -> Result<Vec<Source>> {
+    let units = wanted(records::of_app(&app.name)?, options)?;
+    if units.is_empty() {
+        return Ok(Vec::new());
+    }
+    let node = Node::choose()?;
+    let log_options =
+        LogOptions { lines: options.lines, follow: options.follow, timestamps: false };
+    units
+        .into_iter()
+        .map(|unit| {
+            let lines = node.client.container_logs(&unit.id, log_options)?;
+            Ok(Source { unit: unit.id, process: unit.process_name, lines })
+        })
+        .collect()
+}
+
+/// The units whose lines are wanted.
+fn wanted(units: Vec<UnitRecord>, options: &TailOptions) -> Result<Vec<UnitRecord>> {
+    let units = of_process(units, &options.process);
+    if options.unit.is_empty() {
+        return Ok(units);
+    }
+    Ok(vec![records::find(units, &options.unit)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_sdk::Error;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_there_when_the_engine_keeps_them() {
+        assert_eq!(availability("json-file"), Availability::Enabled);
+        let text = "Logs not available through gantry. Enabled log driver is \"syslog\".";
+        assert_eq!(availability("syslog"), Availability::Disabled(text.to_owned()));
+    }
+
+    #[test]
+    fn lines_of_a_process_or_of_one_unit() {
+        let unit = |id: &str, process: &str| UnitRecord {
+            id: id.to_owned(),
+            process_name: process.to_owned(),
+            ..UnitRecord::default()
+        };
+        let units = || vec![unit("ab1", "web"), unit("ab2", "worker"), unit("ab3", "web")];
+        let ids = |process: &str, id: &str| {
+            let options = TailOptions {
+                process: process.to_owned(),
+                unit: id.to_owned(),
+                ..TailOptions::default()
+            };
+            let units = wanted(units(), &options)?;
+            Ok::<_, Error>(units.into_iter().map(|unit| unit.id).collect::<Vec<_>>())
+        };
+        assert_eq!(ids("", "").unwrap(), ["ab1", "ab2", "ab3"]);
+        assert_eq!(ids("web", "").unwrap(), ["ab1", "ab3"]);
+        assert_eq!(ids("", "ab2").unwrap(), ["ab2"]);
+        assert_eq!(ids("worker", "ab").unwrap(), ["ab2"]);
+        assert_eq!(ids("web", "ab2"), Err(Error::UnitNotFound("ab2".to_owned())));
+    }
+}

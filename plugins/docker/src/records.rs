@@ -1,0 +1,140 @@
+//! The units that are written down, in the plugin's durable keys: `units/<app>/<name>`, a JSON record each (spec 5.1).
+//!
+//! Two calls may write at the same time (a unit registers while a deploy goes on), so every change is made to the newest version and made again when somebody was faster.
+
+use gantry_sdk::gantry_core::record::{UnitRecord, find_by_id_prefix};
+use gantry_sdk::state::{self, Entry};
+use gantry_sdk::{Error, Result};
+
+/// How often a write is tried when others write the same record.
+const TRIES: usize = 5;
+
+/// Where all records are.
+const ALL: &str = "units/";
+
+/// The records of an app, the oldest unit first.
+pub(crate) fn of_app(app: &str) -> Result<Vec<UnitRecord>> {
+    read_all(&prefix(app))
+}
+
+/// Every record, by app, the oldest unit first.
+pub(crate) fn all() -> Result<Vec<UnitRecord>> {
+    read_all(ALL)
+}
+
+/// The record of the unit that an id or a prefix of it means.
+pub(crate) fn find(records: Vec<UnitRecord>, id: &str) -> Result<UnitRecord> {
+    let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let position = find_by_id_prefix(&ids, id)?;
+    records.into_iter().nth(position).ok_or_else(|| Error::UnitNotFound(id.to_owned()))
+}
+
+/// Writes a record, whatever is there.
+pub(crate) fn save(record: &UnitRecord) -> Result<()> {
+    let key = key(record);
+    let value = write(record)?;
+    // A new unit has no record yet, so the first try is without reading.
+    let mut expected = None;
+    for _ in 0..TRIES {
+        match state::put_if(&key, &value, expected) {
+            Err(Error::Conflict(_)) => {
+                expected = state::get(&key)?.map(|entry| entry.version);
+            }
+            result => return result.map(drop),
+        }
+    }
+    Err(busy(&key))
+}
+
+/// Changes a record; none when it is gone.
+pub(crate) fn update(
+    record: &UnitRecord,
+    change: impl Fn(&mut UnitRecord),
+) -> Result<Option<UnitRecord>> {
+    let key = key(record);
+    for _ in 0..TRIES {
+        let Some(entry) = state::get(&key)? else { return Ok(None) };
+        let mut record = read(&entry)?;
+        change(&mut record);
+        match state::put_if(&key, &write(&record)?, Some(entry.version)) {
+            Err(Error::Conflict(_)) => {}
+            result => return result.map(|_| Some(record)),
+        }
+    }
+    Err(busy(&key))
+}
+
+/// Forgets a record. Forgetting what is gone succeeds.
+pub(crate) fn remove(record: &UnitRecord) -> Result<()> {
+    let key = key(record);
+    for _ in 0..TRIES {
+        let Some(entry) = state::get(&key)? else { return Ok(()) };
+        match state::delete_if(&key, entry.version) {
+            Err(Error::Conflict(_)) => {}
+            result => return result,
+        }
+    }
+    Err(busy(&key))
+}
+
+fn read_all(prefix: &str) -> Result<Vec<UnitRecord>> {
+    state::all(prefix)?.iter().map(read).collect()
+}
+
+fn prefix(app: &str) -> String {
+    format!("{ALL}{app}/")
+}
+
+fn key(record: &UnitRecord) -> String {
+    format!("{}{}", prefix(&record.app_name), record.name)
+}
+
+fn read(entry: &Entry) -> Result<UnitRecord> {
+    serde_json::from_slice(&entry.value)
+        .map_err(|error| Error::Other(format!("unreadable record `{}`: {error}", entry.key)))
+}
+
+fn write(record: &UnitRecord) -> Result<Vec<u8>> {
+    serde_json::to_vec(record).map_err(|error| Error::Other(error.to_string()))
+}
+
+fn busy(key: &str) -> Error {
+    Error::Conflict(format!("record `{key}` is written by others all the time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str) -> UnitRecord {
+        UnitRecord {
+            id: id.to_owned(),
+            name: format!("web-{id}"),
+            app_name: "web".to_owned(),
+            ..UnitRecord::default()
+        }
+    }
+
+    #[test]
+    fn a_record_is_kept_under_its_app_and_name() {
+        assert_eq!(key(&record("1")), "units/web/web-1");
+        assert!(!key(&record("1")).starts_with(&prefix("we")));
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let entry = |value: Vec<u8>| Entry { key: "units/web/web-1".to_owned(), value, version: 1 };
+        assert_eq!(read(&entry(write(&record("1")).unwrap())), Ok(record("1")));
+        let error = read(&entry(b"no".to_vec())).unwrap_err().to_string();
+        assert!(error.starts_with("unreadable record `units/web/web-1`: "), "{error}");
+    }
+
+    #[test]
+    fn a_prefix_finds_the_one_unit_it_means() {
+        let records = || vec![record("abc"), record("abd"), record("b")];
+        assert_eq!(find(records(), "abd").unwrap().id, "abd");
+        assert_eq!(find(records(), "b").unwrap().id, "b");
+        assert_eq!(find(records(), "x"), Err(Error::UnitNotFound("x".to_owned())));
+        assert!(matches!(find(records(), "ab"), Err(Error::InvalidArgument(_))));
+    }
+}

@@ -1,0 +1,61 @@
+//! The shell of an image: bash where the image has it, and else sh, remembered per image (design 10.15). Settings of a login shell are read in both.
+
+use gantry_sdk::containers::{Client, EngineError};
+use gantry_sdk::{Error, Result, state};
+
+pub(crate) const BASH: &str = "/bin/bash";
+const SH: &str = "/bin/sh";
+
+/// The shell of the image that a container was made of; the container need not run.
+pub(crate) fn of_image(client: &Client, container: &str, image_id: &str) -> Result<String> {
+    if let Some(shell) = remembered(image_id)? {
+        return Ok(shell);
+    }
+    let shell = match client.stat_path(container, BASH) {
+        Ok(_) => BASH,
+        Err(EngineError::NotFound(_)) => SH,
+        Err(error) => return Err(error.into()),
+    };
+    remember(image_id, shell)?;
+    Ok(shell.to_owned())
+}
+
+/// The shell of an image, when somebody has looked before.
+pub(crate) fn remembered(image_id: &str) -> Result<Option<String>> {
+    if image_id.is_empty() {
+        return Ok(None);
+    }
+    let entry = state::get(&key(image_id))?;
+    Ok(entry.and_then(|entry| String::from_utf8(entry.value).ok()))
+}
+
+fn remember(image_id: &str, shell: &str) -> Result<()> {
+    if image_id.is_empty() {
+        return Ok(());
+    }
+    match state::put_if(&key(image_id), shell.as_bytes(), None) {
+        // Another call was faster; an image has one answer only.
+        Ok(_) | Err(Error::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn key(image_id: &str) -> String {
+    format!("shells/{image_id}")
+}
+
+/// A command in that shell; the arguments are its positional parameters, from `$0` on.
+pub(crate) fn command(shell: &str, command: &str, args: &[String]) -> Vec<String> {
+    let start = [shell, "-lc", command].map(str::to_owned);
+    start.into_iter().chain(args.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_keeps_its_arguments() {
+        assert_eq!(command(BASH, "ls", &["-l".to_owned()]), ["/bin/bash", "-lc", "ls", "-l"]);
+    }
+}
