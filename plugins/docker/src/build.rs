@@ -173,7 +173,7 @@ fn remove_container(build: &mut Build) {
 fn start_container(build: &mut Build) -> std::result::Result<(), Failure> {
     let Build { node, record, .. } = build;
     let started = node.client.start_container(&record.id);
-    Ok(started.map_err(|error| Failure::start(&node.address, error))?)
+    started.map_err(|error| Failure::start(&node.address, error))
 }
 
 /// Writes the record down, so that the agent in the container can register and tell about its image.
