@@ -8,6 +8,7 @@ pub mod backends;
 pub mod call;
 pub mod config;
 pub mod containers;
+pub mod contract;
 pub mod docker;
 pub mod error;
 pub mod images;
