@@ -1,0 +1,249 @@
+//! The command line: arguments as typed, then one request, then one end.
+//!
+//! One file for each group of verbs. What people see goes through [`ui`], why something failed is a [`failure::Failure`], and how the program ends is an [`Exit`].
+
+mod app;
+mod change;
+mod env;
+mod exit;
+mod failure;
+mod operation;
+mod plugin;
+mod serve;
+mod show;
+mod table;
+mod ui;
+mod unit;
+
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::client::{Client, Host};
+use crate::config::Environment;
+use failure::Failure;
+use ui::{Format, Ui};
+
+/// Run apps through sandboxed provisioners
+///
+/// `gantry serve` is the daemon; every other command asks it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gantry",
+    version,
+    propagate_version = true,
+    after_help = "Start here:
+  gantry serve &
+  gantry plugin install docker docker.wasm
+  gantry app create web
+  gantry app deploy web --image IMAGE
+
+`gantry help exit-codes` lists the exit codes."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The heading of the options that every command takes.
+const EVERYWHERE: &str = "For every command";
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Where the daemon is: `unix:///path` or `http://host:port` [default: its own default socket]
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "GANTRY_HOST", hide_env_values = true, value_name = "URL")]
+    host: Option<Host>,
+    /// The token, for a daemon on TCP
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "GANTRY_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// How to show what was asked for
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    /// Show only what was asked for, warnings and errors
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(Box<serve::Serve>),
+    #[command(subcommand)]
+    App(app::AppCommand),
+    #[command(subcommand)]
+    Unit(unit::UnitCommand),
+    #[command(subcommand)]
+    Env(env::EnvCommand),
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    #[command(subcommand)]
+    Operation(operation::OperationCommand),
+    Completions(Completions),
+    ExitCodes(ExitCodes),
+    /// Compile a plugin for the daemon, in a process that it can kill
+    #[command(hide = true)]
+    CompileWorker,
+}
+
+/// Print completions for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  source <(gantry completions bash)
+  gantry completions fish > ~/.config/fish/completions/gantry.fish")]
+struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// List the exit codes
+#[derive(Debug, Args)]
+#[command(after_help = exit::HELP)]
+struct ExitCodes {}
+
+/// An app, named by its place or by a flag.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct AppName {
+    /// The app
+    #[arg(value_name = "APP")]
+    place: Option<String>,
+    /// The app
+    #[arg(short = 'a', long = "app", value_name = "APP")]
+    flag: Option<String>,
+}
+
+impl AppName {
+    fn name(&self) -> &str {
+        self.place.as_deref().or(self.flag.as_deref()).unwrap_or_default()
+    }
+}
+
+/// The app and what follows it: with `--app` every word follows, and else the first one is the app.
+fn app_and_words(
+    flag: Option<String>,
+    words: Vec<String>,
+) -> Result<(String, Vec<String>), Failure> {
+    if let Some(app) = flag {
+        return Ok((app, words));
+    }
+    let mut words = words.into_iter();
+    match words.next() {
+        Some(app) => Ok((app, words.collect())),
+        None => Err(Failure::new(Exit::Usage, "which app?").hint("`gantry app list` lists them")),
+    }
+}
+
+/// Asks before something that cannot be undone.
+fn sure(ui: &mut Ui, question: &str) -> Result<bool, Failure> {
+    if !ui.terminal().can_ask {
+        return Err(Failure::new(Exit::Usage, "nobody to ask, and it cannot be undone")
+            .hint("add `--assume-yes`"));
+    }
+    ui.confirm(question).map_err(|error| Failure::new(Exit::Failed, "cannot ask").because(&error))
+}
+
+/// Runs the program with these arguments, the first of which is its name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Help that nobody reads any more is no failure.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    let mut ui = Ui::of_process(cli.global.output, cli.global.quiet);
+    match perform(cli, &mut ui) {
+        Ok(exit) => {
+            ui.hide_bottom();
+            exit
+        }
+        Err(failure) => {
+            ui.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+fn perform(cli: Cli, ui: &mut Ui) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completions(Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "gantry", &mut text);
+            written(ui.bytes(&text))
+        }
+        Command::ExitCodes(ExitCodes {}) => {
+            written(ui.bytes(format!("{}\n", exit::HELP).as_bytes()))
+        }
+        Command::CompileWorker => compile_worker(),
+        Command::Serve(serve) => block_on(async { serve.run(ui).await }),
+        Command::App(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Unit(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Env(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Plugin(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Operation(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+    }
+}
+
+fn written(result: std::io::Result<()>) -> Result<Exit, Failure> {
+    match result {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => Err(Failure::new(Exit::Failed, "cannot write").because(&error)),
+    }
+}
+
+fn ask<F, W>(global: Global, work: F) -> Result<Exit, Failure>
+where
+    F: FnOnce(Client) -> W,
+    W: Future<Output = Result<Exit, Failure>>,
+{
+    let environment = Environment::of_process();
+    let host = match global.host {
+        Some(host) => host,
+        None => {
+            let data = environment.default_data();
+            let socket = environment.default_socket(data.as_deref()).ok_or_else(|| {
+                Failure::new(Exit::Usage, "cannot tell where the daemon is: HOME is not set")
+                    .hint("`gantry --host unix:///path/gantry.sock …`")
+            })?;
+            Host::Unix(socket)
+        }
+    };
+    block_on(work(Client::new(host, global.token)))
+}
+
+fn block_on<W: Future<Output = Result<Exit, Failure>>>(work: W) -> Result<Exit, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+            Failure::new(Exit::Failed, "cannot start the machine room").because(&error)
+        })?;
+    let result = runtime.block_on(work);
+    // A read of the terminal that never ends must not keep the program.
+    runtime.shutdown_background();
+    result
+}
+
+fn compile_worker() -> Result<Exit, Failure> {
+    let worked = gantry_runtime::compile::worker(std::io::stdin().lock(), std::io::stdout().lock());
+    worked
+        .map(|()| Exit::Done)
+        .map_err(|error| Failure::new(Exit::Failed, "could not compile").because(&error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! `gantry app`: apps, deploys, commands and logs.
+
+mod log;
+mod run;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::change::{ChangeArgs, finish};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::ui::Ui;
+use super::{AppName, show};
+use crate::api::{App, AppInfo, Deploy, Items, NewApp, Operation, Plan, ProcessChoice};
+use crate::client::{Client, escape};
+use crate::config::parse_bytes;
+
+/// Create, deploy, run and remove apps
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCommand {
+    Create(Create),
+    List(List),
+    Info(Info),
+    Remove(Remove),
+    Deploy(DeployArgs),
+    Rollback(Rollback),
+    Start(Start),
+    Stop(Stop),
+    Restart(Restart),
+    Run(run::Run),
+    Log(log::Log),
+}
+
+/// Create an app
+///
+/// Nothing runs before the first deploy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry app create web
+  gantry app create web --memory 256MiB --unit-quota 10 --team-owner shop")]
+pub(crate) struct Create {
+    /// Its name: lower case letters, digits and dashes, starting with a letter
+    name: String,
+    /// Its platform; `static` when it only runs images
+    #[arg(default_value = "static")]
+    platform: String,
+    /// The pool it runs in; the configured default when not given
+    #[arg(short = 'o', long, default_value = "", hide_default_value = true)]
+    pool: String,
+    /// The team that owns it
+    #[arg(short, long, default_value = "admin")]
+    team_owner: String,
+    /// Memory of one unit (`256MiB`); 0 is no limit
+    #[arg(long, default_value = "0", value_parser = parse_bytes)]
+    memory: u64,
+    /// Swap of one unit on top of its memory
+    #[arg(long, default_value = "0", value_parser = parse_bytes)]
+    swap: u64,
+    /// Relative weight of the CPU; 0 leaves the engine's default
+    #[arg(long, default_value = "0")]
+    cpu_share: u32,
+    /// How many units it may have; as many as wanted when not given
+    #[arg(long, value_name = "UNITS")]
+    unit_quota: Option<u32>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// List the apps
+#[derive(Debug, Args)]
+pub(crate) struct List {}
+
+/// Show an app: its units, where it answers, its images and its latest operations
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    #[command(flatten)]
+    app: AppName,
+}
+
+/// Remove an app with its units, its environment and its history
+///
+/// Asks before it does so on a terminal; elsewhere it needs `--assume-yes`.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    app: AppName,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    assume_yes: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Deploy an image as the app's new version
+///
+/// New units are started and checked before an old one is touched. When it fails, the
+/// old units serve on and nothing new is left. It goes on when this command is gone;
+/// Ctrl-C cancels it and waits for the undo.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry app deploy web --image registry.example/web:2
+  gantry app deploy -a web -i web:2 --wait
+  id=$(gantry app deploy web -i web:2 --detach) && gantry operation info $id --follow")]
+pub(crate) struct DeployArgs {
+    #[command(flatten)]
+    app: AppName,
+    /// The image
+    #[arg(short, long)]
+    image: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Return to an image that was deployed before
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry app rollback web web:1
+  gantry app rollback web :1        (the end of the name is enough)")]
+pub(crate) struct Rollback {
+    /// The app, unless `--app` names it, and the image or the end of its name
+    #[arg(value_names = ["APP", "IMAGE"], num_args = 0..=2)]
+    words: Vec<String>,
+    /// The app
+    #[arg(short = 'a', long = "app", value_name = "APP")]
+    app: Option<String>,
+    /// The image
+    #[arg(short, long)]
+    image: Option<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+struct OfProcess {
+    #[command(flatten)]
+    app: AppName,
+    /// Only the units of this process
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    process: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Start the units that are stopped
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    of: OfProcess,
+}
+
+/// Stop the units and keep them
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    of: OfProcess,
+}
+
+/// Replace the units by new ones of the same image
+///
+/// The old units serve until the new ones answer.
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
+    #[command(flatten)]
+    of: OfProcess,
+}
+
+impl AppCommand {
+    pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        match self {
+            Self::Create(args) => args.run(ui, client).await,
+            Self::List(List {}) => list(ui, client).await,
+            Self::Info(args) => info(ui, client, args.app.name()).await,
+            Self::Remove(args) => args.run(ui, client).await,
+            Self::Deploy(args) => args.run(ui, client).await,
+            Self::Rollback(args) => args.run(ui, client).await,
+            Self::Start(args) => args.of.run(ui, client, "start", "started").await,
+            Self::Stop(args) => args.of.run(ui, client, "stop", "stopped").await,
+            Self::Restart(args) => args.of.run(ui, client, "restart", "restarted").await,
+            Self::Run(args) => args.run(ui, client).await,
+            Self::Log(args) => args.run(ui, client).await,
+        }
+    }
+}
+
+fn path(app: &str, rest: &str) -> String {
+    format!("/v1/apps/{}{rest}", escape(app))
+}
+
+/// Shows an operation that ended well: all of it to programs, one line to people.
+fn done(
+    ui: &mut Ui,
+    operation: Option<Operation>,
+    line: impl FnOnce(&Operation) -> String,
+) -> Exit {
+    if let Some(operation) = operation {
+        ui.data(&operation, |page| page.line(line(&operation)));
+    }
+    Exit::Done
+}
+
+impl Create {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let number = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        let new = NewApp {
+            name: self.name.clone(),
+            platform: self.platform,
+            pool: self.pool,
+            team_owner: self.team_owner,
+            plan: Plan {
+                memory: number(self.memory),
+                swap: number(self.swap),
+                cpu_share: i32::try_from(self.cpu_share).unwrap_or(i32::MAX),
+            },
+            unit_quota: self.unit_quota,
+        };
+        let accepted = client.change(Method::POST, "/v1/apps", &new, &self.change.change()).await?;
+        let operation = finish(ui, client, &self.change, accepted).await?;
+        let created = operation.is_some();
+        let exit = done(ui, operation, |_| format!("created the app `{}`", self.name));
+        if created {
+            ui.hint(&format!("deploy something: `gantry app deploy {} --image IMAGE`", self.name));
+        }
+        Ok(exit)
+    }
+}
+
+async fn list(ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+    let apps: Items<App> = client.get("/v1/apps").await?;
+    ui.data(&apps.items, |page| page.table(&show::apps(&apps.items)));
+    if apps.items.is_empty() {
+        ui.hint("create one: `gantry app create NAME`");
+    }
+    Ok(Exit::Done)
+}
+
+async fn info(ui: &mut Ui, client: &Client, app: &str) -> Result<Exit, Failure> {
+    let info: AppInfo = client.get(&path(app, "")).await?;
+    ui.data(&info, |page| show::app_info(page, &info));
+    if let Some(problem) = &info.problem {
+        ui.warning(&format!("{}: {}", problem.title, problem.detail));
+    }
+    Ok(Exit::Done)
+}
+
+impl Remove {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let app = self.app.name();
+        if !self.assume_yes
+            && !super::sure(ui, &format!("Remove the app `{app}` with all its units?"))?
+        {
+            return Err(Failure::new(
+                Exit::Interrupted,
+                format!("the app `{app}` was not removed"),
+            ));
+        }
+        let change = self.change.change();
+        let accepted = client.change(Method::DELETE, &path(app, ""), &(), &change).await?;
+        let operation = finish(ui, client, &self.change, accepted).await?;
+        Ok(done(ui, operation, |_| format!("removed the app `{app}`")))
+    }
+}
+
+impl DeployArgs {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let (app, change) = (self.app.name(), self.change.change());
+        let body = Deploy { image: self.image };
+        let accepted = client.change(Method::POST, &path(app, "/deploy"), &body, &change).await?;
+        let operation = finish(ui, client, &self.change, accepted).await?;
+        Ok(done(ui, operation, |operation| {
+            format!("deployed `{app}`: {}", image(operation, &body.image))
+        }))
+    }
+}
+
+impl Rollback {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let (app, words) = super::app_and_words(self.app, self.words)?;
+        let mut images = self.image.into_iter().chain(words);
+        let (Some(wanted), None) = (images.next(), images.next()) else {
+            return Err(Failure::new(Exit::Usage, "which image?").hint(format!(
+                "`gantry app info {app}` lists them; then `gantry app rollback {app} IMAGE`"
+            )));
+        };
+        let change = self.change.change();
+        let body = Deploy { image: wanted };
+        let accepted =
+            client.change(Method::POST, &path(&app, "/rollback"), &body, &change).await?;
+        let operation = finish(ui, client, &self.change, accepted).await?;
+        Ok(done(ui, operation, |operation| {
+            format!("rolled `{app}` back to {}", image(operation, &body.image))
+        }))
+    }
+}
+
+fn image(operation: &Operation, asked: &str) -> String {
+    let told = operation.result.as_ref().and_then(|result| result.get("image")?.as_str());
+    told.unwrap_or(asked).to_owned()
+}
+
+impl OfProcess {
+    async fn run(
+        self,
+        ui: &mut Ui,
+        client: &Client,
+        verb: &str,
+        done_verb: &str,
+    ) -> Result<Exit, Failure> {
+        let (app, change) = (self.app.name(), self.change.change());
+        let body = ProcessChoice { process: self.process };
+        let accepted =
+            client.change(Method::POST, &path(app, &format!("/{verb}")), &body, &change).await?;
+        let operation = finish(ui, client, &self.change, accepted).await?;
+        Ok(done(ui, operation, |_| format!("{done_verb} the units of `{app}`")))
+    }
+}

@@ -1,0 +1,102 @@
+//! `gantry app log`: what the units of an app write.
+
+use clap::Args;
+use futures_util::StreamExt;
+
+use crate::api::{LogLine, Problem};
+use crate::cli::AppName;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::ui::Ui;
+use crate::client::{Client, ClientError, escape};
+
+/// Show what the units of an app write
+///
+/// Each line starts with the process and the unit it comes from. With `--output json`
+/// each line is a JSON object.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry app log web
+  gantry app log web --follow --process worker
+  gantry app log web -n 100 --unit 3f2a")]
+pub(crate) struct Log {
+    #[command(flatten)]
+    app: AppName,
+    /// Go on with the lines still to come; Ctrl-C ends it
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last lines of each unit
+    #[arg(short = 'n', long, default_value = "10")]
+    lines: u32,
+    /// Only this process
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    process: String,
+    /// Only the unit with this id, or the start of it
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    unit: String,
+}
+
+impl Log {
+    pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let query = format!(
+            "/log?lines={}&follow={}&process={}&unit={}",
+            self.lines,
+            self.follow,
+            escape(&self.process),
+            escape(&self.unit)
+        );
+        let path = super::path(self.app.name(), &query);
+        let mut events = client.events(&path, None).await?;
+        let mut after = None;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                // Whoever follows a log ends it this way.
+                _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if event.id.is_some() {
+                        after.clone_from(&event.id);
+                    }
+                    match event.kind.as_str() {
+                        "line" => show(ui, &event.data)?,
+                        "problem" => {
+                            let problem: Problem = read(&event.data)?;
+                            return Err(problem.into());
+                        }
+                        "end" => return Ok(Exit::Done),
+                        // A kind that this version does not know.
+                        _ => {}
+                    }
+                }
+                // A connection that breaks is picked up where it broke.
+                Some(Err(ClientError::Unreachable { .. })) if after.is_some() => {
+                    events = client.events(&path, after.as_deref()).await?;
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None => {
+                    return Err(Failure::new(
+                        Exit::Unreachable,
+                        "the daemon ended the conversation",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(data: &str) -> Result<T, Failure> {
+    serde_json::from_str(data).map_err(|error| {
+        Failure::new(Exit::Failed, "cannot read what the daemon tells").because(&error)
+    })
+}
+
+fn show(ui: &mut Ui, data: &str) -> Result<(), Failure> {
+    let line: LogLine = read(data)?;
+    ui.stream(&line, || {
+        let unit: String = line.unit.chars().take(10).collect();
+        format!("[{}][{unit}]: {}", line.process, line.text)
+    });
+    Ok(())
+}

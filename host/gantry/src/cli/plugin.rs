@@ -1,0 +1,168 @@
+//! `gantry plugin`: the provisioners and the plugins behind them.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::change::{ChangeArgs, finish};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::show;
+use super::ui::Ui;
+use crate::api::{Items, Plugin, PluginInfo};
+use crate::client::{Client, escape};
+
+/// Install, look into and swap plugins
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    List(List),
+    Inspect(Inspect),
+    Install(Install),
+    Swap(Swap),
+}
+
+/// List the provisioners and their plugins
+#[derive(Debug, Args)]
+pub(crate) struct List {}
+
+/// Show what a plugin is, what it can reach and what it is held to
+///
+/// A file is looked into without being installed: it is compiled and asked to describe
+/// itself, with nothing granted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry plugin inspect docker
+  gantry plugin inspect ./docker.wasm")]
+pub(crate) struct Inspect {
+    /// The name of a provisioner, or a file
+    #[arg(value_name = "NAME|FILE")]
+    what: String,
+}
+
+/// Install a plugin as a provisioner
+///
+/// The file is copied into the data directory, compiled, linked and asked to describe
+/// itself; a plugin that is not proven is not installed. It survives a restart.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry plugin install docker ./docker.wasm
+  gantry plugin install docker ./docker.wasm --grant images:remove")]
+pub(crate) struct Install {
+    /// The name of the provisioner
+    name: String,
+    /// The plugin
+    file: PathBuf,
+    /// Grant a right that the plugin asks for; as often as needed
+    #[arg(long = "grant", value_name = "GRANT")]
+    grants: Vec<String>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Swap the plugin of a provisioner for another one
+///
+/// The old one serves until the new one is proven. Calls that began before the swap
+/// finish on the old one; none is dropped or made twice.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry plugin swap docker ./docker-2.wasm")]
+pub(crate) struct Swap {
+    /// The name of the provisioner
+    name: String,
+    /// The plugin
+    file: PathBuf,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+impl PluginCommand {
+    pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        match self {
+            Self::List(List {}) => list(ui, client).await,
+            Self::Inspect(args) => args.run(ui, client).await,
+            Self::Install(args) => args.run(ui, client).await,
+            Self::Swap(args) => args.run(ui, client).await,
+        }
+    }
+}
+
+async fn list(ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+    let plugins: Items<Plugin> = client.get("/v1/plugins").await?;
+    ui.data(&plugins.items, |page| page.table(&show::plugins(&plugins.items)));
+    for plugin in &plugins.items {
+        if let Some(problem) = &plugin.problem {
+            ui.warning(&format!("{}: {}", problem.title, problem.detail));
+        }
+    }
+    if plugins.items.is_empty() {
+        ui.hint("install one: `gantry plugin install docker FILE`");
+    }
+    Ok(Exit::Done)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("cannot read `{}`", file.display())).because(&error)
+    })
+}
+
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Inspect {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let file = Path::new(&self.what);
+        // A name has neither a dot nor a slash.
+        let info: PluginInfo = if self.what.contains(['.', '/']) {
+            let path = format!("/v1/inspect?file={}", escape(&file_name(file)));
+            client.ask_bytes(&path, read(file)?).await?
+        } else {
+            client.get(&format!("/v1/plugins/{}", escape(&self.what))).await?
+        };
+        ui.data(&info, |page| show::plugin_info(page, &info));
+        Ok(Exit::Done)
+    }
+}
+
+impl Install {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let mut path =
+            format!("/v1/plugins/{}?file={}", escape(&self.name), escape(&file_name(&self.file)));
+        for grant in &self.grants {
+            path.push_str(&format!("&grant={}", escape(grant)));
+        }
+        let (bytes, change) = (read(&self.file)?, self.change.change());
+        let accepted = client.change_bytes(Method::PUT, &path, bytes, &change).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            ui.data(&operation, |page| {
+                page.line(format!("installed the provisioner `{}`", self.name))
+            });
+            ui.hint(&format!("`gantry plugin inspect {}` shows what it may do", self.name));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Swap {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let path = format!(
+            "/v1/plugins/{}/swap?file={}",
+            escape(&self.name),
+            escape(&file_name(&self.file))
+        );
+        let (bytes, change) = (read(&self.file)?, self.change.change());
+        let accepted = client.change_bytes(Method::POST, &path, bytes, &change).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            ui.data(&operation, |page| {
+                page.line(format!("swapped the plugin of `{}`", self.name));
+            });
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,85 @@
+//! `gantry serve`: the daemon.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::ui::Ui;
+use crate::config::{Config, Environment, Overrides, SAMPLE};
+use crate::daemon::{self, DaemonError};
+
+/// Serve: run the daemon until it is told to end
+///
+/// Prints one line `listening ADDRESS` for each address it answers at, then `ready`. Its
+/// log goes to standard error; GANTRY_LOG filters it (`info`, `gantry=debug`), and
+/// GANTRY_LOG_FORMAT=json makes it JSON.
+///
+/// SIGTERM or Ctrl-C: no new operation begins, those under way have the configured grace
+/// to finish, then they are cancelled and undo. A second signal ends the grace.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry serve
+  gantry serve --data-dir ./data --socket ./gantry.sock
+  GANTRY_TOKEN=$(cat token) gantry serve --listen 127.0.0.1:0
+  gantry serve --print-config > gantry.toml
+
+Ends with 0 when every operation had finished, 130 when some were cancelled and
+undone, 7 when some did not even undo in time; see `gantry help exit-codes`.")]
+pub(crate) struct Serve {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of everything durable
+    #[arg(long, value_name = "DIR", env = "GANTRY_DATA")]
+    data_dir: Option<PathBuf>,
+    /// The unix socket
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// Listen on TCP too; needs a token
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Print a configuration with every key and its default, and end
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl Serve {
+    pub(crate) async fn run(self, ui: &mut Ui) -> Result<Exit, Failure> {
+        if self.print_config {
+            ui.bytes(SAMPLE.as_bytes()).map_err(|error| {
+                Failure::new(Exit::Failed, "cannot write the configuration").because(&error)
+            })?;
+            return Ok(Exit::Done);
+        }
+        let overrides = Overrides {
+            file: self.config,
+            data: self.data_dir,
+            socket: self.socket,
+            listen: self.listen,
+        };
+        let failed = |error: &dyn std::error::Error, hint: Option<String>| {
+            let mut failure = Failure::new(Exit::Failed, "cannot serve").because(error);
+            failure.hint = hint;
+            failure
+        };
+        let config = Config::load(&overrides, &Environment::of_process())
+            .map_err(|error| failed(&error, error.hint()))?;
+        let drained = daemon::serve(config, |line| ui.announce(line))
+            .await
+            .map_err(|error: DaemonError| failed(&error, error.hint()))?;
+        Ok(match (drained.cancelled, drained.left) {
+            (_, 1..) => {
+                ui.warning(&format!("{} operations did not end in time", drained.left));
+                Exit::TimedOut
+            }
+            (1.., 0) => {
+                ui.warning(&format!("{} operations were cancelled", drained.cancelled));
+                Exit::Interrupted
+            }
+            (0, 0) => Exit::Done,
+        })
+    }
+}

@@ -1,0 +1,205 @@
+//! How people see what the daemon tells.
+
+use gantry_core::{Status, Unit};
+
+use super::table::Table;
+use super::ui::Page;
+use crate::api::{App, AppInfo, EnvVar, Operation, OperationInfo, Plugin, PluginInfo};
+
+/// The apps.
+pub(crate) fn apps(apps: &[App]) -> Table {
+    let mut table = Table::new(["NAME", "POOL", "UNITS", "DEPLOYS", "IMAGE"]);
+    for app in apps {
+        let units = match app.unit_quota {
+            Some(quota) => format!("{}/{quota}", app.units_in_use),
+            None => app.units_in_use.to_string(),
+        };
+        let image = app.image.clone().unwrap_or_default();
+        table.row([app.name.clone(), app.pool.clone(), units, app.deploys.to_string(), image]);
+    }
+    table
+}
+
+/// The units of an app.
+pub(crate) fn units(units: &[Unit]) -> Table {
+    let mut table = Table::new(["UNIT", "NAME", "PROCESS", "STATUS", "ADDRESS"]);
+    for unit in units {
+        table.row([
+            short(&unit.id).to_owned(),
+            unit.name.clone(),
+            unit.process_name.clone(),
+            unit.status.map(status).unwrap_or_default().to_owned(),
+            unit.address.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+/// The start of a long id: what people type.
+fn short(id: &str) -> &str {
+    id.get(..10).unwrap_or(id)
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Building => "building",
+        Status::Error => "error",
+        Status::Starting => "starting",
+        Status::Started => "started",
+        Status::Stopped => "stopped",
+        Status::Asleep => "asleep",
+    }
+}
+
+/// An app with what runs of it.
+pub(crate) fn app_info(page: &mut Page, info: &AppInfo) {
+    let app = &info.app;
+    page.field("Name", &app.name);
+    page.field("Platform", &app.platform);
+    page.field("Pool", &app.pool);
+    page.field("Provisioner", &app.provisioner);
+    page.field("Team owner", &app.team_owner);
+    page.field("Memory", size(app.plan.memory));
+    page.field("Swap", size(app.plan.swap));
+    page.field("CPU share", nonzero(app.plan.cpu_share.into()));
+    page.field("Unit quota", app.unit_quota.map(|quota| quota.to_string()).unwrap_or_default());
+    page.field("Deploys", app.deploys.to_string());
+    page.field("Image", app.image.as_deref().unwrap_or_default());
+    for (index, address) in info.addresses.iter().enumerate() {
+        page.field(if index == 0 { "Addresses" } else { "" }, address);
+    }
+    page.field("Created", &app.created);
+    page.section("Units", &units(info.units.as_deref().unwrap_or_default()));
+    let mut images = Table::new(["IMAGE"]);
+    for image in info.images.iter().rev().skip(1) {
+        images.row([image.clone()]);
+    }
+    page.section("Images to return to", &images);
+    page.section("Operations", &operations(&info.operations));
+}
+
+fn size(bytes: i64) -> String {
+    match bytes {
+        0 => String::new(),
+        bytes if bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes => format!("{bytes} bytes"),
+    }
+}
+
+fn nonzero(number: i64) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+/// A variable.
+pub(crate) fn env(env: &EnvVar) -> String {
+    match &env.value {
+        Some(value) => format!("{}={value}", env.name),
+        None => format!("{}=*** (private)", env.name),
+    }
+}
+
+/// The provisioners.
+pub(crate) fn plugins(plugins: &[Plugin]) -> Table {
+    let mut table = Table::new(["NAME", "PLUGIN", "VERSION", "DIGEST", "SINCE"]);
+    for plugin in plugins {
+        table.row([
+            plugin.name.clone(),
+            plugin.plugin.clone(),
+            plugin.version.clone(),
+            plugin.digest.get(..12).unwrap_or_default().to_owned(),
+            plugin.since.clone(),
+        ]);
+    }
+    table
+}
+
+/// A plugin, looked into.
+pub(crate) fn plugin_info(page: &mut Page, info: &PluginInfo) {
+    let plugin = &info.plugin;
+    page.field("Provisioner", &plugin.name);
+    page.field("Plugin", format!("{} {}", plugin.plugin, plugin.version));
+    page.field("Summary", &plugin.summary);
+    page.field("Digest", &plugin.digest);
+    page.field("File", &plugin.file);
+    page.field("Since", &plugin.since);
+    page.field("Can do", info.interfaces.join(", "));
+    page.field("Can reach", info.imports.join(", "));
+    let mut grants = Table::new(["GRANT", "ASKED", "GRANTED", "IN FORCE", "REASON"]);
+    for grant in &info.grants {
+        grants.row([
+            grant.grant.clone(),
+            yes(grant.asked.is_some()),
+            yes(grant.granted),
+            yes(grant.in_force),
+            grant.asked.clone().unwrap_or_default(),
+        ]);
+    }
+    page.section("Grants", &grants);
+    let mut bounds = Table::new(["BOUND", "VALUE", "OF WHAT"]);
+    for bound in &info.bounds {
+        bounds.row([bound.name.clone(), bound.value.clone(), bound.meaning.clone()]);
+    }
+    page.section("Bounds of each call", &bounds);
+}
+
+fn yes(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+/// Operations, one a line.
+pub(crate) fn operations(operations: &[Operation]) -> Table {
+    let mut table = Table::new(["OPERATION", "VERB", "APP", "STATE", "BEGAN", "WHO"]);
+    for operation in operations {
+        table.row([
+            operation.id.clone(),
+            operation.verb.clone(),
+            operation.app.clone().or_else(|| operation.plugin.clone()).unwrap_or_default(),
+            operation.state.word().to_owned(),
+            operation.began.clone(),
+            operation.who.clone(),
+        ]);
+    }
+    table
+}
+
+/// An operation.
+pub(crate) fn operation(page: &mut Page, operation: &Operation) {
+    page.field("Operation", &operation.id);
+    page.field("Verb", &operation.verb);
+    page.field("App", operation.app.as_deref().unwrap_or_default());
+    page.field("Provisioner", operation.plugin.as_deref().unwrap_or_default());
+    page.field("Plugin", operation.digest.as_deref().unwrap_or_default());
+    page.field("Who", &operation.who);
+    page.field("Asked", value(&operation.detail));
+    page.field("State", operation.state.word());
+    page.field("Began", &operation.began);
+    page.field("Ended", operation.ended.as_deref().unwrap_or_default());
+    page.field("Result", operation.result.as_ref().map(value).unwrap_or_default());
+    if let Some(problem) = &operation.problem {
+        page.field("Error", &problem.title);
+        for line in problem.detail.lines() {
+            page.field("Caused by", line);
+        }
+        page.field("Hint", problem.hint.as_deref().unwrap_or_default());
+    }
+}
+
+fn value(value: &serde_json::Value) -> String {
+    if value.is_null() { String::new() } else { value.to_string() }
+}
+
+/// An operation with what it told.
+pub(crate) fn operation_info(page: &mut Page, info: &OperationInfo) {
+    operation(page, &info.operation);
+    if !info.lines.is_empty() {
+        page.line("");
+        for line in &info.lines {
+            page.line(&line.text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use super::*;
+use crate::api::{Bound, Grant, Line, OperationState, Plan, Problem, ProblemKind};
+use crate::cli::ui::tests::door;
+use crate::cli::ui::{Format, Terminal};
+
+fn seen(show: impl FnOnce(&mut Page)) -> String {
+    let (mut ui, out, _err) = door(Format::Table, false, Terminal::default());
+    ui.data(&(), show);
+    out.text()
+}
+
+fn an_app() -> App {
+    App {
+        name: "web".into(),
+        platform: "static".into(),
+        pool: "default".into(),
+        provisioner: "docker".into(),
+        team_owner: "admin".into(),
+        plan: Plan { memory: 256 << 20, swap: 0, cpu_share: 100 },
+        unit_quota: Some(10),
+        units_in_use: 1,
+        deploys: 2,
+        image: Some("acme/web:2".into()),
+        routers: Vec::new(),
+        created: "2026-01-02T03:04:05.000Z".into(),
+    }
+}
+
+fn a_unit() -> Unit {
+    Unit {
+        id: "3f2a9c1b7d5e8f60".into(),
+        name: "web-0a1b2c".into(),
+        app_name: "web".into(),
+        process_name: "web".into(),
+        kind: "static".into(),
+        ip: "10.0.0.1".into(),
+        status: Some(Status::Started),
+        address: Some("http://10.0.0.1:32768".into()),
+    }
+}
+
+fn an_operation() -> Operation {
+    Operation {
+        id: "01jdx3k8v27h3k9q".into(),
+        verb: "deploy".into(),
+        app: Some("web".into()),
+        plugin: Some("docker".into()),
+        digest: Some("ab12".into()),
+        who: "uid 0".into(),
+        detail: serde_json::json!({"image": "acme/web:3"}),
+        state: OperationState::Failed,
+        began: "2026-01-02T03:04:05.000Z".into(),
+        ended: Some("2026-01-02T03:04:07.000Z".into()),
+        problem: Some(
+            Problem::new(ProblemKind::UnitStartup, "could not deploy `web`")
+                .because("healthcheck fail(3f2a9c1b7d)")
+                .hint("`gantry app log web`"),
+        ),
+        result: None,
+    }
+}
+
+#[test]
+fn an_app_is_seen_with_what_runs_of_it() {
+    let info = AppInfo {
+        app: an_app(),
+        units: Some(vec![a_unit()]),
+        addresses: vec!["http://10.0.0.1:32768".into(), "http://10.0.0.2:32768".into()],
+        images: vec!["acme/web:1".into(), "acme/web:2".into()],
+        operations: vec![an_operation()],
+        problem: None,
+    };
+    insta::assert_snapshot!(seen(|page| app_info(page, &info)), @r"
+    Name:         web
+    Platform:     static
+    Pool:         default
+    Provisioner:  docker
+    Team owner:   admin
+    Memory:       256 MiB
+    CPU share:    100
+    Unit quota:   10
+    Deploys:      2
+    Image:        acme/web:2
+    Addresses:    http://10.0.0.1:32768
+                  http://10.0.0.2:32768
+    Created:      2026-01-02T03:04:05.000Z
+
+    Units
+    UNIT        NAME        PROCESS  STATUS   ADDRESS
+    3f2a9c1b7d  web-0a1b2c  web      started  http://10.0.0.1:32768
+
+    Images to return to
+    IMAGE
+    acme/web:1
+
+    Operations
+    OPERATION         VERB    APP  STATE   BEGAN                     WHO
+    01jdx3k8v27h3k9q  deploy  web  failed  2026-01-02T03:04:05.000Z  uid 0
+    ");
+}
+
+#[test]
+fn apps_are_seen_one_a_line() {
+    let new = App { name: "api".into(), pool: "default".into(), ..App::default() };
+    insta::assert_snapshot!(apps(&[new, an_app()]), @r"
+    NAME  POOL     UNITS  DEPLOYS  IMAGE
+    api   default  0      0        -
+    web   default  1/10   2        acme/web:2
+    ");
+}
+
+#[test]
+fn an_operation_is_seen_with_what_it_told_and_why_it_failed() {
+    let line = |text: &str| Line { at: String::new(), text: text.into() };
+    let lines = vec![line("---- Starting 1 new unit ----"), line(" ---> Started unit 3f2a9c1b7d")];
+    let info = OperationInfo { operation: an_operation(), lines };
+    insta::assert_snapshot!(seen(|page| operation_info(page, &info)), @r#"
+    Operation:    01jdx3k8v27h3k9q
+    Verb:         deploy
+    App:          web
+    Provisioner:  docker
+    Plugin:       ab12
+    Who:          uid 0
+    Asked:        {"image":"acme/web:3"}
+    State:        failed
+    Began:        2026-01-02T03:04:05.000Z
+    Ended:        2026-01-02T03:04:07.000Z
+    Error:        could not deploy `web`
+    Caused by:    healthcheck fail(3f2a9c1b7d)
+    Hint:         `gantry app log web`
+
+    ---- Starting 1 new unit ----
+     ---> Started unit 3f2a9c1b7d
+    "#);
+}
+
+#[test]
+fn a_plugin_is_seen_with_what_it_may_do() {
+    let info = PluginInfo {
+        plugin: Plugin {
+            name: "docker".into(),
+            digest: "ab12cd34ef56ab12cd34ef56".into(),
+            plugin: "docker".into(),
+            version: "0.1.0".into(),
+            summary: "units are containers on Docker hosts".into(),
+            file: "docker.wasm".into(),
+            since: "2026-01-02T03:04:05.000Z".into(),
+            problem: None,
+        },
+        interfaces: vec!["deployer".into(), "exec".into()],
+        imports: vec!["containers".into(), "state".into()],
+        grants: vec![
+            Grant {
+                grant: "images:remove".into(),
+                asked: Some("old images are removed".into()),
+                granted: false,
+                in_force: false,
+            },
+            Grant { grant: "images:push".into(), asked: None, granted: true, in_force: false },
+        ],
+        bounds: vec![Bound {
+            name: "memory".into(),
+            value: "256 MiB".into(),
+            meaning: "memory of one call".into(),
+        }],
+    };
+    insta::assert_snapshot!(seen(|page| plugin_info(page, &info)), @r"
+    Provisioner:  docker
+    Plugin:       docker 0.1.0
+    Summary:      units are containers on Docker hosts
+    Digest:       ab12cd34ef56ab12cd34ef56
+    File:         docker.wasm
+    Since:        2026-01-02T03:04:05.000Z
+    Can do:       deployer, exec
+    Can reach:    containers, state
+
+    Grants
+    GRANT          ASKED  GRANTED  IN FORCE  REASON
+    images:remove  yes    no       no        old images are removed
+    images:push    no     yes      no        -
+
+    Bounds of each call
+    BOUND   VALUE    OF WHAT
+    memory  256 MiB  memory of one call
+    ");
+}
+
+#[test]
+fn a_private_value_is_not_seen() {
+    let private = EnvVar { name: "PASSWORD".into(), value: None, public: false };
+    assert_eq!(env(&private), "PASSWORD=*** (private)");
+}

@@ -1,0 +1,252 @@
+use super::*;
+
+/// What the program says about itself, as wide as a usual terminal.
+fn help(words: &[&str]) -> String {
+    let mut command = Cli::command().term_width(90);
+    command.build();
+    let mut found = &mut command;
+    for word in words {
+        found = found.find_subcommand_mut(word).expect("there is such a command");
+    }
+    found.render_long_help().to_string()
+}
+
+fn usage_error(words: &[&str]) -> String {
+    let words = std::iter::once("gantry").chain(words.iter().copied());
+    Cli::try_parse_from(words).expect_err("it is wrong").to_string()
+}
+
+fn parses(words: &[&str]) -> Cli {
+    let words = std::iter::once("gantry").chain(words.iter().copied());
+    Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_definition_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_says_where_to_start() {
+    insta::assert_snapshot!(help(&[]), @r"
+    Run apps through sandboxed provisioners
+
+    `gantry serve` is the daemon; every other command asks it.
+
+    Usage: gantry [OPTIONS] <COMMAND>
+
+    Commands:
+      serve        Serve: run the daemon until it is told to end
+      app          Create, deploy, run and remove apps
+      unit         List, add and remove the units of an app
+      env          Show and change the environment of an app
+      plugin       Install, look into and swap plugins
+      operation    List, follow and cancel operations: every change is one
+      completions  Print completions for a shell
+      exit-codes   List the exit codes
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    For every command:
+          --host <URL>
+              Where the daemon is: `unix:///path` or `http://host:port` [default: its own
+              default socket]
+              
+              [env: GANTRY_HOST]
+
+          --token <TOKEN>
+              The token, for a daemon on TCP
+              
+              [env: GANTRY_TOKEN]
+
+          --output <FORMAT>
+              How to show what was asked for
+
+              Possible values:
+              - table: For people
+              - json:  For programs
+              
+              [default: table]
+
+      -q, --quiet
+              Show only what was asked for, warnings and errors
+
+    Start here:
+      gantry serve &
+      gantry plugin install docker docker.wasm
+      gantry app create web
+      gantry app deploy web --image IMAGE
+
+    `gantry help exit-codes` lists the exit codes.
+    ");
+}
+
+#[test]
+fn help_of_deploy_has_examples() {
+    insta::assert_snapshot!(help(&["app", "deploy"]), @r"
+    Deploy an image as the app's new version
+
+    New units are started and checked before an old one is touched. When it fails, the old
+    units serve on and nothing new is left. It goes on when this command is gone; Ctrl-C
+    cancels it and waits for the undo.
+
+    Usage: gantry app deploy [OPTIONS] --image <IMAGE> <APP|--app <APP>>
+
+    Arguments:
+      [APP]
+              The app
+
+    Options:
+      -a, --app <APP>
+              The app
+
+      -i, --image <IMAGE>
+              The image
+
+          --wait
+              Wait for the operation that is changing the same thing, instead of failing
+
+          --detach
+              Print the operation's id and leave; `gantry operation info ID --follow` picks it
+              up
+
+          --idempotency-key <KEY>
+              Do it once: a second request with the same key gives the operation of the first
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    For every command:
+          --host <URL>
+              Where the daemon is: `unix:///path` or `http://host:port` [default: its own
+              default socket]
+              
+              [env: GANTRY_HOST]
+
+          --token <TOKEN>
+              The token, for a daemon on TCP
+              
+              [env: GANTRY_TOKEN]
+
+          --output <FORMAT>
+              How to show what was asked for
+
+              Possible values:
+              - table: For people
+              - json:  For programs
+              
+              [default: table]
+
+      -q, --quiet
+              Show only what was asked for, warnings and errors
+
+    Examples:
+      gantry app deploy web --image registry.example/web:2
+      gantry app deploy -a web -i web:2 --wait
+      id=$(gantry app deploy web -i web:2 --detach) && gantry operation info $id --follow
+    ");
+}
+
+#[test]
+fn help_of_exit_codes_lists_them() {
+    assert!(help(&["exit-codes"]).contains(exit::HELP));
+}
+
+#[test]
+fn every_command_has_help_and_every_change_an_example() {
+    fn walk(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+        for below in command.get_subcommands().filter(|one| one.get_name() != "help") {
+            let path = format!("{path} {}", below.get_name());
+            if below.get_about().is_none() {
+                missing.push(format!("{path}: no help"));
+            }
+            for argument in below.get_arguments() {
+                if argument.get_help().is_none() && !argument.is_global_set() {
+                    missing.push(format!("{path}: no help for {}", argument.get_id()));
+                }
+            }
+            let about = below.get_about().map(ToString::to_string).unwrap_or_default();
+            if about.ends_with('.') {
+                missing.push(format!("{path}: the first line ends with a full stop"));
+            }
+            walk(below, &path, missing);
+        }
+    }
+    let mut missing = Vec::new();
+    walk(&Cli::command(), "gantry", &mut missing);
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn an_app_is_named_by_its_place_or_by_a_flag_and_not_by_both() {
+    for words in [
+        vec!["app", "deploy", "web", "--image", "i"],
+        vec!["app", "deploy", "-a", "web", "-i", "i"],
+        vec!["app", "run", "-a", "web", "--", "ls", "-l"],
+        vec!["app", "run", "web", "--once", "--", "sh", "-c", "exit 3"],
+        vec!["unit", "add", "2", "-a", "web"],
+        vec!["env", "set", "web", "A=b=c"],
+    ] {
+        parses(&words);
+    }
+    assert!(usage_error(&["app", "info"]).starts_with("error:"));
+    assert!(usage_error(&["app", "info", "web", "-a", "web"]).starts_with("error:"));
+    assert!(usage_error(&["app", "run", "web"]).starts_with("error:"), "no command");
+    assert!(usage_error(&["app", "run", "web", "-o", "-i", "--", "ls"]).starts_with("error:"));
+}
+
+#[test]
+fn words_after_a_flag_are_no_app() {
+    let words = |flag: Option<&str>, words: &[&str]| {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        app_and_words(flag.map(str::to_owned), words)
+    };
+    assert_eq!(words(None, &["web", "2"]), Ok(("web".to_owned(), vec!["2".to_owned()])));
+    assert_eq!(words(Some("web"), &["2"]), Ok(("web".to_owned(), vec!["2".to_owned()])));
+    assert_eq!(words(None, &[]).unwrap_err().exit, Exit::Usage);
+}
+
+#[test]
+fn a_mistyped_command_gets_the_nearest_one() {
+    insta::assert_snapshot!(usage_error(&["app", "depoy"]), @r"
+    error: unrecognized subcommand 'depoy'
+
+      tip: a similar subcommand exists: 'deploy'
+
+    Usage: gantry app [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_host_that_cannot_be_is_refused() {
+    insta::assert_snapshot!(usage_error(&["--host", "localhost", "app", "list"]), @r"
+    error: invalid value 'localhost' for '--host <URL>': `localhost` is neither `unix:///path` nor `http://host:port`
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn completions_know_every_group() {
+    let mut text = Vec::new();
+    clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "gantry", &mut text);
+    let text = String::from_utf8(text).expect("a script is text");
+    for group in ["app", "unit", "env", "plugin", "operation", "serve"] {
+        assert!(
+            text.contains(&format!("gantry__subcmd__{group}"))
+                || text.contains(&format!("gantry__{group}")),
+            "{group}"
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! The one door through which everything reaches people.
+//!
+//! Data (what was asked for) goes to standard output. Status, warnings, hints and errors go to standard error, so that the output of a command can be piped. Quiet mode silences status;
+//! colour is used on a terminal and never when `NO_COLOR` is set.
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::table::Table;
+
+/// How data is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What standard error can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    /// A line can be overwritten.
+    pub(crate) live: bool,
+    /// Colour is wanted.
+    pub(crate) colour: bool,
+    /// Somebody can be asked.
+    pub(crate) can_ask: bool,
+}
+
+impl Terminal {
+    /// What this process has.
+    pub(crate) fn of_process() -> Self {
+        let live = std::io::stderr().is_terminal() && set("TERM").is_none_or(|term| term != "dumb");
+        Self {
+            live,
+            colour: live && set("NO_COLOR").is_none(),
+            can_ask: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+        }
+    }
+}
+
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The door.
+pub(crate) struct Ui {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    format: Format,
+    quiet: bool,
+    terminal: Terminal,
+    /// The line at the bottom of the terminal, if one is shown.
+    bottom: bool,
+}
+
+impl Ui {
+    /// The door of this process.
+    pub(crate) fn of_process(format: Format, quiet: bool) -> Self {
+        Self::new(
+            Box::new(std::io::stdout()),
+            Box::new(std::io::stderr()),
+            format,
+            quiet,
+            Terminal::of_process(),
+        )
+    }
+
+    /// A door to these two ends.
+    pub(crate) fn new(
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+        format: Format,
+        quiet: bool,
+        terminal: Terminal,
+    ) -> Self {
+        Self { out, err, format, quiet, terminal, bottom: false }
+    }
+
+    /// What the terminal can do.
+    pub(crate) fn terminal(&self) -> Terminal {
+        self.terminal
+    }
+
+    /// Shows what was asked for: as JSON, or the way people read it.
+    pub(crate) fn data<T: Serialize>(&mut self, value: &T, people: impl FnOnce(&mut Page)) {
+        let text = match self.format {
+            Format::Json => serde_json::to_string_pretty(value).map(|text| text + "\n"),
+            Format::Table => {
+                let mut page = Page(String::new());
+                people(&mut page);
+                Ok(page.0)
+            }
+        };
+        self.hide_bottom();
+        match text {
+            // Nobody reads any more when this fails; there is nobody to tell either.
+            Ok(text) => drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())),
+            Err(error) => self.line("error", Some("31"), &error.to_string()),
+        }
+    }
+
+    /// Shows one of many things as they come: as JSON on a line of its own, or the way people read it.
+    pub(crate) fn stream<T: Serialize>(&mut self, value: &T, people: impl FnOnce() -> String) {
+        let text = match self.format {
+            Format::Json => serde_json::to_string(value).unwrap_or_default(),
+            Format::Table => people(),
+        };
+        self.hide_bottom();
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+    }
+
+    /// Shows a line of the daemon's that programs wait for.
+    pub(crate) fn announce(&mut self, line: &str) {
+        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+    }
+
+    /// Shows bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()
+    }
+
+    /// Shows bytes as they are on the other end.
+    pub(crate) fn error_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.err.write_all(bytes)?;
+        self.err.flush()
+    }
+
+    /// Tells what is happening; not in quiet mode.
+    pub(crate) fn status(&mut self, text: &str) {
+        if !self.quiet {
+            self.hide_bottom();
+            // Nobody reads any more when a write fails; the work goes on.
+            let _ = writeln!(self.err, "{text}");
+        }
+    }
+
+    /// Tells of something that people should know although it is no error.
+    pub(crate) fn warning(&mut self, text: &str) {
+        self.hide_bottom();
+        self.line("warning", Some("33"), text);
+    }
+
+    /// Tells what to type next.
+    pub(crate) fn hint(&mut self, text: &str) {
+        if !self.quiet {
+            self.hide_bottom();
+            self.line("hint", Some("36"), text);
+        }
+    }
+
+    /// Tells what could not be done, why, and what to type next.
+    pub(crate) fn failure(&mut self, failure: &Failure) {
+        self.hide_bottom();
+        self.line("error", Some("31"), &failure.what);
+        for cause in &failure.causes {
+            self.line("caused by", None, cause);
+        }
+        if let Some(hint) = &failure.hint {
+            self.line("hint", Some("36"), hint);
+        }
+    }
+
+    /// Shows a line at the bottom of the terminal, in place of the one before; nothing elsewhere.
+    pub(crate) fn bottom(&mut self, text: &str) {
+        if self.terminal.live && !self.quiet {
+            let _ = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
+            self.bottom = true;
+        }
+    }
+
+    /// Takes the line at the bottom away.
+    pub(crate) fn hide_bottom(&mut self) {
+        if std::mem::take(&mut self.bottom) {
+            let _ = write!(self.err, "\r\x1b[K").and_then(|()| self.err.flush());
+        }
+    }
+
+    /// Asks a question that is answered with yes or no; no is the default.
+    pub(crate) fn confirm(&mut self, question: &str) -> std::io::Result<bool> {
+        self.hide_bottom();
+        write!(self.err, "{question} [y/N] ")?;
+        self.err.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    fn line(&mut self, label: &str, colour: Option<&str>, text: &str) {
+        let label = match colour {
+            Some(colour) if self.terminal.colour => format!("\x1b[1;{colour}m{label}:\x1b[0m"),
+            _ => format!("{label}:"),
+        };
+        // Lines of a longer text stand below the first.
+        let text = text.trim_end().replace('\n', "\n    ");
+        let _ = writeln!(self.err, "{label} {text}");
+    }
+}
+
+/// Text for people, put together before it is shown.
+pub(crate) struct Page(String);
+
+impl Page {
+    /// Adds a line.
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) {
+        self.0.push_str(text.as_ref());
+        self.0.push('\n');
+    }
+
+    /// Adds a name with its value; nothing when the value is empty.
+    pub(crate) fn field(&mut self, name: &str, value: impl AsRef<str>) {
+        let value = value.as_ref();
+        if !value.is_empty() {
+            let name = if name.is_empty() { String::new() } else { format!("{name}:") };
+            self.line(format!("{name:<14}{value}"));
+        }
+    }
+
+    /// Adds a table.
+    pub(crate) fn table(&mut self, table: &Table) {
+        self.0.push_str(&table.to_string());
+    }
+
+    /// Adds a table under a heading; nothing when it has no rows.
+    pub(crate) fn section(&mut self, heading: &str, table: &Table) {
+        if !table.is_empty() {
+            self.line("");
+            self.line(heading);
+            self.table(table);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::api::{Problem, ProblemKind};
+
+    /// What was written to one end.
+    #[derive(Clone, Default)]
+    pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Sink {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    pub(crate) fn door(format: Format, quiet: bool, terminal: Terminal) -> (Ui, Sink, Sink) {
+        let (out, err) = (Sink::default(), Sink::default());
+        let ui = Ui::new(Box::new(out.clone()), Box::new(err.clone()), format, quiet, terminal);
+        (ui, out, err)
+    }
+
+    fn failure() -> Failure {
+        let problem = Problem::new(ProblemKind::Unavailable, "could not deploy `web`")
+            .because("cannot reach `unix:///var/run/docker.sock`\nconnection refused")
+            .hint("`docker version` tells whether the engine answers");
+        Failure::from(problem)
+    }
+
+    #[test]
+    fn an_error_has_three_parts() {
+        let (mut ui, out, err) = door(Format::Table, true, Terminal::default());
+        ui.failure(&failure());
+        assert_eq!(out.text(), "");
+        insta::assert_snapshot!(err.text(), @r"
+        error: could not deploy `web`
+        caused by: cannot reach `unix:///var/run/docker.sock`
+        caused by: connection refused
+        hint: `docker version` tells whether the engine answers
+        ");
+    }
+
+    #[test]
+    fn colour_is_for_terminals() {
+        let terminal = Terminal { colour: true, ..Terminal::default() };
+        let (mut ui, _out, err) = door(Format::Table, false, terminal);
+        ui.warning("so");
+        assert_eq!(err.text(), "\x1b[1;33mwarning:\x1b[0m so\n");
+    }
+
+    #[test]
+    fn quiet_silences_status_and_nothing_else() {
+        let (mut ui, out, err) = door(Format::Table, true, Terminal::default());
+        ui.status("working");
+        ui.warning("careful");
+        ui.data(&1, |page| page.line("one"));
+        assert_eq!((out.text().as_str(), err.text().as_str()), ("one\n", "warning: careful\n"));
+    }
+
+    #[test]
+    fn the_bottom_line_is_for_terminals_and_goes_before_anything_else_is_shown() {
+        let (mut ui, _out, err) = door(Format::Table, false, Terminal::default());
+        ui.bottom("deploy web 1s");
+        assert_eq!(err.text(), "");
+        let live = Terminal { live: true, ..Terminal::default() };
+        let (mut ui, _out, err) = door(Format::Table, false, live);
+        ui.bottom("1s");
+        ui.status("line");
+        assert_eq!(err.text(), "\r\x1b[K1s\r\x1b[Kline\n");
+    }
+
+    #[test]
+    fn programs_get_json() {
+        let (mut ui, out, _err) = door(Format::Json, false, Terminal::default());
+        ui.data(&serde_json::json!({"name": "web"}), |page| page.line("never"));
+        assert_eq!(out.text(), "{\n  \"name\": \"web\"\n}\n");
+    }
+}

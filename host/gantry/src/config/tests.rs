@@ -1,0 +1,192 @@
+use super::*;
+
+fn load(text: &str, environment: &Environment) -> Result<Config, ConfigError> {
+    load_with(text, &Overrides::default(), environment)
+}
+
+fn load_with(
+    text: &str,
+    overrides: &Overrides,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    let path = Path::new("gantry.toml");
+    resolve(raw::parse(path, text)?, path, overrides, environment)
+}
+
+fn home() -> Environment {
+    Environment::of([("HOME", "/home/ann")])
+}
+
+fn told(error: &ConfigError) -> String {
+    format!("{error}\nhint: {}", error.hint().unwrap_or_default())
+}
+
+/// The sample with every key switched on.
+fn everything() -> String {
+    SAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => rest,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_sample_is_the_default() {
+    let sample = load(SAMPLE, &home()).unwrap();
+    let nothing = load("", &home()).unwrap();
+    assert_eq!(format!("{sample:?}"), format!("{nothing:?}"));
+}
+
+#[test]
+fn the_sample_shows_every_key_and_each_is_read() {
+    fn paths(value: &toml::Value, path: String, found: &mut Vec<String>) {
+        found.push(path.clone());
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    paths(value, format!("{path}.{key}"), found);
+                }
+            }
+            toml::Value::Array(items) => {
+                for item in items {
+                    if item.is_table() {
+                        paths(item, path.clone(), found);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let text = everything();
+    let table: toml::Table = text.parse().unwrap();
+    let mut found = Vec::new();
+    for (key, value) in &table {
+        paths(value, key.clone(), &mut found);
+    }
+    for key in keys::all(keys::KEYS, "") {
+        let shown = found.iter().any(|path| {
+            let (path, key): (Vec<_>, Vec<_>) =
+                (path.split('.').collect(), key.split('.').collect());
+            path.len() == key.len()
+                && path.iter().zip(&key).all(|(path, key)| *key == "*" || path == key)
+        });
+        assert!(shown, "the sample does not show `{key}`");
+    }
+    let environment = Environment::of([("HOME", "/home/ann"), ("GANTRY_TOKEN", "t")]);
+    let config = load(&text.replace("token-file", "#"), &environment).unwrap();
+    let limits = &config.provisioner("docker").limits;
+    for bound in Bound::ALL {
+        assert!(text.contains(&format!("{bound} = ")), "the sample does not show `{bound}`");
+        assert_eq!(limits.get(bound), bound.default_value(), "{bound}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_one() {
+    let cases = [
+        ("dta = 1", "unknown key `dta` in `gantry.toml`\nhint: did you mean `data`?"),
+        (
+            "[http]\nsokcet = 1",
+            "unknown key `http.sokcet` in `gantry.toml`\nhint: did you mean `http.socket`?",
+        ),
+        (
+            "[provisioners.docker]\ngrant = []",
+            "unknown key `provisioners.docker.grant` in `gantry.toml`\nhint: did you mean `provisioners.docker.grants`?",
+        ),
+        (
+            "[provisioners.docker.limits]\nmemroy = 1",
+            "unknown key `provisioners.docker.limits.memroy` in `gantry.toml`\nhint: did you mean `provisioners.docker.limits.memory`?",
+        ),
+        (
+            "[[docker.hosts]]\naddress = \"x\"\nzebra = 1",
+            "unknown key `docker.hosts.zebra` in `gantry.toml`\nhint: `gantry serve --print-config` prints every key",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(told(&load(text, &home()).unwrap_err()), expected);
+    }
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_key() {
+    let cases = [
+        (
+            "operations.grace = \"soon\"",
+            "`operations.grace` in `gantry.toml` cannot be `soon`: not a time like `30s`, `5m` or `1h 30m`",
+        ),
+        (
+            "provisioners.docker.limits.memory = \"lots\"",
+            "`provisioners.docker.limits.memory` in `gantry.toml` cannot be `lots`: bound `memory`: cannot read `lots`, write it like `256MiB`",
+        ),
+        (
+            "provisioners.docker.limits.handles = 0",
+            "`provisioners.docker.limits.handles` in `gantry.toml` cannot be `0`: bound `handles`: `0` is not between 1 and 1073741824",
+        ),
+        (
+            "provisioners.docker.grants = [\"root\"]",
+            "`provisioners.docker.grants` in `gantry.toml` cannot be `root`: no grant `root`",
+        ),
+        (
+            "default-pool = \"prod\"\n[pools.dev]",
+            "`default-pool` in `gantry.toml` cannot be `prod`: no such pool; there is `dev`",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(load(text, &home()).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_tells_its_line() {
+    let error = load("[http]\nlisten = \"somewhere\"", &home()).unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn tcp_needs_a_token() {
+    let listen = "http.listen = \"127.0.0.1:0\"";
+    let error = load(listen, &home()).unwrap_err();
+    assert_eq!(error.to_string(), "refusing to listen on `127.0.0.1:0` without a token");
+    let environment = Environment::of([("HOME", "/home/ann"), ("GANTRY_TOKEN", " secret\n")]);
+    let config = load(listen, &environment).unwrap();
+    assert_eq!(config.listen.unwrap().1.reveal(), "secret");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "\n").unwrap();
+    let empty = format!("{listen}\nhttp.token-file = {file:?}");
+    assert!(matches!(load(&empty, &environment), Err(ConfigError::NoToken(_))), "an empty file");
+}
+
+#[test]
+fn places_follow_the_environment() {
+    let config = load("", &home()).unwrap();
+    assert_eq!(config.data, Path::new("/home/ann/.local/share/gantry"));
+    assert_eq!(config.socket, Path::new("/home/ann/.local/share/gantry/gantry.sock"));
+    let environment = Environment::of([
+        ("HOME", "/root"),
+        ("XDG_RUNTIME_DIR", "/run/user/0"),
+        ("DOCKER_HOST", "tcp://10.0.0.1:2376"),
+        ("DOCKER_TLS_VERIFY", "1"),
+        ("DOCKER_CERT_PATH", "/certs"),
+    ]);
+    let config = load("", &environment).unwrap();
+    assert_eq!(config.data, Path::new("/var/lib/gantry"));
+    assert_eq!(config.socket, Path::new("/run/user/0/gantry.sock"));
+    let host = DockerHost { address: "tcp://10.0.0.1:2376".into(), tls: Some("/certs".into()) };
+    assert_eq!(config.docker_hosts, [host]);
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let overrides = Overrides { data: Some("/elsewhere".into()), ..Overrides::default() };
+    let config = load_with("data = \"/here\"", &overrides, &home()).unwrap();
+    assert_eq!(config.data, Path::new("/elsewhere"));
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    assert_eq!(format!("{:?}", Token::new("secret")), "Some(Token(…))");
+}

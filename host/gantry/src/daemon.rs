@@ -1,0 +1,396 @@
+//! The daemon: all of it put together, with an end that is given to it.
+//!
+//! ```text
+//! data directory taken ─► store opened ─► interrupted operations marked ─► plugins loaded ─► what operations left is swept ─► listening
+//!
+//! told to end ─► no operation begins ─► grace ─► those left are cancelled and undo ─► streams end ─► listeners close
+//! ```
+//!
+//! Readers are answered until the last operation has ended, so that whoever follows one sees how it did.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_engine::docker::Endpoint;
+use gantry_engine::{Containers, ContainersError, Docker, Nodes};
+use gantry_runtime::{Compiler, Runtime, RuntimeSettings};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{CompilerConfig, Config, DockerHost, Token};
+use crate::data::{DataDirectory, DataError};
+use crate::http::{self, Peer};
+use crate::operation::sweep::{self, Swept};
+use crate::service::{Parts, Service};
+use crate::store::OperationRecord;
+
+pub use crate::operation::Drained;
+
+/// How long the end of a cancelled operation is waited for beyond the time it has to undo: the host cleans up after what was cut off.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// How often what operations left is looked for again while an engine does not answer.
+const SWEEP_AGAIN: Duration = Duration::from_secs(15);
+
+/// How long connections have to end once there is nothing more to say.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Why the daemon cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// What is stored cannot be read or written.
+    #[error("cannot read what was stored")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// WebAssembly does not run here.
+    #[error("cannot run plugins")]
+    Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A Docker host cannot be spoken to at all: its address or its certificates are wrong.
+    #[error("cannot use the Docker host `{address}`")]
+    DockerHost {
+        /// Its address.
+        address: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It cannot listen.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl DaemonError {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Data(error) => error.hint(),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some("another program listens there; choose another address".to_owned())
+            }
+            Self::DockerHost { .. } => {
+                Some("look at `docker.hosts` in the configuration, or at DOCKER_HOST".to_owned())
+            }
+            Self::Store(_) | Self::Runtime(_) | Self::Listen { .. } => None,
+        }
+    }
+}
+
+/// Where a daemon listens.
+#[derive(Default)]
+pub struct Listeners {
+    /// A unix socket: whoever may open it may ask.
+    pub unix: Option<UnixListener>,
+    /// TCP, for those who know the token.
+    pub tcp: Option<(TcpListener, Token)>,
+}
+
+/// A daemon that has everything it needs and does not listen yet.
+pub struct Daemon {
+    service: Arc<Service>,
+    grace: Duration,
+    undo: Duration,
+    told: Vec<String>,
+}
+
+impl Daemon {
+    /// Takes the data directory, finds what was interrupted, loads the plugins.
+    ///
+    /// # Errors
+    /// What is in the way. A plugin that does not load and an engine that does not answer are not.
+    pub async fn start(config: Config) -> Result<Self, DaemonError> {
+        let data = DataDirectory::open(&config.data, config.instance.as_deref())?;
+        let store = Arc::new(data.open_store()?);
+        let interrupted = sweep::mark_interrupted(&store)
+            .await
+            .map_err(|error| DaemonError::Store(Box::new(error)))?;
+        let usual = RuntimeSettings::default();
+        let settings = RuntimeSettings {
+            cache: Some(data.compiled()),
+            compiler: compiler(&config.compiler),
+            calls: config.calls.unwrap_or(usual.calls),
+            stack: config
+                .stack
+                .map_or(usual.stack, |stack| usize::try_from(stack).unwrap_or(usual.stack)),
+            grace: config.undo,
+            ..usual
+        };
+        let runtime =
+            Runtime::new(settings).map_err(|error| DaemonError::Runtime(Box::new(error)))?;
+        let engines = engines(&config)?;
+        let nodes = Arc::new(Nodes::default());
+        let (grace, undo) = (config.grace, config.undo.saturating_add(CLEAN_UP));
+        let service = Service::new(Parts { config, data, store, nodes, engines, runtime });
+        for record in &interrupted {
+            // What is half-made of an app that never was goes before anybody looks.
+            service.forget_half_made(record).await;
+        }
+        let mut told: Vec<String> = interrupted.iter().map(interrupted_line).collect();
+        let messages = service
+            .load_plugins()
+            .await
+            .map_err(|problem| DaemonError::Store(problem.detail.into()))?;
+        told.extend(messages.iter().flat_map(|text| text.lines()).map(str::to_owned));
+        told.extend(service.serving());
+        Ok(Self { service, grace, undo, told })
+    }
+
+    /// What the operator should read: what was interrupted last time, what plugins say, which provisioners serve.
+    #[must_use]
+    pub fn told(&self) -> &[String] {
+        &self.told
+    }
+
+    /// Serves until `shutdown` ends; then the operations under way have the configured grace, which `hurry` cuts short.
+    ///
+    /// # Errors
+    /// A listener broke.
+    pub async fn serve(
+        self,
+        listeners: Listeners,
+        shutdown: impl Future<Output = ()> + Send,
+        hurry: CancellationToken,
+    ) -> Result<Drained, DaemonError> {
+        let Self { service, grace, undo, .. } = self;
+        let closing = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let sweeping = service.ending();
+        let sweeper = Arc::clone(&service);
+        tasks.spawn(async move {
+            sweeping.run_until_cancelled(keep_sweeping(&sweeper)).await;
+        });
+        let router = http::router(Arc::clone(&service));
+        if let Some(listener) = listeners.unix {
+            let app = router.clone().into_make_service_with_connect_info::<Peer>();
+            let closed = closing.clone().cancelled_owned();
+            tasks.spawn(async move {
+                ended("unix", axum::serve(listener, app).with_graceful_shutdown(closed).await);
+            });
+        }
+        if let Some((listener, token)) = listeners.tcp {
+            let router = http::with_token(router, &token);
+            let app = router.into_make_service_with_connect_info::<Peer>();
+            let closed = closing.clone().cancelled_owned();
+            tasks.spawn(async move {
+                ended("tcp", axum::serve(listener, app).with_graceful_shutdown(closed).await);
+            });
+        }
+        tasks.close();
+        shutdown.await;
+        tracing::info!(operations = ?service.operations().under_way(), "told to end");
+        let drained = service.operations().drain(grace, undo, &hurry).await;
+        service.runtime_settled().await;
+        service.ending().cancel();
+        closing.cancel();
+        if tokio::time::timeout(LAST_WORDS, tasks.wait()).await.is_err() {
+            tracing::warn!("connections are still open; leaving");
+        }
+        Ok(drained)
+    }
+}
+
+fn ended(kind: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(kind, error = &error as &dyn std::error::Error, "a listener ended");
+    }
+}
+
+/// The worker that compiles: this very program, if it can find itself.
+fn compiler(config: &CompilerConfig) -> Compiler {
+    match std::env::current_exe() {
+        Ok(program) if is_gantry(&program) => Compiler::Worker {
+            program,
+            args: vec!["compile-worker".into()],
+            timeout: config.timeout,
+            memory: config.memory,
+        },
+        // A program that embeds the daemon has no such verb.
+        Ok(_) | Err(_) => Compiler::InProcess,
+    }
+}
+
+fn is_gantry(program: &Path) -> bool {
+    program.file_stem().is_some_and(|name| name == "gantry")
+}
+
+fn engines(config: &Config) -> Result<Vec<(String, Arc<dyn Containers>)>, DaemonError> {
+    config
+        .docker_hosts
+        .iter()
+        .map(|host| {
+            let engine = engine(host).map_err(|error| DaemonError::DockerHost {
+                address: host.address.clone(),
+                source: Box::new(error),
+            })?;
+            Ok((host.address.clone(), Arc::new(engine) as Arc<dyn Containers>))
+        })
+        .collect()
+}
+
+fn engine(host: &DockerHost) -> Result<Docker, ContainersError> {
+    let endpoint = Endpoint::parse(&host.address)?;
+    Docker::new(match &host.tls {
+        Some(folder) => endpoint.with_certificates(folder),
+        None => endpoint,
+    })
+}
+
+fn interrupted_line(record: &OperationRecord) -> String {
+    let begin = &record.begin;
+    let what = begin.app.as_ref().or(begin.plugin.as_ref()).map_or("", String::as_str);
+    let now = if record.in_service {
+        "it had begun to replace what was there; look at it"
+    } else {
+        "what it had made is removed"
+    };
+    format!("interrupted last time: operation {} ({} {what}), {now}", begin.id, begin.verb)
+}
+
+/// Removes what operations left, and goes on trying while an engine does not answer.
+async fn keep_sweeping(service: &Service) {
+    loop {
+        match service.sweeper().sweep().await {
+            Ok(swept) => {
+                for (record, Swept { removed, failures }) in swept {
+                    let id = &record.begin.id;
+                    if removed > 0 {
+                        tracing::info!(operation = %id, removed, "removed what it left");
+                    }
+                    for (address, error) in failures {
+                        tracing::warn!(operation = %id, address, %error, "cannot tell what it left");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep");
+            }
+        }
+        tokio::time::sleep(SWEEP_AGAIN).await;
+    }
+}
+
+/// Serves until a signal says otherwise, announcing where.
+///
+/// # Errors
+/// Why it cannot serve.
+pub async fn serve(config: Config, mut announce: impl FnMut(&str)) -> Result<Drained, DaemonError> {
+    log();
+    let (socket, listen) = (config.socket.clone(), config.listen.clone());
+    // The data directory first: whoever holds it may hold the socket too.
+    let daemon = Daemon::start(config).await?;
+    let mut listeners = Listeners::default();
+    let mut places = Vec::new();
+    listeners.unix = Some(listen_unix(&socket)?);
+    places.push(format!("unix://{}", socket.display()));
+    if let Some((address, token)) = listen {
+        let (listener, bound) = listen_tcp(address).await?;
+        listeners.tcp = Some((listener, token));
+        places.push(format!("http://{bound}"));
+    }
+    for line in daemon.told() {
+        tracing::info!("{line}");
+    }
+    for place in places {
+        announce(&format!("listening {place}"));
+    }
+    announce("ready");
+    let hurry = CancellationToken::new();
+    let signals = Signals::new().map_err(|source| DaemonError::Listen {
+        address: "the signals of the process".to_owned(),
+        source,
+    })?;
+    let again = hurry.clone();
+    let shutdown = async move {
+        let mut signals = signals;
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            again.cancel();
+        });
+    };
+    let drained = daemon.serve(listeners, shutdown, hurry).await;
+    // The next one makes its own; that it is gone already is as good.
+    let _ = fs::remove_file(&socket);
+    drained
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Listens on a unix socket that only its owner may open.
+fn listen_unix(path: &Path) -> Result<UnixListener, DaemonError> {
+    let failed = |source: io::Error| DaemonError::Listen {
+        address: format!("unix://{}", path.display()),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    // A socket that nobody answers at is what a daemon left that was killed.
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(failed(io::Error::from(io::ErrorKind::AddrInUse)));
+        }
+        fs::remove_file(path).map_err(failed)?;
+    }
+    // Made under another name and moved: nobody can open it before it is private.
+    let part = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
+    let listener = UnixListener::bind(&part).map_err(failed)?;
+    let publish = || {
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&part, path)
+    };
+    publish().map_err(|error| {
+        let _ = fs::remove_file(&part);
+        failed(error)
+    })?;
+    Ok(listener)
+}
+
+async fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), DaemonError> {
+    let failed = |source| DaemonError::Listen { address: format!("http://{address}"), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// The log of the daemon, to standard error: `GANTRY_LOG` filters it, `GANTRY_LOG_FORMAT=json` makes it JSON.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("GANTRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let json = std::env::var("GANTRY_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // A program that embeds the daemon may have its own log already.
+    let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
+}

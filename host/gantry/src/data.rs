@@ -1,0 +1,249 @@
+//! The data directory: one folder, one daemon, everything durable.
+//!
+//! ```text
+//! lock           held by the daemon that serves from here, with its process id in it
+//! instance       the id of this installation, on every container it makes
+//! gantry.db      the store
+//! plugins/       plugin files, by digest
+//! compiled/      compiled plugins; may be deleted at any time
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::store::{Store, StoreError};
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Another daemon serves from here.
+    #[error("the data directory `{path}` is in use by process {holder}")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process id of the other daemon, as it wrote it down.
+        holder: String,
+    },
+    /// It cannot be written.
+    #[error("cannot write in the data directory `{path}`")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("cannot open the store")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl DataError {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::InUse { holder, .. } => Some(format!(
+                "stop that one first (`kill {holder}`), or serve from elsewhere: `gantry serve --data-dir DIR`"
+            )),
+            Self::Write { .. } => {
+                Some("name a folder that can be written: `gantry serve --data-dir DIR`".to_owned())
+            }
+            Self::Store(_) => None,
+        }
+    }
+}
+
+/// A data directory that this process holds.
+pub(crate) struct DataDirectory {
+    path: PathBuf,
+    instance: String,
+    /// The kernel lets go of the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Takes a folder, making what is missing; the installation's id is the chosen one, or made up once.
+    pub(crate) fn open(path: &Path, chosen: Option<&str>) -> Result<Self, DataError> {
+        private_folder(path)?;
+        let lock = take(path)?;
+        private_folder(&path.join("plugins"))?;
+        private_folder(&path.join("compiled"))?;
+        let instance = match chosen {
+            Some(id) => id.to_owned(),
+            None => instance(path)?,
+        };
+        Ok(Self { path: path.to_owned(), instance, _lock: lock })
+    }
+
+    /// The id of this installation.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The folder of compiled plugins.
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.path.join("compiled")
+    }
+
+    /// The store.
+    pub(crate) fn open_store(&self) -> Result<Store, DataError> {
+        Store::open(&self.path).map_err(|error: StoreError| DataError::Store(Box::new(error)))
+    }
+
+    /// Keeps the bytes of a plugin and gives their digest. They are on the disk when this returns.
+    pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<String, DataError> {
+        let digest = digest(bytes);
+        let path = self.plugin(&digest);
+        if !path.exists() {
+            write_whole(&path, bytes)?;
+        }
+        Ok(digest)
+    }
+
+    /// The bytes of a plugin, checked against their digest.
+    pub(crate) fn read_plugin(&self, wanted: &str) -> io::Result<Vec<u8>> {
+        let bytes = fs::read(self.plugin(wanted))?;
+        if digest(&bytes) == wanted {
+            Ok(bytes)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the file was changed"))
+        }
+    }
+
+    fn plugin(&self, digest: &str) -> PathBuf {
+        self.path.join("plugins").join(format!("{digest}.wasm"))
+    }
+}
+
+/// The digest of a plugin: the sha256 of its bytes, in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> DataError {
+    let path = path.to_owned();
+    move |source| DataError::Write { path, source }
+}
+
+fn private_folder(path: &Path) -> Result<(), DataError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(cannot_write(path))?;
+    let permissions = fs::metadata(path).map_err(cannot_write(path))?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(cannot_write(path))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock, or tells who has it.
+fn take(folder: &Path) -> Result<File, DataError> {
+    let path = folder.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut lock = options.open(&path).map_err(cannot_write(folder))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // The lock is what counts; a holder that nobody can read is still a holder.
+            let _ = lock.read_to_string(&mut holder);
+            let holder = if holder.trim().is_empty() { "?" } else { holder.trim() }.to_owned();
+            return Err(DataError::InUse { path: folder.to_owned(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(cannot_write(&path)(source)),
+    }
+    let write = |lock: &mut File| {
+        lock.set_len(0)?;
+        lock.rewind()?;
+        writeln!(lock, "{}", std::process::id())
+    };
+    write(&mut lock).map_err(cannot_write(&path))?;
+    Ok(lock)
+}
+
+fn instance(folder: &Path) -> Result<String, DataError> {
+    let path = folder.join("instance");
+    if let Ok(text) = fs::read_to_string(&path)
+        && !text.trim().is_empty()
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| cannot_write(&path)(io::Error::other(error.to_string())))?;
+    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_whole(&path, id.as_bytes())?;
+    Ok(id)
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let part = path.with_extension("part");
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    write().map_err(|source| {
+        // What is left of a failed write is of no use; that it cannot be removed is nothing new.
+        let _ = fs::remove_file(&part);
+        cannot_write(path)(source)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_with_the_process_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDirectory::open(folder.path(), None).unwrap();
+        let error = DataDirectory::open(folder.path(), None).err().unwrap();
+        let pid = std::process::id().to_string();
+        assert!(matches!(&error, DataError::InUse { holder, .. } if *holder == pid), "{error:?}");
+        drop(first);
+        DataDirectory::open(folder.path(), None).unwrap();
+    }
+
+    #[test]
+    fn the_installation_keeps_its_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDirectory::open(folder.path(), None).unwrap().instance().to_owned();
+        assert_eq!(first.len(), 16);
+        assert_eq!(DataDirectory::open(folder.path(), None).unwrap().instance(), first);
+    }
+
+    #[test]
+    fn the_folder_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er");
+        let _held = DataDirectory::open(&path, None).unwrap();
+        for path in [path.clone(), path.join("plugins")] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let error = DataDirectory::open(Path::new("/proc/self/cmdline/x"), None).err().unwrap();
+        assert!(error.to_string().contains("`/proc/self/cmdline/x`"), "{error}");
+    }
+
+    #[test]
+    fn a_plugin_that_was_changed_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(folder.path(), None).unwrap();
+        let digest = data.keep_plugin(b"\0asm").unwrap();
+        assert_eq!(data.read_plugin(&digest).unwrap(), b"\0asm");
+        fs::write(data.plugin(&digest), b"other").unwrap();
+        assert_eq!(data.read_plugin(&digest).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

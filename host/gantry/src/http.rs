@@ -1,0 +1,153 @@
+//! The HTTP API: handlers check, convert and forward; they decide nothing.
+//!
+//! | path under `/v1` | |
+//! |---|---|
+//! | `version` | GET |
+//! | `apps`, `apps/{app}` | GET; POST creates, DELETE removes |
+//! | `apps/{app}/deploy`, `rollback`, `start`, `stop`, `restart` | POST |
+//! | `apps/{app}/run` | POST; answers with events `stdout`, `stderr`, `line`, and `exit` or `problem` at the end |
+//! | `apps/{app}/log` | GET; events `line`, and `end` or `problem` at the end; resumes after `Last-Event-ID` |
+//! | `apps/{app}/units` | GET; POST adds, DELETE removes |
+//! | `apps/{app}/env` | GET; PATCH changes |
+//! | `plugins`, `plugins/{name}` | GET; PUT installs the bytes that are sent |
+//! | `plugins/{name}/swap` | POST swaps for the bytes that are sent |
+//! | `inspect` | POST looks into the bytes that are sent |
+//! | `operations`, `operations/{id}` | GET |
+//! | `operations/{id}/events` | GET; events `line`, and `end` at the end; resumes after `Last-Event-ID` |
+//! | `operations/{id}/cancel` | POST |
+//!
+//! A change answers `202` with the id of its operation, takes an `Idempotency-Key` header and a query `wait=true`, and goes on when the caller is gone. An error is an
+//! `application/problem+json` document ([`crate::api::Problem`]).
+
+mod apps;
+mod events;
+mod operations;
+mod plugins;
+mod request;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use sha2::{Digest, Sha256};
+
+use crate::api::{Accepted, Problem, ProblemKind, Version};
+use crate::config::Token;
+use crate::service::Service;
+
+pub(crate) use request::Peer;
+
+/// How large a document may be.
+const LARGEST_DOCUMENT: usize = 1 << 20;
+
+/// The result of a handler.
+type Answer<T> = Result<T, Refused>;
+
+/// A problem on its way out.
+pub(crate) struct Refused(Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let status = StatusCode::from_u16(problem.kind.status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(problem)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+/// A change that was accepted.
+fn accepted(operation: String) -> (StatusCode, Json<Accepted>) {
+    let events = format!("/v1/operations/{operation}/events");
+    (StatusCode::ACCEPTED, Json(Accepted { operation, events }))
+}
+
+/// The API over a service.
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    let largest_plugin = service.largest_plugin();
+    let plugins = Router::new()
+        .route("/v1/plugins/{name}", get(plugins::info).put(plugins::install))
+        .route("/v1/plugins/{name}/swap", post(plugins::swap))
+        .route("/v1/inspect", post(plugins::inspect))
+        // One byte more than a plugin may have: the runtime refuses it by name.
+        .layer(DefaultBodyLimit::max(largest_plugin.saturating_add(1)));
+    Router::new()
+        .route("/v1/version", get(version))
+        .route("/v1/apps", get(apps::list).post(apps::create))
+        .route("/v1/apps/{app}", get(apps::info).delete(apps::remove))
+        .route("/v1/apps/{app}/deploy", post(apps::deploy))
+        .route("/v1/apps/{app}/rollback", post(apps::rollback))
+        .route("/v1/apps/{app}/start", post(apps::start))
+        .route("/v1/apps/{app}/stop", post(apps::stop))
+        .route("/v1/apps/{app}/restart", post(apps::restart))
+        .route("/v1/apps/{app}/run", post(apps::run))
+        .route("/v1/apps/{app}/log", get(apps::log))
+        .route(
+            "/v1/apps/{app}/units",
+            get(apps::units).post(apps::add_units).delete(apps::remove_units),
+        )
+        .route("/v1/apps/{app}/env", get(apps::envs).patch(apps::change_envs))
+        .route("/v1/plugins", get(plugins::list))
+        .route("/v1/operations", get(operations::list))
+        .route("/v1/operations/{id}", get(operations::info))
+        .route("/v1/operations/{id}/events", get(operations::events))
+        .route("/v1/operations/{id}/cancel", post(operations::cancel))
+        .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
+        .merge(plugins)
+        .fallback(no_resource)
+        .method_not_allowed_fallback(no_method)
+        .with_state(service)
+}
+
+/// The API for callers that must know a token.
+pub(crate) fn with_token(router: Router, token: &Token) -> Router {
+    // Digests are compared, over their whole length: how long it takes tells nothing about the token.
+    let wanted: [u8; 32] = Sha256::digest(token.reveal()).into();
+    let check = move |request: axum::extract::Request, next: middleware::Next| async move {
+        let sent = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "));
+        if sent.is_some_and(|sent| same(&Sha256::digest(sent.trim()).into(), &wanted)) {
+            return next.run(request).await;
+        }
+        let problem = Problem::new(ProblemKind::Unauthorized, "the token is missing or wrong")
+            .hint("set GANTRY_TOKEN to the token that the daemon was given");
+        let mut response = Refused(problem).into_response();
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        response
+    };
+    router.layer(middleware::from_fn(check))
+}
+
+fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+}
+
+async fn version(State(service): State<Arc<Service>>) -> Json<Version> {
+    Json(service.version())
+}
+
+async fn no_resource(uri: axum::http::Uri) -> Refused {
+    Refused(Problem::new(ProblemKind::NotFound, format!("there is nothing at `{}`", uri.path())))
+}
+
+async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    let title = format!("`{}` does not take {method}", uri.path());
+    let mut response = Refused(Problem::new(ProblemKind::Invalid, title)).into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}

@@ -1,0 +1,33 @@
+//! Server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+/// How often a silent stream shows that it is alive.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// An event of this kind.
+pub(super) fn event<T: Serialize>(kind: &str, id: Option<String>, data: &T) -> Event {
+    // The shapes of `api` are plain records: they have no way to fail.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    let event = Event::default().event(kind).data(data);
+    match id {
+        Some(id) => event.id(id),
+        None => event,
+    }
+}
+
+/// An answer of events. It ends with the daemon, so that nobody keeps it from ending.
+pub(super) fn answer(
+    events: impl Stream<Item = Event> + Send + 'static,
+    ending: CancellationToken,
+) -> Response {
+    let events = events.take_until(ending.cancelled_owned()).map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
+}

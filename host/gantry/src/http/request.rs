@@ -1,0 +1,116 @@
+//! What a request says beside its path: who asks, how, and the document it carries.
+
+use axum::body::Bytes;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use axum::serve::IncomingStream;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::Refused;
+use crate::api::{Problem, ProblemKind};
+use crate::operation::Caller;
+
+/// How long an idempotency key may be.
+const LONGEST_KEY: usize = 255;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer(String);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        match stream.io().peer_cred() {
+            Ok(cred) => Self(format!("uid {}", cred.uid())),
+            Err(_) => Self("local".to_owned()),
+        }
+    }
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(format!("token from {}", stream.remote_addr().ip()))
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Waiting {
+    #[serde(default)]
+    wait: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        let who =
+            parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.0.clone());
+        let wait = Query::<Waiting>::try_from_uri(&parts.uri).is_ok_and(|Query(query)| query.wait);
+        Ok(Self { who: who.unwrap_or_default(), key: key(&parts.headers)?, wait })
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY => Ok(Some(key.to_owned())),
+        Ok(_) | Err(_) => Err(Refused(
+            Problem::new(ProblemKind::Invalid, "the idempotency key cannot be used")
+                .because(format!("it is not text of 1 to {LONGEST_KEY} characters")),
+        )),
+    }
+}
+
+/// The JSON document of a request.
+pub(crate) struct Document<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+        let unreadable = |why: String| {
+            Refused(Problem::new(ProblemKind::Invalid, "cannot read the request").because(why))
+        };
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| unreadable(rejection.body_text()))?;
+        // A request without a document asks for the defaults.
+        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        serde_json::from_slice(bytes).map(Self).map_err(|error| unreadable(error.to_string()))
+    }
+}
+
+/// The query of a request.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(Refused(
+                Problem::new(ProblemKind::Invalid, "cannot read the query")
+                    .because(rejection.body_text()),
+            )),
+        }
+    }
+}
+
+/// The event a reader saw last.
+pub(crate) struct After(pub(crate) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for After {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _state: &S,
+    ) -> Result<Self, std::convert::Infallible> {
+        let after = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+        Ok(Self(after.map(str::to_owned)))
+    }
+}

@@ -1,0 +1,164 @@
+//! Where an operation tells what it does, and where others read it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::Stream;
+use gantry_engine::operation::Progress;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::resource;
+use crate::api::{self, OperationState, Problem, ProblemKind};
+use crate::clock;
+use crate::store::{Begin, Line, OperationRecord, Store};
+
+/// How many lines of one operation are kept.
+const MOST_LINES: usize = 10_000;
+
+/// How many bytes of one line are kept.
+const LONGEST_LINE: usize = 4096;
+
+/// What an operation tells: kept in memory while it runs, and in the store for later.
+pub(crate) struct Board {
+    store: Arc<Store>,
+    // A std mutex: held to copy or append a line, never across an await.
+    told: Mutex<Told>,
+    /// Counts what was told, so that readers wait for news and miss none.
+    news: watch::Sender<u64>,
+}
+
+struct Told {
+    record: OperationRecord,
+    lines: Vec<Line>,
+    /// A line that has not ended yet.
+    part: String,
+    ended: bool,
+}
+
+/// What a reader of a board is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Update {
+    /// A line.
+    Line(Line),
+    /// The end; nothing comes after it.
+    End(Box<api::Operation>),
+}
+
+impl Board {
+    pub(super) fn new(store: Arc<Store>, begin: Begin) -> Self {
+        let record = OperationRecord {
+            begin,
+            state: OperationState::Running.word().to_owned(),
+            ..OperationRecord::default()
+        };
+        let told = Told { record, lines: Vec::new(), part: String::new(), ended: false };
+        Self { store, told: Mutex::new(told), news: watch::Sender::new(0) }
+    }
+
+    /// Writes down how the operation ended and tells whoever reads.
+    pub(super) async fn end(&self, outcome: Result<Value, Problem>) {
+        self.show("\n");
+        let at = clock::now();
+        let (state, problem, result) = match outcome {
+            Ok(value) => (OperationState::Done, None, Some(value.to_string())),
+            Err(problem) => {
+                let state = match problem.kind {
+                    ProblemKind::Cancelled => OperationState::Cancelled,
+                    _ => OperationState::Failed,
+                };
+                (state, serde_json::to_string(&problem).ok(), None)
+            }
+        };
+        let id = self.told().record.begin.id.clone();
+        let written =
+            self.store.end_operation(&id, state.word(), at, problem.clone(), result.clone()).await;
+        if let Err(error) = written {
+            // The operation is over all the same; the next start will call it interrupted.
+            tracing::error!(operation = %id, error = &error as &dyn std::error::Error, "could not write down the end");
+        }
+        {
+            let mut told = self.told();
+            told.record.state = state.word().to_owned();
+            told.record.ended = Some(at);
+            told.record.problem = problem;
+            told.record.result = result;
+            told.ended = true;
+        }
+        self.tell();
+    }
+
+    /// What is told from now on, beginning after a line.
+    pub(crate) fn follow(self: Arc<Self>, after: u64) -> impl Stream<Item = Update> + Send {
+        let news = self.news.subscribe();
+        futures_util::stream::unfold(Some((self, news, after)), |reader| async move {
+            let (board, mut news, after) = reader?;
+            loop {
+                // Seen before the look: what is told between the look and the wait counts as news.
+                news.borrow_and_update();
+                match board.next(after) {
+                    Some(Update::Line(line)) => {
+                        let number = line.number;
+                        return Some((Update::Line(line), Some((board, news, number))));
+                    }
+                    Some(end @ Update::End(_)) => return Some((end, None)),
+                    None => news.changed().await.ok()?,
+                }
+            }
+        })
+    }
+
+    fn next(&self, after: u64) -> Option<Update> {
+        let told = self.told();
+        let index = usize::try_from(after).unwrap_or(usize::MAX);
+        if let Some(line) = told.lines.get(index) {
+            return Some(Update::Line(line.clone()));
+        }
+        told.ended.then(|| Update::End(Box::new(resource(told.record.clone()))))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl Progress for Board {
+    fn show(&self, text: &str) {
+        let mut told = self.told();
+        let mut rest = text;
+        while let Some((line, after)) = rest.split_once('\n') {
+            let mut whole = std::mem::take(&mut told.part);
+            append(&mut whole, line);
+            rest = after;
+            let whole = whole.trim_end_matches('\r');
+            // The line feed that closes the last line must not add an empty one.
+            if !(whole.is_empty() && text == "\n") {
+                add_line(&self.store, &mut told, whole);
+            }
+        }
+        append(&mut told.part, rest);
+        drop(told);
+        self.tell();
+    }
+}
+
+fn append(line: &mut String, text: &str) {
+    let room = LONGEST_LINE.saturating_sub(line.len());
+    let end = text.floor_char_boundary(room);
+    line.push_str(text.get(..end).unwrap_or_default());
+}
+
+fn add_line(store: &Store, told: &mut Told, text: &str) {
+    let text = match told.lines.len() {
+        MOST_LINES.. => return,
+        count if count + 1 == MOST_LINES => "… no more lines are kept",
+        _ => text,
+    };
+    let number = u64::try_from(told.lines.len()).unwrap_or(u64::MAX).saturating_add(1);
+    let line = Line { number, at: clock::now(), text: text.to_owned() };
+    store.add_line(&told.record.begin.id, line.clone());
+    told.lines.push(line);
+}

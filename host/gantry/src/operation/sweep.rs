@@ -1,0 +1,126 @@
+//! What an operation made and did not put in service is removed, also when the daemon or the engine died in the middle of it.
+//!
+//! Everything an operation makes carries its id in a label. An operation that ended well, or that had begun to replace what was there before it, has put what it made in service;
+//! of every other one nothing may stay. What cannot be removed because an engine does not answer is tried again later, and at every start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gantry_engine::{Containers, ContainersError};
+
+use crate::api::{OperationState, Problem, ProblemKind};
+use crate::clock;
+use crate::store::{OperationRecord, Store, StoreError};
+
+/// The label with the id of the installation.
+const INSTANCE: &str = "gantry.instance";
+
+/// The label with the id of the operation.
+const OPERATION: &str = "gantry.operation";
+
+/// Removes what is left of operations.
+pub(crate) struct Sweeper {
+    store: Arc<Store>,
+    instance: String,
+    engines: Vec<(String, Arc<dyn Containers>)>,
+}
+
+/// What was removed, and what could not be.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    /// How many containers.
+    pub(crate) removed: usize,
+    /// The hosts that did not let them be removed, and why.
+    pub(crate) failures: Vec<(String, ContainersError)>,
+}
+
+impl Sweeper {
+    /// Removes what this installation made on these hosts.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        instance: &str,
+        engines: Vec<(String, Arc<dyn Containers>)>,
+    ) -> Self {
+        Self { store, instance: instance.to_owned(), engines }
+    }
+
+    /// Removes what is left of every operation that did not end well.
+    pub(crate) async fn sweep(&self) -> Result<Vec<(OperationRecord, Swept)>, StoreError> {
+        let mut swept = Vec::new();
+        for record in self.store.operations_to_sweep().await? {
+            let result = self.sweep_one(&record.begin.id).await?;
+            swept.push((record, result));
+        }
+        Ok(swept)
+    }
+
+    /// Removes what is left of one operation.
+    pub(crate) async fn sweep_one(&self, operation: &str) -> Result<Swept, StoreError> {
+        let labels = BTreeMap::from([
+            (INSTANCE.to_owned(), self.instance.clone()),
+            (OPERATION.to_owned(), operation.to_owned()),
+        ]);
+        let mut swept = Swept::default();
+        for (address, engine) in &self.engines {
+            match remove_all(engine.as_ref(), &labels).await {
+                Ok(count) => swept.removed = swept.removed.saturating_add(count),
+                Err(error) => swept.failures.push((address.clone(), error)),
+            }
+        }
+        if swept.failures.is_empty() {
+            self.store.swept(operation).await?;
+        }
+        Ok(swept)
+    }
+}
+
+async fn remove_all(
+    engine: &dyn Containers,
+    labels: &BTreeMap<String, String>,
+) -> Result<usize, ContainersError> {
+    let containers = engine.list(true, labels).await?;
+    for container in &containers {
+        engine.remove(&container.id, true).await?;
+    }
+    Ok(containers.len())
+}
+
+/// Marks the operations that were under way when the last daemon ended, and gives them.
+pub(crate) async fn mark_interrupted(store: &Store) -> Result<Vec<OperationRecord>, StoreError> {
+    let running = OperationState::Running.word();
+    let mut interrupted = store.operations(None, Some(running), None, u32::MAX).await?;
+    interrupted.reverse();
+    for record in &interrupted {
+        let problem = Problem::new(ProblemKind::Interrupted, title(record))
+            .because(if record.in_service {
+                "the daemon ended in the middle of it, after it had begun to replace what was there"
+            } else {
+                "the daemon ended in the middle of it; what it had made is removed"
+            })
+            .hint(hint(record));
+        let problem = serde_json::to_string(&problem).ok();
+        let word = OperationState::Interrupted.word();
+        store.end_operation(&record.begin.id, word, clock::now(), problem, None).await?;
+    }
+    Ok(interrupted)
+}
+
+fn title(record: &OperationRecord) -> String {
+    let begin = &record.begin;
+    match begin.app.as_ref().or(begin.plugin.as_ref()) {
+        Some(what) => format!("{} of `{what}` was interrupted", begin.verb),
+        None => format!("{} was interrupted", begin.verb),
+    }
+}
+
+fn hint(record: &OperationRecord) -> String {
+    match &record.begin.app {
+        Some(app) if record.in_service => {
+            format!(
+                "`gantry app restart {app}` replaces every unit; `gantry app info {app}` shows them"
+            )
+        }
+        Some(app) => format!("`gantry app info {app}` shows what runs; then do it again"),
+        None => "do it again".to_owned(),
+    }
+}

@@ -1,0 +1,202 @@
+use futures_util::StreamExt;
+use gantry_engine::operation::Progress;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::*;
+
+async fn operations() -> (tempfile::TempDir, Arc<Store>, Arc<Operations>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(folder.path()).unwrap());
+    let operations = Operations::new(Arc::clone(&store));
+    (folder, store, operations)
+}
+
+fn request(verb: &'static str, lock: Option<&str>) -> Request {
+    Request {
+        verb,
+        app: lock.map(str::to_owned),
+        lock: lock.map(str::to_owned),
+        time: Duration::from_secs(60),
+        caller: Caller { who: "uid 0".to_owned(), ..Caller::default() },
+        ..Request::default()
+    }
+}
+
+async fn told(operations: &Operations, id: &str, after: u64) -> Vec<String> {
+    let updates = operations.board(id).expect("it runs").follow(after);
+    updates
+        .map(|update| match update {
+            Update::Line(line) => line.text,
+            Update::End(operation) => format!("end {}", operation.state.word()),
+        })
+        .collect()
+        .await
+}
+
+#[tokio::test]
+async fn an_operation_is_written_down_before_it_starts_and_when_it_ends() {
+    let (_folder, store, operations) = operations().await;
+    let (go, gone) = oneshot::channel::<()>();
+    let seen = Arc::clone(&store);
+    let work = |work: Work| async move {
+        let written = seen.operations_named(&work.operation.id).await.unwrap();
+        assert_eq!(written[0].state, "running");
+        gone.await.unwrap();
+        work.operation.progress.show("one\ntwo");
+        Ok(json!({"image": "a:1"}))
+    };
+    let id = operations.begin(request("deploy", Some("web")), work).await.unwrap();
+    go.send(()).unwrap();
+    assert_eq!(told(&operations, &id, 0).await, ["one", "two", "end done"]);
+    let record = store.operations_named(&id).await.unwrap().swap_remove(0);
+    let operation = resource(record);
+    assert_eq!(operation.state, OperationState::Done);
+    assert_eq!(operation.result, Some(json!({"image": "a:1"})));
+    assert!(operation.ended.is_some());
+    let lines = store.lines(&id, 1).await.unwrap();
+    assert_eq!(lines.len(), 1, "those after the first");
+}
+
+#[tokio::test]
+async fn the_second_change_of_one_thing_is_refused_with_who_holds_it() {
+    let (_folder, _store, operations) = operations().await;
+    let (go, gone) = oneshot::channel::<()>();
+    let slow = |_: Work| async move {
+        gone.await.unwrap();
+        Ok(json!({}))
+    };
+    let first = operations.begin(request("deploy", Some("the app web")), slow).await.unwrap();
+    let quick = |_: Work| async { Ok(json!({})) };
+    let refused = operations.begin(request("app-stop", Some("the app web")), quick).await;
+    let refusal = refused.unwrap_err();
+    let Refusal::Busy { holder, .. } = &refusal else { panic!("{refusal:?}") };
+    assert_eq!((holder.operation.as_str(), holder.verb.as_str()), (first.as_str(), "deploy"));
+    let text = refusal.to_string();
+    assert!(text.starts_with(&format!("`the app web` is being changed by operation `{first}`")));
+    // Another app is free.
+    operations.begin(request("app-stop", Some("the app api")), quick).await.unwrap();
+    // And whoever waits gets its turn.
+    let mut waiting = request("app-stop", Some("the app web"));
+    waiting.caller.wait = true;
+    let waiting = {
+        let operations = Arc::clone(&operations);
+        tokio::spawn(async move { operations.begin(waiting, quick).await })
+    };
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_same_request_again_gives_the_operation_it_began_also_while_that_holds_the_lock() {
+    let (_folder, _store, operations) = operations().await;
+    let (go, gone) = oneshot::channel::<()>();
+    let with_key = |key: &str, detail: Value| {
+        let mut request = request("deploy", Some("web"));
+        request.caller.key = Some(key.to_owned());
+        request.detail = detail;
+        request
+    };
+    let slow = |_: Work| async move {
+        gone.await.unwrap();
+        Ok(json!({}))
+    };
+    let never = |_: Work| async { panic!("it was done twice") };
+    let first = operations.begin(with_key("k", json!({"image": "a"})), slow).await.unwrap();
+    let again = operations.begin(with_key("k", json!({"image": "a"})), never).await.unwrap();
+    assert_eq!(again, first);
+    let other = operations.begin(with_key("k", json!({"image": "b"})), never).await;
+    assert!(matches!(other, Err(Refusal::KeyUsed(id)) if id == first));
+    go.send(()).unwrap();
+    told(&operations, &first, 0).await;
+    let again = operations.begin(with_key("k", json!({"image": "a"})), never).await.unwrap();
+    assert_eq!(again, first, "also when it has ended");
+}
+
+#[tokio::test]
+async fn an_operation_that_panics_fails_and_lets_go_of_its_lock() {
+    let (_folder, store, operations) = operations().await;
+    let panics = |_: Work| async { panic!("a fault of ours") };
+    let id = operations.begin(request("deploy", Some("web")), panics).await.unwrap();
+    let mut after = request("deploy", Some("web"));
+    after.caller.wait = true;
+    operations.begin(after, |_: Work| async { Ok(json!({})) }).await.unwrap();
+    let record = store.operations_named(&id).await.unwrap().swap_remove(0);
+    assert_eq!(resource(record).problem.unwrap().kind, ProblemKind::Internal);
+}
+
+#[tokio::test]
+async fn a_cancelled_operation_is_asked_and_ends_as_cancelled() {
+    let (_folder, _store, operations) = operations().await;
+    let patient = |work: Work| async move {
+        work.operation.cancel.cancelled().await;
+        Err(Problem::new(ProblemKind::Cancelled, "it was cancelled"))
+    };
+    let id = operations.begin(request("deploy", None), patient).await.unwrap();
+    assert!(operations.cancel(&id));
+    assert_eq!(told(&operations, &id, 0).await, ["end cancelled"]);
+    assert!(!operations.cancel("0000000000000000"), "nobody knows it");
+}
+
+#[tokio::test]
+async fn the_end_of_the_daemon_waits_then_cancels_then_leaves() {
+    let (_folder, _store, operations) = operations().await;
+    let long = |work: Work| async move {
+        work.operation.cancel.cancelled().await;
+        Ok(json!({}))
+    };
+    let deaf = |_: Work| std::future::pending();
+    operations.begin(request("deploy", Some("web")), long).await.unwrap();
+    operations.begin(request("deploy", Some("api")), deaf).await.unwrap();
+    let (grace, undo) = (Duration::from_millis(20), Duration::from_millis(200));
+    let drained = operations.drain(grace, undo, &CancellationToken::new()).await;
+    assert_eq!(drained, Drained { cancelled: 2, left: 1 });
+    let late = operations.begin(request("deploy", None), |_: Work| async { Ok(json!({})) }).await;
+    assert!(matches!(late, Err(Refusal::ShuttingDown)));
+}
+
+#[tokio::test]
+async fn an_operation_that_finishes_in_its_grace_is_not_cancelled() {
+    let (_folder, _store, operations) = operations().await;
+    let (go, gone) = oneshot::channel::<()>();
+    let work = |_: Work| async move {
+        gone.await.unwrap();
+        Ok(json!({}))
+    };
+    operations.begin(request("deploy", None), work).await.unwrap();
+    let drain = {
+        let operations = Arc::clone(&operations);
+        tokio::spawn(async move {
+            let hour = Duration::from_secs(3600);
+            operations.drain(hour, hour, &CancellationToken::new()).await
+        })
+    };
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    assert_eq!(drain.await.unwrap(), Drained::default());
+}
+
+#[tokio::test]
+async fn lines_are_put_together_from_parts_and_cut_when_too_long() {
+    let (_folder, store, _operations) = operations().await;
+    let begin = Begin { id: "01".to_owned(), detail: "{}".to_owned(), ..Begin::default() };
+    store.begin_operation(begin.clone()).await.unwrap();
+    let board = Arc::new(Board::new(store, begin));
+    board.show("half");
+    board.show(" and half\r\n\nnext");
+    board.show(&"x".repeat(10_000));
+    board.end(Ok(json!({}))).await;
+    let lines: Vec<String> = board
+        .follow(0)
+        .filter_map(|update| async {
+            match update {
+                Update::Line(line) => Some(line.text),
+                Update::End(_) => None,
+            }
+        })
+        .collect()
+        .await;
+    assert_eq!(lines[..2], ["half and half", ""]);
+    assert_eq!((lines.len(), lines[2].len()), (3, 4096));
+}

@@ -1,0 +1,271 @@
+//! The platform as provisioners see it: apps, images and durable keys, over the store.
+//!
+//! Services and routers are still to come: binding a unit is written to the log and does nothing else, and `TSURU_SERVICES` is empty.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames};
+use gantry_core::settings::Settings;
+use gantry_core::{App, AppRouter, EnvVar, Error, Unit};
+use gantry_engine::call::{Entry, EntryPage};
+use gantry_engine::{Apps, Images, State};
+
+use crate::store::{AppRecord, Store, StoreError};
+
+/// The variable that tells which services are bound.
+const SERVICES: &str = "TSURU_SERVICES";
+
+/// Apps, images and keys over the store.
+pub(crate) struct Platform {
+    store: Arc<Store>,
+    names: ImageNames,
+    history_size: usize,
+}
+
+impl Platform {
+    /// The platform for one provisioner: its configuration says how images are called and how many are kept.
+    pub(crate) fn new(store: Arc<Store>, settings: &(impl Settings + ?Sized)) -> Self {
+        Self {
+            store,
+            names: ImageNames::from_settings(settings),
+            history_size: ImageHistory::size(settings.integer("docker:image-history-size")),
+        }
+    }
+
+    async fn record(&self, name: &str) -> Result<AppRecord, Error> {
+        self.store.app(name).await.map_err(unavailable)?.ok_or_else(|| no_app(name))
+    }
+}
+
+fn no_app(name: &str) -> Error {
+    Error::NotFound(format!("no app `{name}`"))
+}
+
+/// A plugin is told that the store failed; what exactly is for the operator's log.
+fn unavailable(error: StoreError) -> Error {
+    tracing::error!(error = &error as &dyn std::error::Error, "the store failed a plugin");
+    Error::Unavailable(error.to_string())
+}
+
+#[async_trait]
+impl Apps for Platform {
+    async fn get(&self, name: &str) -> Result<App, Error> {
+        Ok(self.record(name).await?.app)
+    }
+
+    async fn envs(&self, name: &str) -> Result<Vec<EnvVar>, Error> {
+        self.record(name).await?;
+        let mut envs = self.store.envs(name).await.map_err(unavailable)?;
+        envs.retain(|env| env.name != SERVICES);
+        envs.push(EnvVar { name: SERVICES.to_owned(), value: "{}".to_owned(), public: false });
+        envs.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(envs)
+    }
+
+    async fn routers(&self, name: &str) -> Result<Vec<AppRouter>, Error> {
+        Ok(self.record(name).await?.routers)
+    }
+
+    async fn bind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error> {
+        self.record(name).await?;
+        tracing::debug!(app = name, unit = %unit.id, "bound to no service");
+        Ok(())
+    }
+
+    async fn unbind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error> {
+        tracing::debug!(app = name, unit = %unit.id, "unbound from no service");
+        Ok(())
+    }
+
+    async fn set_quota_in_use(&self, name: &str, units: i32) -> Result<(), Error> {
+        let requested = u32::try_from(units).map_err(|_| {
+            Error::InvalidArgument("invalid value, cannot be lesser than 0".to_owned())
+        })?;
+        match self.store.set_units_in_use(name, requested).await.map_err(unavailable)? {
+            None => Err(no_app(name)),
+            Some(Err(available)) => Err(Error::QuotaExceeded { available, requested }),
+            Some(Ok(())) => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Images for Platform {
+    async fn reserve(&self, app: &str) -> Result<String, Error> {
+        self.record(app).await?;
+        let number = self.store.next_image_number(app).await.map_err(unavailable)?;
+        Ok(self.names.app_version(app, number))
+    }
+
+    async fn append(&self, app: &str, image: &str) -> Result<(), Error> {
+        self.record(app).await?;
+        self.store.append_image(app, image).await.map_err(unavailable)
+    }
+
+    async fn current(&self, app: &str) -> Result<String, Error> {
+        let images = self.store.images(app).await.map_err(unavailable)?;
+        let reserved = self.store.image_count(app).await.map_err(unavailable)?;
+        let history = ImageHistory { images, reserved };
+        // An empty history without a number given is that of an app that was never deployed.
+        let history = (!history.images.is_empty() || history.reserved > 0).then_some(&history);
+        ImageHistory::current(history, &self.names, app)
+            .map_err(|error| Error::NotFound(error.to_string()))
+    }
+
+    async fn history(&self, app: &str) -> Result<Vec<String>, Error> {
+        let images = self.store.images(app).await.map_err(unavailable)?;
+        Ok(ImageHistory { images, reserved: 0 }.valid(self.history_size).to_vec())
+    }
+
+    async fn metadata(&self, image: &str) -> Result<Option<ImageMetadata>, Error> {
+        self.store.image_metadata(image).await.map_err(unavailable)
+    }
+
+    async fn save_metadata(&self, image: &str, custom_data: &str) -> Result<(), Error> {
+        let invalid =
+            |reason: String| Error::InvalidArgument(format!("custom data of `{image}`: {reason}"));
+        let data: serde_json::Value =
+            serde_json::from_str(custom_data).map_err(|error| invalid(error.to_string()))?;
+        let metadata =
+            ImageMetadata::from_custom_data(&data).map_err(|error| invalid(error.to_string()))?;
+        // Written by serde_json again, two spellings of one document are the same text.
+        let saved = self
+            .store
+            .save_image_metadata(image, data.to_string(), metadata)
+            .await
+            .map_err(unavailable)?;
+        if saved {
+            Ok(())
+        } else {
+            Err(Error::Conflict(format!(
+                "other data of the image `{image}` was written down before"
+            )))
+        }
+    }
+
+    async fn forget(&self, app: &str, image: &str) -> Result<(), Error> {
+        self.store.forget_image(app, image).await.map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl State for Platform {
+    async fn get(&self, owner: &str, key: &str) -> Result<Option<Entry>, Error> {
+        self.store.get_state(owner, key).await.map_err(unavailable)
+    }
+
+    async fn put_if(
+        &self,
+        owner: &str,
+        key: &str,
+        value: &[u8],
+        expected: Option<u64>,
+    ) -> Result<u64, Error> {
+        self.store
+            .put_state(owner, key, value, expected)
+            .await
+            .map_err(unavailable)?
+            .ok_or_else(|| moved_on(key))
+    }
+
+    async fn delete_if(&self, owner: &str, key: &str, expected: u64) -> Result<(), Error> {
+        if self.store.delete_state(owner, key, expected).await.map_err(unavailable)? {
+            Ok(())
+        } else {
+            Err(moved_on(key))
+        }
+    }
+
+    async fn list(
+        &self,
+        owner: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<EntryPage, Error> {
+        self.store.list_state(owner, prefix, after, limit).await.map_err(unavailable)
+    }
+}
+
+fn moved_on(key: &str) -> Error {
+    Error::Conflict(format!("the key `{key}` has another version than expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn platform(quota: Option<u32>) -> (tempfile::TempDir, Platform) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let app = App { name: "web".to_owned(), ..App::default() };
+        let record = AppRecord { app, unit_quota: quota, ..AppRecord::default() };
+        assert!(store.insert_app(record).await.unwrap());
+        let platform =
+            Platform::new(store, &serde_json::json!({"docker": {"image-history-size": 2}}));
+        (folder, platform)
+    }
+
+    #[tokio::test]
+    async fn the_environment_ends_with_the_services_by_name() {
+        let (_folder, platform) = platform(None).await;
+        let env = |name: &str, value: &str| EnvVar {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            public: true,
+        };
+        let set = vec![env("ZED", "1"), env("ABLE", "2"), env(SERVICES, "forged")];
+        platform.store.change_envs("web", set, Vec::new()).await.unwrap();
+        let envs = platform.envs("web").await.unwrap();
+        let pairs: Vec<_> =
+            envs.iter().map(|env| (env.name.as_str(), env.value.as_str(), env.public)).collect();
+        assert_eq!(pairs, [("ABLE", "2", true), (SERVICES, "{}", false), ("ZED", "1", true)]);
+    }
+
+    #[tokio::test]
+    async fn the_quota_is_an_absolute_number_with_the_references_messages() {
+        let (_folder, platform) = platform(Some(2)).await;
+        platform.set_quota_in_use("web", 2).await.unwrap();
+        let error = platform.set_quota_in_use("web", 3).await.unwrap_err();
+        assert_eq!(error.to_string(), "Quota exceeded. Available: 2. Requested: 3.");
+        let error = platform.set_quota_in_use("web", -1).await.unwrap_err();
+        assert_eq!(error.to_string(), "invalid value, cannot be lesser than 0");
+        assert_eq!(platform.store.app("web").await.unwrap().unwrap().units_in_use, 2);
+    }
+
+    #[tokio::test]
+    async fn images_follow_the_rules_of_names_and_history() {
+        let (_folder, platform) = platform(None).await;
+        assert_eq!(platform.current("web").await.unwrap(), "tsuru/app-web");
+        assert_eq!(platform.reserve("web").await.unwrap(), "tsuru/app-web:v1");
+        for image in ["one:1", "two:2", "three:3"] {
+            platform.append("web", image).await.unwrap();
+        }
+        assert_eq!(platform.current("web").await.unwrap(), "three:3");
+        assert_eq!(Images::history(&platform, "web").await.unwrap(), ["two:2", "three:3"]);
+        platform.forget("web", "three:3").await.unwrap();
+        assert_eq!(platform.current("web").await.unwrap(), "two:2");
+    }
+
+    #[tokio::test]
+    async fn metadata_is_written_once() {
+        let (_folder, platform) = platform(None).await;
+        let data = r#"{"processes": {"web": "serve"}, "exposedPort": "80/tcp"}"#;
+        platform.save_metadata("i:1", data).await.unwrap();
+        let spaced = r#"{ "exposedPort": "80/tcp", "processes": { "web": "serve" } }"#;
+        platform.save_metadata("i:1", spaced).await.unwrap();
+        let error = platform.save_metadata("i:1", "{}").await.unwrap_err();
+        assert!(matches!(error, Error::Conflict(_)), "{error:?}");
+        let metadata = platform.metadata("i:1").await.unwrap().unwrap();
+        assert_eq!(metadata.exposed_port, "80/tcp");
+        let error = platform.save_metadata("i:2", "[]").await.unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_app_that_is_not_there_is_not_found() {
+        let (_folder, platform) = platform(None).await;
+        assert_eq!(Apps::get(&platform, "api").await, Err(no_app("api")));
+    }
+}

@@ -1,0 +1,285 @@
+//! What the daemon can do, one file for each noun: the only place that calls a provisioner.
+//!
+//! A change is checked as far as it can be at once (does the app exist, is the name one), and then it is an operation: it takes the lock of what it changes, is written down, and goes on in
+//! a task of its own. A question is asked directly.
+
+mod apps;
+mod deploy;
+mod logs;
+mod plugins;
+mod problem;
+mod run;
+mod units;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gantry_engine::Nodes;
+use gantry_runtime::{Bound, Provisioner, Registry, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, OperationInfo, Problem, ProblemKind, Version};
+use crate::clock;
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::near;
+use crate::operation::in_service::InService;
+use crate::operation::sweep::Sweeper;
+use crate::operation::{Operations, Update, resource};
+use crate::store::{AppRecord, OperationRecord, Store};
+
+pub(crate) use logs::{LogEvent, LogQuery};
+pub(crate) use plugins::NewPlugin;
+pub(crate) use problem::OrProblem;
+pub(crate) use run::RunEvent;
+
+/// How many operations `app info` shows.
+const LATEST: u32 = 5;
+
+/// All that the daemon is made of.
+pub(crate) struct Parts {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The data directory.
+    pub(crate) data: DataDirectory,
+    /// The store in it.
+    pub(crate) store: Arc<Store>,
+    /// The container engines.
+    pub(crate) nodes: Arc<Nodes>,
+    /// The same by address.
+    pub(crate) engines: Vec<(String, Arc<dyn gantry_engine::Containers>)>,
+    /// What loads plugins.
+    pub(crate) runtime: Runtime,
+}
+
+/// What the daemon can do.
+pub(crate) struct Service {
+    config: Config,
+    data: DataDirectory,
+    store: Arc<Store>,
+    nodes: Arc<Nodes>,
+    engines: Vec<(String, Arc<dyn gantry_engine::Containers>)>,
+    runtime: Runtime,
+    operations: Arc<Operations>,
+    registry: Registry,
+    in_service: Arc<InService>,
+    sweeper: Sweeper,
+    tails: logs::Tails,
+    /// The plugins that are installed and do not serve, with the reason.
+    broken: Mutex<BTreeMap<String, Problem>>,
+    /// Streams end when it is cancelled.
+    ending: CancellationToken,
+}
+
+impl Service {
+    /// A service of these parts. No plugin is loaded yet.
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, data, store, nodes, engines, runtime } = parts;
+        let sweeper = Sweeper::new(Arc::clone(&store), data.instance(), engines.clone());
+        Arc::new(Self {
+            operations: Operations::new(Arc::clone(&store)),
+            in_service: Arc::new(InService::new(Arc::clone(&store))),
+            registry: Registry::new(),
+            tails: logs::Tails::default(),
+            broken: Mutex::default(),
+            ending: CancellationToken::new(),
+            config,
+            data,
+            store,
+            nodes,
+            engines,
+            runtime,
+            sweeper,
+        })
+    }
+
+    /// What this daemon is.
+    pub(crate) fn version(&self) -> Version {
+        Version {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.data.instance().to_owned(),
+        }
+    }
+
+    /// Which provisioners serve, for the operator.
+    pub(crate) fn serving(&self) -> Vec<String> {
+        let line = |provisioner: &Provisioner| {
+            let generation = provisioner.generation();
+            let description = generation.description();
+            let digest = generation.digest().get(..12).unwrap_or_default();
+            let name = provisioner.name();
+            format!("serving `{name}`: {} {} ({digest})", description.name, description.version)
+        };
+        let broken = self.broken().clone();
+        let broken =
+            broken.values().map(|problem| format!("{}: {}", problem.title, problem.detail));
+        self.registry.list().iter().map(line).chain(broken).collect()
+    }
+
+    /// Waits until what the runtime cleans up after calls is cleaned up.
+    pub(crate) async fn runtime_settled(&self) {
+        self.runtime.settled().await;
+    }
+
+    /// Forgets the app that an interrupted operation was creating.
+    pub(crate) async fn forget_half_made(&self, record: &OperationRecord) {
+        let Some(app) = record.begin.app.as_deref().filter(|_| record.begin.verb == apps::CREATE)
+        else {
+            return;
+        };
+        if let Err(error) = self.store.remove_app(app).await {
+            tracing::error!(app, error = &error as &dyn std::error::Error, "could not forget it");
+        }
+    }
+
+    /// The operations.
+    pub(crate) fn operations(&self) -> &Arc<Operations> {
+        &self.operations
+    }
+
+    /// What removes what is left of operations.
+    pub(crate) fn sweeper(&self) -> &Sweeper {
+        &self.sweeper
+    }
+
+    /// Streams end when it is cancelled.
+    pub(crate) fn ending(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
+    /// The newest operations.
+    pub(crate) async fn list_operations(
+        &self,
+        app: Option<&str>,
+        state: Option<&str>,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<api::Operation>, Problem> {
+        let records = self.store.operations(app, state, before, limit).await;
+        let records = records.or_problem(|| "could not list the operations".to_owned())?;
+        Ok(records.into_iter().map(resource).collect())
+    }
+
+    /// An operation with what it told.
+    pub(crate) async fn operation(&self, id: &str) -> Result<OperationInfo, Problem> {
+        let operation = self.find_operation(id).await?;
+        let lines = self.store.lines(&operation.id, 0).await;
+        let lines = lines
+            .or_problem(|| format!("could not read the operation {}", operation.id))?
+            .into_iter()
+            .map(|line| api::Line { at: clock::text(line.at), text: line.text })
+            .collect();
+        Ok(OperationInfo { operation, lines })
+    }
+
+    /// What an operation tells from now on, after a line, and at last its end.
+    pub(crate) async fn follow_operation(
+        &self,
+        id: &str,
+        after: u64,
+    ) -> Result<futures_util::stream::BoxStream<'static, Update>, Problem> {
+        let mut operation = self.find_operation(id).await?;
+        if let Some(board) = self.operations.board(&operation.id) {
+            return Ok(board.follow(after).boxed());
+        }
+        // It may have ended between the two looks.
+        operation = self.find_operation(&operation.id).await?;
+        let lines = self.store.lines(&operation.id, after).await;
+        let lines =
+            lines.or_problem(|| format!("could not read the operation {}", operation.id))?;
+        let updates = lines.into_iter().map(Update::Line);
+        let end = Update::End(Box::new(operation));
+        Ok(futures_util::stream::iter(updates.chain([end])).boxed())
+    }
+
+    /// Asks an operation to stop. One that has ended has stopped.
+    pub(crate) async fn cancel_operation(&self, id: &str) -> Result<(), Problem> {
+        let operation = self.find_operation(id).await?;
+        self.operations.cancel(&operation.id);
+        Ok(())
+    }
+
+    async fn find_operation(&self, id: &str) -> Result<api::Operation, Problem> {
+        let title = || format!("no operation `{id}`");
+        let found = self.store.operations_named(&id.to_lowercase()).await.or_problem(title)?;
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(record), None) if !id.is_empty() => Ok(resource(record)),
+            (Some(_), Some(_)) => Err(Problem::new(ProblemKind::Conflict, title())
+                .because("several operations start so")
+                .hint("type more of the id")),
+            _ => Err(Problem::new(ProblemKind::NotFound, title())
+                .hint("`gantry operation list` lists them")),
+        }
+    }
+
+    /// The provisioner with this name, or why there is none.
+    fn provisioner(&self, name: &str) -> Result<Provisioner, Problem> {
+        if let Ok(provisioner) = self.registry.get(name) {
+            return Ok(provisioner);
+        }
+        if let Some(problem) = self.broken().get(name) {
+            return Err(problem.clone());
+        }
+        let problem = Problem::new(ProblemKind::NotFound, format!("no provisioner `{name}`"));
+        Err(problem.hint(format!("install one: `gantry plugin install {name} FILE`")))
+    }
+
+    async fn record(&self, app: &str) -> Result<AppRecord, Problem> {
+        let record = self.store.app(app).await;
+        match record.or_problem(|| format!("could not read the app `{app}`"))? {
+            Some(record) => Ok(record),
+            None => {
+                let names = self.store.apps().await.unwrap_or_default();
+                let names = names.iter().map(|record| record.app.name.as_str());
+                Err(not_found("app", app, near::nearest(app, names))
+                    .hint_if_none("`gantry app list` lists the apps"))
+            }
+        }
+    }
+
+    /// A question to a provisioner: it is no operation, but it has a time.
+    fn question(&self) -> gantry_engine::Operation {
+        gantry_engine::Operation::new(String::new(), QUESTION)
+    }
+
+    // A std mutex: held for a look or an insert, never across an await.
+    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Problem>> {
+        self.broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// How long an operation of a provisioner may take: its bound, and a little more, so that it is the bound that speaks.
+fn time_of(provisioner: &Provisioner) -> Duration {
+    provisioner.generation().bounds().time(Bound::OperationTime).saturating_add(SLACK)
+}
+
+const SLACK: Duration = Duration::from_secs(60);
+
+/// What a question has at most; the plugin's own bound is usually less.
+const QUESTION: Duration = Duration::from_secs(600);
+
+/// Something named does not exist; the nearest name that does is the hint.
+fn not_found(kind: &str, name: &str, nearest: Option<String>) -> Problem {
+    let problem = Problem::new(ProblemKind::NotFound, format!("no {kind} `{name}`"));
+    match nearest {
+        Some(nearest) => problem.hint(format!("did you mean `{nearest}`?")),
+        None => problem,
+    }
+}
+
+impl Problem {
+    fn hint_if_none(mut self, hint: &str) -> Self {
+        if self.hint.is_none() {
+            self.hint = Some(hint.to_owned());
+        }
+        self
+    }
+}
+
+/// The lock of an app.
+fn app_lock(app: &str) -> Option<String> {
+    Some(format!("the app {app}"))
+}

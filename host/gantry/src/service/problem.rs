@@ -1,0 +1,256 @@
+//! What went wrong, in the words of the API: one exhaustive mapping from each error below to a kind of problem.
+
+use std::error::Error as StdError;
+
+use gantry_engine::ContainersError;
+use gantry_runtime::{CallError, Cause, LoadError};
+
+use crate::api::{Problem, ProblemKind};
+use crate::data::DataError;
+use crate::operation::Refusal;
+use crate::store::StoreError;
+
+/// An error that has a word in the API.
+pub(crate) trait Trouble {
+    /// The word.
+    fn kind(&self) -> ProblemKind;
+
+    /// Why, the nearest reason first, one a line.
+    fn detail(&self) -> String;
+
+    /// What to type next.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Says what could not be done when something went wrong.
+pub(crate) trait OrProblem<T> {
+    /// The value, or the problem with this title.
+    fn or_problem(self, title: impl FnOnce() -> String) -> Result<T, Problem>;
+}
+
+impl<T, E: Trouble> OrProblem<T> for Result<T, E> {
+    fn or_problem(self, title: impl FnOnce() -> String) -> Result<T, Problem> {
+        self.map_err(|error| {
+            let mut problem = Problem::new(error.kind(), title()).because(error.detail());
+            problem.hint = error.hint();
+            if problem.kind == ProblemKind::Internal || problem.kind == ProblemKind::Storage {
+                tracing::error!(title = problem.title, detail = problem.detail, "a request failed");
+            }
+            problem
+        })
+    }
+}
+
+/// What an error says, and what is behind it, one a line.
+fn lines(error: &dyn StdError) -> String {
+    let mut lines = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Layers often repeat what is below them.
+        if !lines.iter().any(|line| line.contains(&text)) {
+            lines.push(text);
+        }
+        next = cause.source();
+    }
+    lines.join("\n")
+}
+
+const SHOW_FREE: &str = "`df` tells where there is room";
+
+impl Trouble for StoreError {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Full(_) | Self::ReadOnly(_) => ProblemKind::Storage,
+            Self::Closed => ProblemKind::ShuttingDown,
+            Self::Open { .. } | Self::Newer { .. } | Self::Damaged { .. } | Self::Sqlite(_) => {
+                ProblemKind::Internal
+            }
+        }
+    }
+
+    fn detail(&self) -> String {
+        lines(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Full(_) => Some(SHOW_FREE.to_owned()),
+            Self::ReadOnly(_) => Some("mount it writable, and start the daemon again".to_owned()),
+            Self::Closed
+            | Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::Damaged { .. }
+            | Self::Sqlite(_) => None,
+        }
+    }
+}
+
+impl Trouble for DataError {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Write { .. } => ProblemKind::Storage,
+            Self::InUse { .. } | Self::Store(_) => ProblemKind::Internal,
+        }
+    }
+
+    fn detail(&self) -> String {
+        lines(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Write { .. } => Some(SHOW_FREE.to_owned()),
+            Self::InUse { .. } | Self::Store(_) => None,
+        }
+    }
+}
+
+impl Trouble for Refusal {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Busy { .. } => ProblemKind::Busy,
+            Self::KeyUsed(_) => ProblemKind::Conflict,
+            Self::ShuttingDown => ProblemKind::ShuttingDown,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn detail(&self) -> String {
+        lines(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Busy { holder, .. } => Some(format!(
+                "add `--wait` to wait for it; `gantry operation info {} --follow` shows it",
+                holder.operation
+            )),
+            Self::KeyUsed(_) => Some("use a new key for a new request".to_owned()),
+            Self::ShuttingDown => Some("ask again when it serves again".to_owned()),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+impl Trouble for gantry_core::Error {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::UnitNotFound(_) | Self::NodeNotFound | Self::EmptyApp | Self::NotFound(_) => {
+                ProblemKind::NotFound
+            }
+            Self::InvalidStatus | Self::InvalidProcess(_) | Self::InvalidArgument(_) => {
+                ProblemKind::Invalid
+            }
+            Self::UnitStartup(_) => ProblemKind::UnitStartup,
+            Self::QuotaExceeded { .. } => ProblemKind::Quota,
+            Self::NotSupported(_) => ProblemKind::NotSupported,
+            Self::Conflict(_) => ProblemKind::Conflict,
+            Self::Denied(_) => ProblemKind::Denied,
+            Self::Unavailable(_) => ProblemKind::Unavailable,
+            Self::TimedOut(_) => ProblemKind::TimedOut,
+            Self::Cancelled => ProblemKind::Cancelled,
+            Self::Other(_) => ProblemKind::Failed,
+        }
+    }
+
+    fn detail(&self) -> String {
+        self.to_string()
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Denied(_) => Some(
+                "`gantry plugin inspect NAME` shows what was asked and granted; grants are given in the configuration"
+                    .to_owned(),
+            ),
+            Self::Unavailable(_) => Some("`docker version` tells whether the engine answers".to_owned()),
+            Self::UnitNotFound(_)
+            | Self::NodeNotFound
+            | Self::EmptyApp
+            | Self::InvalidStatus
+            | Self::InvalidProcess(_)
+            | Self::UnitStartup(_)
+            | Self::QuotaExceeded { .. }
+            | Self::NotSupported(_)
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::InvalidArgument(_)
+            | Self::TimedOut(_)
+            | Self::Cancelled
+            | Self::Other(_) => None,
+        }
+    }
+}
+
+impl Trouble for CallError {
+    fn kind(&self) -> ProblemKind {
+        match &self.cause {
+            Cause::Plugin(error) => error.kind(),
+            Cause::NotSupported { .. } => ProblemKind::NotSupported,
+            Cause::OverLimit(_) | Cause::StackOverflow { .. } => ProblemKind::OverLimit,
+            Cause::Trapped(_) => ProblemKind::PluginFailed,
+            Cause::TimedOut(_) | Cause::Deadline => ProblemKind::TimedOut,
+            Cause::CutOff { .. } | Cause::Cancelled => ProblemKind::Cancelled,
+            Cause::Host(_) => ProblemKind::Internal,
+        }
+    }
+
+    fn detail(&self) -> String {
+        self.to_string()
+    }
+
+    fn hint(&self) -> Option<String> {
+        match &self.cause {
+            Cause::Plugin(error) => error.hint(),
+            Cause::NotSupported { .. }
+            | Cause::OverLimit(_)
+            | Cause::StackOverflow { .. }
+            | Cause::Trapped(_)
+            | Cause::TimedOut(_)
+            | Cause::Deadline
+            | Cause::CutOff { .. }
+            | Cause::Cancelled
+            | Cause::Host(_) => None,
+        }
+    }
+}
+
+impl Trouble for LoadError {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Admit(_)
+            | Self::Compile(_)
+            | Self::Link(_)
+            | Self::Shape(_)
+            | Self::Describe(_)
+            | Self::Description(_) => ProblemKind::PluginRefused,
+            Self::Grant(_) => ProblemKind::Invalid,
+        }
+    }
+
+    fn detail(&self) -> String {
+        lines(self)
+    }
+}
+
+impl Trouble for ContainersError {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::NotFound(_) => ProblemKind::NotFound,
+            Self::Conflict(_) => ProblemKind::Conflict,
+            Self::Invalid(_) => ProblemKind::Invalid,
+            Self::Denied(_) => ProblemKind::Denied,
+            Self::Unreachable(_) => ProblemKind::Unavailable,
+            Self::TimedOut(_) => ProblemKind::TimedOut,
+            Self::Cancelled => ProblemKind::Cancelled,
+            Self::Failed(_) => ProblemKind::Failed,
+        }
+    }
+
+    fn detail(&self) -> String {
+        lines(self)
+    }
+}

@@ -1,0 +1,205 @@
+//! Units: list, add, remove, start, stop, restart; and the one way in which an app is changed.
+
+use std::sync::Arc;
+
+use gantry_core::{Error, Status, Unit};
+use gantry_runtime::Provisioner;
+use serde_json::{Value, json};
+
+use super::{OrProblem, Service, app_lock, time_of};
+use crate::api::{Problem, ProblemKind};
+use crate::operation::{Caller, Request};
+use crate::store::AppRecord;
+
+/// What the change of an app works with.
+pub(super) struct Change {
+    /// The service.
+    pub(super) service: Arc<Service>,
+    /// The app, as it is now that nobody else changes it.
+    pub(super) record: AppRecord,
+    /// Its provisioner.
+    pub(super) provisioner: Provisioner,
+    /// The operation.
+    pub(super) operation: gantry_engine::Operation,
+}
+
+impl Service {
+    /// Changes an app: one operation at a time, with the app as it is once its turn has come.
+    pub(super) async fn change<F, W>(
+        self: &Arc<Self>,
+        caller: Caller,
+        verb: &'static str,
+        app: &str,
+        detail: Value,
+        work: F,
+    ) -> Result<String, Problem>
+    where
+        F: FnOnce(Change) -> W + Send + 'static,
+        W: Future<Output = Result<Value, Problem>> + Send + 'static,
+    {
+        let record = self.record(app).await?;
+        let provisioner = self.provisioner(&record.provisioner)?;
+        let request = Request {
+            verb,
+            app: Some(app.to_owned()),
+            plugin: Some(record.provisioner),
+            digest: Some(provisioner.generation().digest().to_owned()),
+            detail,
+            lock: app_lock(app),
+            time: time_of(&provisioner),
+            caller,
+        };
+        let (service, name) = (Arc::clone(self), app.to_owned());
+        let begun = self.operations.begin(request, move |begun| async move {
+            let record = service.record(&name).await?;
+            let operation = begun.operation;
+            work(Change { service, record, provisioner, operation }).await
+        });
+        begun.await.or_problem(|| format!("could not change the app `{app}`"))
+    }
+
+    /// The units of an app.
+    pub(crate) async fn units(&self, app: &str) -> Result<Vec<Unit>, Problem> {
+        let record = self.record(app).await?;
+        let provisioner = self.provisioner(&record.provisioner)?;
+        let units = provisioner.units(&self.question(), &[record.app]).await;
+        units.or_problem(|| format!("could not list the units of `{app}`"))
+    }
+
+    /// Starts more units.
+    pub(crate) async fn add_units(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        count: u32,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not add units to `{app}`");
+        let wrong = |kind, why: &str| Problem::new(kind, &title).because(why);
+        if count == 0 {
+            return Err(wrong(ProblemKind::Invalid, "Cannot add zero units."));
+        }
+        if self.record(app).await?.app.deploys == 0 {
+            return Err(wrong(
+                ProblemKind::Conflict,
+                "New units can only be added after the first deployment",
+            )
+            .hint(format!("`gantry app deploy {app} --image IMAGE`")));
+        }
+        let detail = json!({"count": count, "process": process});
+        self.change(caller, "unit-add", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let apps = std::slice::from_ref(app);
+            let units = change.provisioner.units(&change.operation, apps).await;
+            let units = units.or_problem(|| title.clone())?;
+            let idle = |unit: &Unit| matches!(unit.status, Some(Status::Stopped | Status::Asleep));
+            if units.iter().any(idle) {
+                return Err(Problem::new(ProblemKind::Conflict, title)
+                    .because("Cannot add units to an app that has stopped or sleeping units")
+                    .hint(format!("`gantry app start {}`", app.name)));
+            }
+            let now = u32::try_from(units.len()).unwrap_or(u32::MAX);
+            let requested = now.saturating_add(count);
+            if let Some(available) = change.record.unit_quota.filter(|quota| requested > *quota) {
+                let excess = Error::QuotaExceeded { available, requested };
+                return Err(excess).or_problem(|| title);
+            }
+            let added = change.provisioner.add_units(&change.operation, app, count, &process).await;
+            added.or_problem(|| title)?;
+            change.count_units(requested).await;
+            Ok(json!({"added": count}))
+        })
+        .await
+    }
+
+    /// Removes units.
+    pub(crate) async fn remove_units(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        count: u32,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not remove units of `{app}`");
+        let detail = json!({"count": count, "process": process});
+        self.change(caller, "unit-remove", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let removed =
+                change.provisioner.remove_units(&change.operation, app, count, &process).await;
+            removed.or_problem(|| title.clone())?;
+            let apps = std::slice::from_ref(app);
+            let left = change.provisioner.units(&change.operation, apps).await;
+            let left = left.or_problem(|| title)?.len();
+            change.count_units(u32::try_from(left).unwrap_or(u32::MAX)).await;
+            Ok(json!({"removed": count}))
+        })
+        .await
+    }
+
+    /// Starts the units that are stopped.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not start the units of `{app}`");
+        let detail = json!({"process": process});
+        self.change(caller, "app-start", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let started = change.provisioner.start(&change.operation, app, &process).await;
+            started.or_problem(|| title).map(|()| json!({}))
+        })
+        .await
+    }
+
+    /// Stops the units and keeps them.
+    pub(crate) async fn stop(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not stop the units of `{app}`");
+        let detail = json!({"process": process});
+        self.change(caller, "app-stop", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let stopped = change.provisioner.stop(&change.operation, app, &process).await;
+            stopped.or_problem(|| title).map(|()| json!({}))
+        })
+        .await
+    }
+
+    /// Replaces the units by new ones.
+    pub(crate) async fn restart(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not restart the units of `{app}`");
+        let detail = json!({"process": process});
+        self.change(caller, "app-restart", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let restarted = change.provisioner.restart(&change.operation, app, &process).await;
+            restarted.or_problem(|| title).map(|()| json!({}))
+        })
+        .await
+    }
+}
+
+impl Change {
+    /// Writes down how many units the app uses. The units are there or gone already: that it cannot be written is for the log.
+    async fn count_units(&self, units: u32) {
+        let name = &self.record.app.name;
+        match self.service.store.set_units_in_use(name, units).await {
+            Ok(Some(Ok(()))) => {}
+            Ok(Some(Err(_)) | None) => {
+                tracing::warn!(app = %name, units, "more units than its quota")
+            }
+            Err(error) => {
+                tracing::error!(app = %name, error = &error as &dyn std::error::Error, "could not count units");
+            }
+        }
+    }
+}

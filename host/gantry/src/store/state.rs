@@ -1,0 +1,161 @@
+//! The durable keys of plugins.
+
+use gantry_engine::call::{Entry, EntryPage};
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Result, Store};
+
+/// How many keys are given at once when nobody says.
+const PAGE: u32 = 500;
+
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry { key: row.get(0)?, value: row.get(1)?, version: row.get(2)? })
+}
+
+impl Store {
+    /// Reads a key.
+    pub(crate) async fn get_state(&self, owner: &str, key: &str) -> Result<Option<Entry>> {
+        let (owner, key) = (owner.to_owned(), key.to_owned());
+        let sql = "SELECT key, value, version FROM state WHERE owner = ? AND key = ?";
+        self.read(move |connection| {
+            Ok(connection.query_row(sql, [owner, key], read_entry).optional()?)
+        })
+        .await
+    }
+
+    /// Writes a key if its version is as expected and gives the new one; none when it is not.
+    pub(crate) async fn put_state(
+        &self,
+        owner: &str,
+        key: &str,
+        value: &[u8],
+        expected: Option<u64>,
+    ) -> Result<Option<u64>> {
+        let (owner, key, value) = (owner.to_owned(), key.to_owned(), value.to_owned());
+        self.write(move |tx| {
+            let found: Option<u64> = tx
+                .query_row(
+                    "SELECT version FROM state WHERE owner = ? AND key = ?",
+                    [&owner, &key],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if found != expected {
+                return Ok(None);
+            }
+            let sql = "UPDATE state_version SET version = version + 1 RETURNING version";
+            let version: u64 = tx.query_row(sql, [], |row| row.get(0))?;
+            tx.execute(
+                "INSERT INTO state (owner, key, value, version) VALUES (?,?,?,?) \
+                 ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value, version = excluded.version",
+                params![owner, key, value, version],
+            )?;
+            Ok(Some(version))
+        })
+        .await
+    }
+
+    /// Deletes a key if its version is as expected; true when it is gone. Deleting what is gone succeeds.
+    pub(crate) async fn delete_state(&self, owner: &str, key: &str, expected: u64) -> Result<bool> {
+        let (owner, key) = (owner.to_owned(), key.to_owned());
+        self.write(move |tx| {
+            tx.execute(
+                "DELETE FROM state WHERE owner = ? AND key = ? AND version = ?",
+                params![owner, key, expected],
+            )?;
+            let left: bool = tx.query_row(
+                "SELECT EXISTS (SELECT 1 FROM state WHERE owner = ? AND key = ?)",
+                [&owner, &key],
+                |row| row.get(0),
+            )?;
+            Ok(!left)
+        })
+        .await
+    }
+
+    /// Reads the keys that start with a prefix, by key.
+    pub(crate) async fn list_state(
+        &self,
+        owner: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<EntryPage> {
+        let (owner, prefix, after) =
+            (owner.to_owned(), prefix.to_owned(), after.unwrap_or_default().to_owned());
+        let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
+        self.read(move |connection| {
+            // One more than wanted tells whether there is a next page.
+            let sql = "SELECT key, value, version FROM state WHERE owner = ? AND key > ? \
+                       AND substr(key, 1, length(?3)) = ?3 AND key >= ?3 ORDER BY key LIMIT ?";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement
+                .query_map(params![owner, after, prefix, limit.saturating_add(1)], read_entry)?;
+            let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            let more = entries.len() > limit as usize;
+            entries.truncate(limit as usize);
+            let next = entries.last().filter(|_| more).map(|entry| entry.key.clone());
+            Ok(EntryPage { entries, next })
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn a_key_is_written_only_over_the_version_expected() {
+        let (_folder, store) = store().await;
+        let first = store.put_state("o", "k", b"1", None).await.unwrap().unwrap();
+        assert_eq!(store.put_state("o", "k", b"2", None).await.unwrap(), None);
+        let second = store.put_state("o", "k", b"2", Some(first)).await.unwrap().unwrap();
+        assert!(second > first);
+        assert!(!store.delete_state("o", "k", first).await.unwrap());
+        assert!(store.delete_state("o", "k", second).await.unwrap());
+        assert!(store.delete_state("o", "k", second).await.unwrap(), "gone is gone");
+    }
+
+    #[tokio::test]
+    async fn a_version_is_never_used_again_for_a_key() {
+        let (_folder, store) = store().await;
+        let first = store.put_state("o", "k", b"1", None).await.unwrap().unwrap();
+        assert!(store.delete_state("o", "k", first).await.unwrap());
+        let second = store.put_state("o", "k", b"1", None).await.unwrap().unwrap();
+        assert!(second > first);
+    }
+
+    #[tokio::test]
+    async fn owners_do_not_see_each_other() {
+        let (_folder, store) = store().await;
+        store.put_state("a", "k", b"1", None).await.unwrap().unwrap();
+        assert!(store.get_state("b", "k").await.unwrap().is_none());
+        assert!(store.list_state("b", "", None, 0).await.unwrap().entries.is_empty());
+    }
+
+    #[tokio::test]
+    async fn pages_hold_every_key_once() {
+        let (_folder, store) = store().await;
+        for key in ["u/a", "u/b", "u/c", "u_x", "t"] {
+            store.put_state("o", key, b"", None).await.unwrap().unwrap();
+        }
+        let (mut after, mut keys, mut pages) = (None, Vec::new(), 0);
+        loop {
+            let page = store.list_state("o", "u/", after.as_deref(), 2).await.unwrap();
+            keys.extend(page.entries.into_iter().map(|entry| entry.key));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((keys, pages), (vec!["u/a".into(), "u/b".into(), "u/c".into()], 2));
+    }
+}
