@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{CompilerConfig, Config, DockerHost, Token};
 use crate::data::{DataDirectory, DataError};
 use crate::http::{self, Peer};
-use crate::operation::sweep::{self, Swept};
+use crate::operation::sweep::{self, Engines, Swept};
 use crate::service::{Parts, Service};
 use crate::store::OperationRecord;
 
@@ -225,7 +225,7 @@ fn is_gantry(program: &Path) -> bool {
     program.file_stem().is_some_and(|name| name == "gantry")
 }
 
-fn engines(config: &Config) -> Result<Vec<(String, Arc<dyn Containers>)>, DaemonError> {
+fn engines(config: &Config) -> Result<Engines, DaemonError> {
     config
         .docker_hosts
         .iter()

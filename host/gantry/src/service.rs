@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::near;
 use crate::operation::in_service::InService;
-use crate::operation::sweep::Sweeper;
+use crate::operation::sweep::{Engines, Sweeper};
 use crate::operation::{Operations, Update, resource};
 use crate::store::{AppRecord, OperationRecord, Store};
 
@@ -49,7 +49,7 @@ pub(crate) struct Parts {
     /// The container engines.
     pub(crate) nodes: Arc<Nodes>,
     /// The same by address.
-    pub(crate) engines: Vec<(String, Arc<dyn gantry_engine::Containers>)>,
+    pub(crate) engines: Engines,
     /// What loads plugins.
     pub(crate) runtime: Runtime,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Service {
     data: DataDirectory,
     store: Arc<Store>,
     nodes: Arc<Nodes>,
-    engines: Vec<(String, Arc<dyn gantry_engine::Containers>)>,
+    engines: Engines,
     runtime: Runtime,
     operations: Arc<Operations>,
     registry: Registry,

@@ -169,7 +169,7 @@ pub struct Problem {
     pub hint: Option<String>,
     /// Who is in the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<Holder>,
+    pub holder: Option<Box<Holder>>,
 }
 
 /// The operation that is in the way.

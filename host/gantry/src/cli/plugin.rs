@@ -103,10 +103,8 @@ async fn list(ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|error| {
-        let exit = match error.kind() {
-            std::io::ErrorKind::NotFound => Exit::NotFound,
-            _ => Exit::Failed,
-        };
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let exit = if missing { Exit::NotFound } else { Exit::Failed };
         Failure::new(exit, format!("cannot read `{}`", file.display())).because(&error)
     })
 }

@@ -12,11 +12,11 @@ pub(super) enum Known {
     /// Whatever the plugin reads.
     Open,
     /// A table with these keys.
-    Table(&'static [(&'static str, Known)]),
+    Table(&'static [(&'static str, Self)]),
     /// A table whose keys are names, each with this under it.
-    Named(&'static Known),
+    Named(&'static Self),
     /// A list of tables.
-    List(&'static [(&'static str, Known)]),
+    List(&'static [(&'static str, Self)]),
 }
 
 use Known::{Leaf, List, Named, Open, Table};

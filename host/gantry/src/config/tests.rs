@@ -57,7 +57,11 @@ fn the_sample_shows_every_key_and_each_is_read() {
                     }
                 }
             }
-            _ => {}
+            toml::Value::String(_)
+            | toml::Value::Integer(_)
+            | toml::Value::Float(_)
+            | toml::Value::Boolean(_)
+            | toml::Value::Datetime(_) => {}
         }
     }
     let text = everything();

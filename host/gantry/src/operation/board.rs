@@ -62,10 +62,9 @@ impl Board {
         let (state, problem, result) = match outcome {
             Ok(value) => (OperationState::Done, None, Some(value.to_string())),
             Err(problem) => {
-                let state = match problem.kind {
-                    ProblemKind::Cancelled => OperationState::Cancelled,
-                    _ => OperationState::Failed,
-                };
+                let cancelled = problem.kind == ProblemKind::Cancelled;
+                let state =
+                    if cancelled { OperationState::Cancelled } else { OperationState::Failed };
                 (state, serde_json::to_string(&problem).ok(), None)
             }
         };

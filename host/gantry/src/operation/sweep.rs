@@ -6,23 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gantry_engine::layer::identity::{INSTANCE, OPERATION};
 use gantry_engine::{Containers, ContainersError};
 
 use crate::api::{OperationState, Problem, ProblemKind};
 use crate::clock;
 use crate::store::{OperationRecord, Store, StoreError};
 
-/// The label with the id of the installation.
-const INSTANCE: &str = "gantry.instance";
-
-/// The label with the id of the operation.
-const OPERATION: &str = "gantry.operation";
+/// The container engines by their addresses.
+pub(crate) type Engines = Vec<(String, Arc<dyn Containers>)>;
 
 /// Removes what is left of operations.
 pub(crate) struct Sweeper {
     store: Arc<Store>,
     instance: String,
-    engines: Vec<(String, Arc<dyn Containers>)>,
+    engines: Engines,
 }
 
 /// What was removed, and what could not be.
@@ -36,11 +34,7 @@ pub(crate) struct Swept {
 
 impl Sweeper {
     /// Removes what this installation made on these hosts.
-    pub(crate) fn new(
-        store: Arc<Store>,
-        instance: &str,
-        engines: Vec<(String, Arc<dyn Containers>)>,
-    ) -> Self {
+    pub(crate) fn new(store: Arc<Store>, instance: &str, engines: Engines) -> Self {
         Self { store, instance: instance.to_owned(), engines }
     }
 

@@ -282,8 +282,7 @@ async fn pump(tail: Weak<Tail>, title: String, sources: Vec<LogSource>) {
     for source in sources {
         lines.push(split(source.unit, source.process, source.lines).boxed());
     }
-    loop {
-        let Some(event) = lines.next().await else { break };
+    while let Some(event) = lines.next().await {
         let Some(tail) = tail.upgrade() else { return };
         let event = match event {
             Ok(line) => LogEvent::Line(line),

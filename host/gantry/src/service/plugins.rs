@@ -72,7 +72,7 @@ impl Service {
                 .because(format!("cannot read its plugin {}: {error}", record.digest))
                 .hint(format!("install it again: `gantry plugin swap {name} FILE`"))
         })?;
-        let settings = self.settings(name, &record.grants)?;
+        let settings = self.settings(name, &record.grants);
         let generation = self.runtime.load(name, &bytes, settings).await.or_problem(title)?;
         let operation = self.question();
         generation.initialise(&operation).await.or_problem(title)?;
@@ -106,7 +106,7 @@ impl Service {
 
     /// Looks into a plugin that is not installed, with nothing granted.
     pub(crate) async fn inspect_plugin(&self, new: NewPlugin) -> Result<PluginInfo, Problem> {
-        let settings = self.settings("inspected", &[])?;
+        let settings = self.settings("inspected", &[]);
         let loaded = self.runtime.load("inspected", &new.bytes, settings).await;
         let generation =
             loaded.or_problem(|| format!("`{}` is no plugin for this host", new.file))?;
@@ -153,7 +153,7 @@ impl Service {
             let title = || why.clone();
             let digest = service.data.keep_plugin(&new.bytes).or_problem(title)?;
             work.operation.progress.show("compiling and proving the plugin\n");
-            let settings = service.settings(&name, &new.grants)?;
+            let settings = service.settings(&name, &new.grants);
             let loaded = service.runtime.load(&name, &new.bytes, settings).await;
             let generation = loaded.or_problem(title)?;
             generation.initialise(&work.operation).await.or_problem(title)?;
@@ -193,7 +193,7 @@ impl Service {
             };
             let digest = service.data.keep_plugin(&new.bytes).or_problem(title)?;
             work.operation.progress.show("compiling and proving the plugin\n");
-            let settings = service.settings(&name, &old.grants)?;
+            let settings = service.settings(&name, &old.grants);
             let loaded = service.runtime.load(&name, &new.bytes, settings).await;
             let generation = loaded.or_problem(title)?;
             generation.initialise(&work.operation).await.or_problem(title)?;
@@ -217,7 +217,7 @@ impl Service {
     }
 
     /// What a plugin gets when it is loaded.
-    fn settings(&self, name: &str, granted: &[String]) -> Result<LoadSettings, Problem> {
+    fn settings(&self, name: &str, granted: &[String]) -> LoadSettings {
         let config = self.config.provisioner(name);
         let mut grants = self.granted(name);
         grants.extend(granted.iter().cloned());
@@ -232,13 +232,13 @@ impl Service {
             state: platform,
         };
         let layers = vec![Arc::clone(&self.in_service) as Arc<dyn Layer>];
-        Ok(LoadSettings {
+        LoadSettings {
             granted: grants,
             bounds: config.limits,
             config: Arc::new(gantry_engine::Config::new(config.config)),
             instance: self.data.instance().into(),
             chain: Chain::with(backends, layers),
-        })
+        }
     }
 
     /// What the configuration grants.

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use gantry_engine::ContainersError;
 use gantry_runtime::{CallError, Cause, LoadError};
 
-use crate::api::{Problem, ProblemKind};
+use crate::api::{Holder, Problem, ProblemKind};
 use crate::data::DataError;
 use crate::operation::Refusal;
 use crate::store::StoreError;
@@ -22,6 +22,11 @@ pub(crate) trait Trouble {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// Who is in the way.
+    fn holder(&self) -> Option<&Holder> {
+        None
+    }
 }
 
 /// Says what could not be done when something went wrong.
@@ -35,6 +40,7 @@ impl<T, E: Trouble> OrProblem<T> for Result<T, E> {
         self.map_err(|error| {
             let mut problem = Problem::new(error.kind(), title()).because(error.detail());
             problem.hint = error.hint();
+            problem.holder = error.holder().cloned().map(Box::new);
             if problem.kind == ProblemKind::Internal || problem.kind == ProblemKind::Storage {
                 tracing::error!(title = problem.title, detail = problem.detail, "a request failed");
             }
@@ -131,6 +137,13 @@ impl Trouble for Refusal {
             Self::KeyUsed(_) => Some("use a new key for a new request".to_owned()),
             Self::ShuttingDown => Some("ask again when it serves again".to_owned()),
             Self::Store(error) => error.hint(),
+        }
+    }
+
+    fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Busy { holder, .. } => Some(holder),
+            Self::KeyUsed(_) | Self::ShuttingDown | Self::Store(_) => None,
         }
     }
 }
