@@ -32,10 +32,7 @@ fn run(what: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let target = target()?;
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(top()).args(arguments).arg("--target-dir").arg(&target);
+fn build(what: &str, command: &mut Command) -> Result<()> {
     // What cargo tells its tests about themselves must not reach a build of something else.
     for (name, _) in std::env::vars_os() {
         if name
@@ -45,7 +42,14 @@ fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {
             command.env_remove(name);
         }
     }
-    run(what, &mut command)?;
+    run(what, command)
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let target = target()?;
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(top()).args(arguments).arg("--target-dir").arg(&target);
+    build(what, &mut command)?;
     Ok(target)
 }
 
@@ -85,11 +89,16 @@ pub fn docker_plugin() -> Result<PathBuf> {
 pub fn guest(name: &str) -> Result<PathBuf> {
     static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let folder = once(&PLACE, || {
-        let target = cargo(
-            "tests/guests",
-            &["build", "-p", "gantry-guests", "--examples", "--target", "wasm32-wasip2"],
-        )?;
-        Ok(target.join("wasm32-wasip2/debug/examples"))
+        // A target directory of their own, which the tests of gantry-runtime share.
+        let guests = target()?.join("guests");
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .current_dir(top())
+            .args(["build", "-p", "gantry-guests", "--examples", "--target", "wasm32-wasip2"])
+            .args(["--profile", "plugin", "--target-dir"])
+            .arg(&guests);
+        build("tests/guests", &mut command)?;
+        Ok(guests.join("wasm32-wasip2/plugin/examples"))
     })?;
     let path = folder.join(name).with_extension("wasm");
     ensure!(path.is_file(), "there is no guest {name:?} in tests/guests/examples");

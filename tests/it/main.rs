@@ -1,6 +1,7 @@
 //! Every integration test, linked once. A module per story; `tidy` checks that no file lies here unrun.
 
 mod docker;
+mod docker_flows;
 mod hosts;
 mod readme;
 mod tidy;

@@ -8,8 +8,7 @@
 //! `fail-after-create` (an error, without undoing), `trap-after-remove` (after the first older container is gone).
 
 use gantry_guests::containers::{
-    Client, ContainerFilter, ContainerSummary, CreateOptions, EngineError, Sequence, Step,
-    StepReply,
+    Client, ContainerFilter, ContainerSummary, CreateOptions, Sequence, Step, StepReply,
 };
 use gantry_guests::types::{App, Error, Status, Unit};
 use gantry_guests::{
@@ -62,7 +61,8 @@ impl deployer::Guest for Deployer {
             Err(error) => {
                 if died != "fail-after-create" {
                     operation::undoing();
-                    client.remove_container(&name, true)?;
+                    // What went wrong first is what people should read.
+                    drop(client.remove_container(&name, true));
                 }
                 return Err(error);
             }
@@ -105,8 +105,7 @@ fn create(node: &str, name: &str, app: &str, image: &str) -> Result<String, Erro
     let batch = containers::submit(&[Sequence { node: node.into(), steps }]);
     let ended = batch.next().ok_or_else(|| Error::Other("the sequence never ended".into()))?;
     match ended.failure {
-        Some(EngineError::Cancelled) => Err(Error::Cancelled),
-        Some(failure) => Err(Error::UnitStartup(format!("{name}: {failure:?}"))),
+        Some(failure) => Err(failure.into()),
         None => match ended.replies.into_iter().next() {
             Some(StepReply::Id(id)) => Ok(id),
             other => Err(Error::Other(format!("a create gave {other:?}"))),

@@ -27,6 +27,7 @@
 //! | `hello_green` | `lifecycle` | version 2.0.0 of `hello`: the same in green | `pause` |
 //! | `deployer` | `deployer` | `deploy`: create, start and inspect `<app>-<operation>` (label `app-name`) in one sequence, `images.append`, a record in `state` (`containers/<app>/<id>`), then remove the app's older containers; undoes a failure or a cancellation. `units`: its containers. `destroy`: removes them | `die`: `trap-after-create`, `loop-after-create`, `wait-after-create`, `fail-after-create` (an error, nothing undone), `trap-after-remove` |
 //! | `echo` | `exec`, `logs` | a command's arguments on stdout, `<function> <command>` on stderr, the last argument as exit code; `tail` opens the log of each container with the app's label | `logs-elsewhere` (text: logs are not enabled) |
+//! | `calls` | | `add-units`: as many host calls as units, of the kind that the process names | |
 //! | `state` | `exec` | the commands `get`, `put-if`, `delete-if`, `list` with a JSON object as argument; answers on stdout | |
 //! | `labels` | `exec` | the only argument is a case of `tests/vectors/labels_*.json`; what the host's labels gave, in the fields of the case, on stdout | |
 //! | `greedy` | | asks for every grant and one unknown, for more of every bound and one unknown | |
@@ -51,6 +52,8 @@
 //! | `describe_calls_host` | `describe`: calls `config.get` | `name` |
 //! | `sleeper` | every verb: sleeps an hour in WASI's clock, without a host call of ours | |
 //! | `liar` | every verb: another lie (its file lists them); `units` has one more page, for ever | |
+//! | `wasi_files` | every verb: reads and writes files, so it imports `wasi:filesystem` | |
+//! | `wasi_sockets` | every verb: resolves a name and connects, so it imports `wasi:sockets` | |
 //!
 //! # Malformed
 //!
@@ -60,14 +63,12 @@
 //! | `wrong_deployer` | `deployer.deploy` takes (string, u32) and gives result<u32, string> |
 //! | `wrong_result` | `provisioner.units` gives result<list<string>, error> |
 //! | `unknown_import` | imports `gantry:provision/telepathy@0.1.0` and calls it in every verb |
-//! | `wasi_files` | imports `wasi:filesystem` (every verb reads and writes files) |
-//! | `wasi_sockets` | imports `wasi:sockets` (every verb resolves a name and connects) |
 //!
 //! # What the standard library imports anyway
 //!
 //! Every guest, `noop` too, imports at 0.2.6: `wasi:cli/{environment, exit, stdin, stdout, stderr, terminal-input, terminal-output, terminal-stdin, terminal-stdout, terminal-stderr}` and
 //! `wasi:io/{error, poll, streams}`. No more of WASI without need: `sleeper` has `wasi:clocks/monotonic-clock` on top, `wasi_files` `wasi:clocks/wall-clock` and `wasi:filesystem/{types, preopens}`,
-//! `wasi_sockets` `wasi:clocks/monotonic-clock` and seven interfaces of `wasi:sockets`. A plugin that has a hash map imports `wasi:random/insecure-seed` or `wasi:random/random`.
+//! `wasi_sockets` `wasi:clocks/monotonic-clock` and seven interfaces of `wasi:sockets`. A Rust plugin with a hash map also imports `wasi:random/insecure-seed`; none of these has one.
 //!
 //! Of our package a guest imports only the functions that it calls, and `types`, which has none.
 
