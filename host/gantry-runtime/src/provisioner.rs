@@ -21,8 +21,9 @@ use crate::generation::{Generation, Interface};
 use crate::host::streams::{Session as HeldSession, Shared, Writer as HeldWriter};
 use swap::Serving;
 
-/// The most pages of units that are asked for: a plugin that never says which page is the last ends here.
-const PAGES: usize = 10_000;
+/// The most pages of units that are asked for, and the most units in them: a plugin that never says which page is the last ends here.
+const PAGES: usize = 1_000;
+const UNITS: usize = 100_000;
 
 /// The handle under a name. Cloning it is cheap and gives the same provisioner.
 #[derive(Clone)]
@@ -266,7 +267,7 @@ impl Provisioner {
         let apps: Vec<_> = apps.iter().map(app_to).collect();
         mandatory!(self, operation, Bound::QuestionTime, |live, guest| {
             let mut units = Vec::new();
-            let mut after = None;
+            let mut after: Option<String> = None;
             for _ in 0..PAGES {
                 let page = guest.call_units(&mut live.store, &apps, after.as_deref()).await?;
                 let page = match page {
@@ -275,13 +276,17 @@ impl Provisioner {
                 };
                 units.extend(page.units.into_iter().map(unit_from));
                 match page.next {
+                    Some(next) if after.as_deref() == Some(&next) => {
+                        return Err(endless(format!("that `{next}` comes after `{next}`")));
+                    }
+                    Some(_) if units.len() >= UNITS => {
+                        return Err(endless(format!("that more come after {UNITS} units")));
+                    }
                     Some(next) => after = Some(next),
                     None => return Ok(Ok(units)),
                 }
             }
-            Err(wasmtime::Error::msg(format!(
-                "`provisioner.units` gave {PAGES} pages and no last one"
-            )))
+            Err(endless(format!("that more come after {PAGES} pages")))
         })
     }
 
@@ -532,6 +537,11 @@ impl Provisioner {
             |live, guest: lifecycle| guest.call_startup_message(&mut live.store).await
         )
     }
+}
+
+/// A plugin whose pages have no end.
+fn endless(what: String) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("`provisioner.units` says {what}"))
 }
 
 /// Puts the caller's ends into the guest's hands.

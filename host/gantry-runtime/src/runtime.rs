@@ -185,11 +185,7 @@ impl Runtime {
         let description = self.describe(&pre, &exports, &bounds, log).await?;
         let asked = check(&description)?;
         let allowed = parse_grants(&settings.granted).map_err(LoadError::Grant)?;
-        let granted = asked
-            .iter()
-            .filter(|asked| allowed.iter().any(|allowed| allowed.covers(asked)))
-            .map(ToString::to_string)
-            .collect();
+        let granted = in_force(&asked, &allowed);
         let limits = description
             .limits
             .iter()
@@ -324,6 +320,20 @@ fn exports(
         })
     };
     found().map_err(|error| LoadError::Link(format!("{error:#}")))
+}
+
+/// What is both asked for and allowed; of two where one covers the other, the narrower.
+fn in_force(asked: &BTreeSet<Grant>, allowed: &BTreeSet<Grant>) -> BTreeSet<String> {
+    let pairs = asked.iter().flat_map(|asked| allowed.iter().map(move |allowed| (asked, allowed)));
+    pairs
+        .filter_map(|(asked, allowed)| {
+            if allowed.covers(asked) {
+                Some(asked.to_string())
+            } else {
+                asked.covers(allowed).then(|| allowed.to_string())
+            }
+        })
+        .collect()
 }
 
 fn parse_grants(grants: &BTreeSet<String>) -> Result<BTreeSet<Grant>, String> {
