@@ -50,7 +50,8 @@ fn deploy_units(app: &App, node: &Rc<Node>, name: &str) -> Result<String> {
         return Err(Error::Cancelled);
     }
     let old = records::of_app(&app.name)?;
-    let image = image::prepare(node, name, &old)?;
+    // A deploy means what the name means now, whatever units of that name run.
+    let image = image::prepare(node, name, &[])?;
     let wanted = wanted(&image, &old);
     let total: usize = wanted.values().sum();
     if total == 0 {
