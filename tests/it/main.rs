@@ -2,6 +2,7 @@
 
 mod docker;
 mod docker_flows;
+mod docker_plugin;
 mod hosts;
 mod readme;
 mod tidy;

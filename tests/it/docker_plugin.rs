@@ -1,0 +1,506 @@
+//! The compiled Docker plugin through the runtime and the layer chain, on an engine in memory: what an app goes through that no vector tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::StreamExt;
+use gantry_core::container::{Container, Image};
+use gantry_core::{App, Status, Unit};
+use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
+use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
+use gantry_engine::operation::Progress;
+use gantry_engine::stream::{Chunk, Source};
+use gantry_engine::{Apps as _, Chain, Config, Containers, Operation, State};
+use gantry_runtime::{
+    Bounds, CallError, LoadSettings, Provisioner, Runtime, RuntimeSettings, TailOptions,
+};
+use gantry_tests::artifacts;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+
+/// What people read, and who waits for it.
+#[derive(Default)]
+struct Screen {
+    text: Mutex<String>,
+    changed: tokio::sync::Notify,
+}
+
+impl Screen {
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    async fn until(&self, part: &str) {
+        while !self.text().contains(part) {
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Progress for Screen {
+    fn show(&self, text: &str) {
+        self.text.lock().unwrap().push_str(text);
+        self.changed.notify_one();
+    }
+}
+
+/// The processes of an app: a web server whose answer can be changed, and commands that end with the number they are given.
+struct Played {
+    /// The status of the answer; 0 when nothing listens.
+    status: AtomicU16,
+    commands: Mutex<Vec<Vec<String>>>,
+}
+
+impl Processes for Played {
+    fn start(&self, container: &Container) -> Life {
+        let said = |text: &str| vec![chunk(text)];
+        match container.config.cmd.as_deref() {
+            // A command of its own.
+            Some([line]) if container.name.contains("-isolated-") => {
+                Life { output: said("isolated\n"), ends_with: line.parse().ok() }
+            }
+            _ => Life { output: said("serving\n"), ends_with: None },
+        }
+    }
+
+    fn exec(&self, _container: &Container, options: &ExecOptions) -> Option<Ended> {
+        self.commands.lock().unwrap().push(options.command.clone());
+        let exit_code = options.command.get(2)?.parse().unwrap_or(0);
+        Some(Ended { output: vec![chunk("ran\n")], exit_code })
+    }
+
+    fn http(&self, _container: &Container, request: &HttpRequest) -> Option<HttpResponse> {
+        let status = self.status.load(Ordering::Acquire);
+        (status != 0 && request.path == "/up").then(|| HttpResponse { status, body: Vec::new() })
+    }
+}
+
+fn chunk(text: &str) -> Chunk {
+    Chunk { source: Source::Stdout, bytes: text.to_owned().into() }
+}
+
+const TSURU_YAML: &[u8] = b"healthcheck:\n  path: /up\n";
+
+/// An app on an engine in memory.
+struct Stage {
+    engine: Memory,
+    played: Arc<Played>,
+    platform: Platform,
+    provisioner: Provisioner,
+    app: App,
+    operations: u32,
+}
+
+impl Stage {
+    async fn new() -> Result<Self> {
+        Self::with(|engine| engine).await
+    }
+
+    async fn with(more: impl FnOnce(Memory) -> Memory) -> Result<Self> {
+        let played = Arc::new(Played { status: AtomicU16::new(200), commands: Mutex::default() });
+        let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>);
+        let engine = ["shop:1", "shop:2"].into_iter().fold(engine, |engine, name| {
+            let files = [("/app/user/tsuru.yaml", TSURU_YAML), ("/bin/bash", b"bash".as_slice())];
+            engine.with_image(name, image(json!({"Cmd": ["serve", name]})), files)
+        });
+        let engine = more(engine);
+        let app = App { name: "shop".to_owned(), pool: "p".to_owned(), ..App::default() };
+        let platform = Platform::new().app(app.clone()).quota("shop", 60);
+        let backends = platform.backends("docker", [("tcp://10.0.0.1:2375", engine.clone())]);
+        // One test compiles the plugin, the others find it in the cache.
+        static COMPILING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
+        let runtime = Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?;
+        let compiling = COMPILING.lock().await;
+        let generation = runtime
+            .load(
+                "docker",
+                &std::fs::read(artifacts::docker_plugin()?)?,
+                LoadSettings {
+                    granted: BTreeSet::new(),
+                    bounds: Bounds::default(),
+                    config: Arc::new(Config::new(json!({}))),
+                    instance: "memory".into(),
+                    chain: Chain::new(backends),
+                },
+            )
+            .await?;
+        drop(compiling);
+        let provisioner = Provisioner::new("docker", generation);
+        Ok(Self { engine, played, platform, provisioner, app, operations: 0 })
+    }
+
+    /// An operation and the screen that shows it.
+    fn operation(&mut self) -> (Operation, Arc<Screen>) {
+        self.operations += 1;
+        let screen = Arc::new(Screen::default());
+        let operation = Operation::new(format!("op-{}", self.operations), Duration::from_secs(60))
+            .shown_to(Arc::clone(&screen) as Arc<dyn Progress>);
+        (operation, screen)
+    }
+
+    async fn deploy(&mut self, image: &str) -> Result<String, CallError> {
+        let (operation, _) = self.operation();
+        let deployed = self.provisioner.deploy(&operation, &self.app, image).await;
+        self.app.deploys += u32::from(deployed.is_ok());
+        self.platform.put_app(self.app.clone());
+        deployed
+    }
+
+    async fn add(&mut self, count: u32) -> Result<(), CallError> {
+        let (operation, _) = self.operation();
+        self.provisioner.add_units(&operation, &self.app, count, "").await
+    }
+
+    async fn units(&self) -> Result<Vec<Unit>> {
+        let question = Operation::new("", Duration::from_secs(10));
+        Ok(self.provisioner.units(&question, std::slice::from_ref(&self.app)).await?)
+    }
+
+    async fn ids(&self) -> Result<Vec<String>> {
+        Ok(self.units().await?.into_iter().map(|unit| unit.id).collect())
+    }
+
+    async fn statuses(&self) -> Result<Vec<Option<Status>>> {
+        Ok(self.units().await?.into_iter().map(|unit| unit.status).collect())
+    }
+
+    async fn addresses(&self) -> Result<Vec<String>> {
+        let question = Operation::new("", Duration::from_secs(10));
+        Ok(self.provisioner.routable_addresses(&question, &self.app).await?)
+    }
+
+    /// The ids of all containers on the engine, running or not, sorted.
+    async fn containers(&self) -> Result<Vec<String>> {
+        let all = self.engine.list(true, &BTreeMap::new()).await?;
+        let mut ids: Vec<String> = all.into_iter().map(|container| container.id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    async fn in_use(&self) -> Result<u32> {
+        Ok(self.platform.record("shop").context("the app is there")?.in_use)
+    }
+}
+
+fn image(config: serde_json::Value) -> Image {
+    serde_json::from_value(json!({ "Config": config })).unwrap()
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_image_is_deployed_scaled_stopped_and_destroyed() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    assert_eq!(stage.deploy("shop:1").await?, "shop:1");
+    let [unit] = <[Unit; 1]>::try_from(stage.units().await?).ok().context("one unit")?;
+    assert_eq!((unit.process_name.as_str(), unit.status), ("web", Some(Status::Starting)));
+    assert_eq!(unit.ip, "10.0.0.1");
+    assert_eq!(stage.addresses().await?, [unit.address.context("it has an address")?]);
+    // The container that the image was read from is gone.
+    assert_eq!(stage.containers().await?, [unit.id.clone()]);
+    let container = stage.engine.inspect(&unit.id).await?;
+    let command = container.config.cmd.context("it has a command")?;
+    assert_eq!(command.last().map(String::as_str), Some("shop:1"));
+
+    stage.add(3).await?;
+    let ids = stage.ids().await?;
+    assert_eq!(ids.len(), 4);
+    assert_eq!(ids[0], unit.id, "the oldest comes first");
+
+    let (operation, screen) = stage.operation();
+    stage.provisioner.remove_units(&operation, &stage.app, 1, "web").await?;
+    assert_eq!(stage.ids().await?, ids[1..], "the oldest goes first");
+    assert!(screen.text().starts_with("\n---- Removing 1 unit ----\n"), "{}", screen.text());
+
+    let (operation, _) = stage.operation();
+    stage.provisioner.stop(&operation, &stage.app, "").await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Stopped); 3]);
+    assert!(stage.addresses().await?.is_empty(), "what is stopped gets no requests");
+    let (operation, _) = stage.operation();
+    stage.provisioner.start(&operation, &stage.app, "").await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Starting); 3]);
+
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    assert!(stage.units().await?.is_empty());
+    assert!(stage.containers().await?.is_empty());
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_fails_leaves_the_old_units_and_nothing_else() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(1).await?;
+    stage.platform.set_quota_in_use("shop", 2).await?;
+    let before = stage.ids().await?;
+
+    stage.played.status.store(500, Ordering::Release);
+    let error = stage.deploy("shop:2").await.unwrap_err().to_string();
+    assert!(error.contains("wrong status code, expected 200, got: 500"), "{error}");
+    assert_eq!(stage.ids().await?, before);
+    assert_eq!(stage.containers().await?, sorted(before.clone()));
+    assert_eq!(stage.in_use().await?, 2);
+    assert_eq!(gantry_engine::Images::current(&stage.platform, "shop").await?, "shop:1");
+    let bound = stage.platform.record("shop").context("the app is there")?.bound;
+    assert_eq!(sorted(bound), sorted(before));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_is_cancelled_undoes_what_it_began() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let before = stage.ids().await?;
+
+    stage.played.status.store(0, Ordering::Release);
+    let (operation, screen) = stage.operation();
+    let cancel = operation.cancel.clone();
+    let (result, ()) =
+        tokio::join!(stage.provisioner.deploy(&operation, &stage.app, "shop:2"), async {
+            // Nothing listens: the unit is asked again and again.
+            screen.until("Trying again in 3s").await;
+            cancel.cancel();
+        });
+    let text = screen.text();
+    ensure!(result.is_err(), "the deploy went on: {text}");
+    let notice = "**** ROLLING BACK AFTER FAILURE ****\n \
+                  ---> unit creation canceled by user action <---\n";
+    assert!(text.contains(notice), "{text}");
+    assert!(text.contains("---- Destroying 1 created unit ----"), "{text}");
+    assert_eq!(stage.ids().await?, before);
+    assert_eq!(stage.containers().await?, before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_replaces_the_one_before_and_gives_way_to_it() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(1).await?;
+    let first = stage.ids().await?;
+    stage.deploy("shop:2").await?;
+    let second = stage.ids().await?;
+    assert_eq!(second.len(), 2);
+    assert!(first.iter().all(|id| !second.contains(id)));
+    assert_eq!(stage.containers().await?, sorted(second));
+
+    let (operation, _) = stage.operation();
+    let image = stage.provisioner.rollback(&operation, &stage.app, ":1").await?;
+    assert_eq!(image, "shop:1");
+    for id in stage.ids().await? {
+        assert_eq!(stage.engine.inspect(&id).await?.config.image, "shop:1");
+    }
+    let (operation, _) = stage.operation();
+    let error = stage.provisioner.rollback(&operation, &stage.app, ":9").await.unwrap_err();
+    assert_eq!(error.to_string(), "Invalid version: :9");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_units_of_a_name_that_moved_run_what_the_others_run() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.engine.tag_image("shop:1", "shop", "latest").await?;
+    stage.deploy("shop:latest").await?;
+    let [first] = <[Unit; 1]>::try_from(stage.units().await?).ok().context("one unit")?;
+    let runs = stage.engine.inspect(&first.id).await?.image;
+
+    stage.engine.tag_image("shop:2", "shop", "latest").await?;
+    stage.add(1).await?;
+    for id in stage.ids().await? {
+        assert_eq!(stage.engine.inspect(&id).await?.image, runs);
+    }
+    // A deploy of the name means the image that it names now.
+    stage.deploy("shop:latest").await?;
+    for id in stage.ids().await? {
+        assert_ne!(stage.engine.inspect(&id).await?.image, runs);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_not_there_is_pulled() -> Result<()> {
+    let config = json!({"Entrypoint": ["run"], "ExposedPorts": {"80/tcp": {}}});
+    let procfile = [("/Procfile", b"worker: work\n".as_slice())];
+    let mut stage = Stage::with(|engine| {
+        engine.with_remote_image("registry.example/far:1", image(config), procfile)
+    })
+    .await?;
+    stage.deploy("registry.example/far:1").await?;
+    let [unit] = <[Unit; 1]>::try_from(stage.units().await?).ok().context("one unit")?;
+    assert_eq!(unit.process_name, "worker");
+    let container = stage.engine.inspect(&unit.id).await?;
+    assert!(container.network_settings.ports.contains_key("80/tcp"));
+
+    let error = stage.deploy("registry.example/none:1").await.unwrap_err().to_string();
+    assert!(error.contains("registry.example/none:1"), "{error}");
+    assert_eq!(stage.ids().await?, [unit.id]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_units_start_at_once_and_one_too_many_is_refused() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(49).await?;
+    assert_eq!(stage.ids().await?.len(), 50);
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.ids().await?.len(), 50);
+    assert_eq!(stage.in_use().await?, 50);
+
+    stage.platform = stage.platform.clone().quota("shop", 49);
+    let error = stage.deploy("shop:1").await.unwrap_err().to_string();
+    assert!(error.contains("Quota exceeded. Available: 49. Requested: 50."), "{error}");
+    assert_eq!(stage.containers().await?.len(), 50);
+    Ok(())
+}
+
+/// A place that keeps what is written to it.
+fn ends() -> (gantry_engine::stream::Writer, tokio::io::DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    (Box::pin(theirs), ours)
+}
+
+async fn written(mut end: tokio::io::DuplexStream) -> Result<String> {
+    let mut text = String::new();
+    end.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_gives_its_code_and_what_it_wrote() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let none = |stage: &Stage| Operation::new(stage.operations.to_string(), Duration::from_secs(9));
+    let sink = || Box::pin(tokio::io::sink());
+    let error = stage
+        .provisioner
+        .execute(&none(&stage), &stage.app, "true", &[], sink(), sink())
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "no units for this app");
+
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let (stdout, output) = ends();
+    let arguments = ["-l".to_owned()];
+    let code = stage
+        .provisioner
+        .execute(&none(&stage), &stage.app, "0", &arguments, stdout, sink())
+        .await?;
+    assert_eq!((code, written(output).await?.as_str()), (0, "ran\nran\nran\n"));
+    let commands = std::mem::take(&mut *stage.played.commands.lock().unwrap());
+    assert_eq!(commands, vec![["/bin/bash", "-lc", "0", "-l"]; 3]);
+
+    let code =
+        stage.provisioner.execute(&none(&stage), &stage.app, "7", &[], sink(), sink()).await?;
+    assert_eq!(code, 7);
+    assert_eq!(std::mem::take(&mut *stage.played.commands.lock().unwrap()).len(), 1);
+    let (stdout, output) = ends();
+    let code =
+        stage.provisioner.execute_once(&none(&stage), &stage.app, "5", &[], stdout, sink()).await?;
+    assert_eq!((code, written(output).await?.as_str()), (5, "ran\n"));
+
+    let before = stage.containers().await?;
+    let (stdout, output) = ends();
+    let code = stage
+        .provisioner
+        .execute_isolated(&none(&stage), &stage.app, "3", &[], stdout, sink())
+        .await?;
+    assert_eq!((code, written(output).await?.as_str()), (3, "isolated\n"));
+    assert_eq!(stage.containers().await?, before);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_without_bash_runs_commands_in_its_sh() -> Result<()> {
+    let config = json!({"Cmd": ["serve", "it"]});
+    let mut stage = Stage::with(|engine| engine.with_image("bare:1", image(config), [])).await?;
+    stage.deploy("bare:1").await?;
+    let sink = || Box::pin(tokio::io::sink());
+    for code in ["0", "4"] {
+        let (operation, _) = stage.operation();
+        let ended = stage
+            .provisioner
+            .execute_once(&operation, &stage.app, code, &[], sink(), sink())
+            .await?;
+        assert_eq!(ended.to_string(), code);
+        let (operation, _) = stage.operation();
+        let ended = stage
+            .provisioner
+            .execute_isolated(&operation, &stage.app, code, &[], sink(), sink())
+            .await?;
+        assert_eq!(ended.to_string(), code);
+    }
+    let commands = stage.played.commands.lock().unwrap().clone();
+    assert_eq!(commands, [["/bin/sh", "-lc", "0"], ["/bin/sh", "-lc", "4"]]);
+    assert_eq!(stage.containers().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_decides_what_exists() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let ids = stage.ids().await?;
+
+    stage.engine.end(&ids[0], 1)?;
+    let statuses = stage.statuses().await?;
+    let starting = Some(Status::Starting);
+    assert_eq!(statuses, [Some(Status::Error), starting, starting]);
+    assert_eq!(stage.addresses().await?.len(), 2, "what has failed gets no requests");
+
+    // One container goes behind the platform's back, one record is lost.
+    stage.engine.remove(&ids[0], true).await?;
+    assert_eq!(stage.ids().await?, ids[1..]);
+    let page = State::list(&stage.platform, "docker", "units/", None, 0).await?;
+    let lost = page.entries.last().context("there are records")?;
+    State::delete_if(&stage.platform, "docker", &lost.key, lost.version).await?;
+    assert_eq!(stage.ids().await?, ids[1..2]);
+
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.ids().await?, ids[1..], "what the engine has is a unit");
+    let page = State::list(&stage.platform, "docker", "units/", None, 0).await?;
+    assert_eq!(page.entries.len(), 2, "what it has not is none");
+    let units = stage.units().await?;
+    assert_eq!((units[1].process_name.as_str(), units[1].app_name.as_str()), ("web", "shop"));
+
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.containers().await?, sorted(stage.ids().await?));
+    let question = Operation::new("", Duration::from_secs(10));
+    let message = stage.provisioner.startup_message(&question).await?;
+    assert!(message.ends_with("    Docker node: tcp://10.0.0.1:2375\n"), "{message}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_registers_is_started_and_its_lines_can_be_read() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let ids = stage.ids().await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.register_unit(&operation, &stage.app, &ids[0][..12], None).await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Started)]);
+    let error = stage.provisioner.register_unit(&operation, &stage.app, "nobody", None).await;
+    assert_eq!(error.unwrap_err().to_string(), "unit \"nobody\" not found");
+
+    assert!(stage.provisioner.logs_enabled(&operation, &stage.app).await?.enabled);
+    let options = TailOptions { lines: 10, ..TailOptions::default() };
+    let mut sources = stage.provisioner.tail(&operation, &stage.app, &options).await?;
+    let mut source = sources.pop().context("the unit has lines")?;
+    assert_eq!(source.unit, ids[0]);
+    let line = source.lines.chunks.next().await.context("a line")??;
+    assert_eq!(line.bytes, "serving\n");
+    Ok(())
+}
