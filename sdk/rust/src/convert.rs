@@ -191,3 +191,116 @@ pub(crate) fn container(document: &str) -> Result<Container, String> {
 pub(crate) fn image(document: &str) -> Result<Image, String> {
     serde_json::from_str(document).map_err(|error| format!("unreadable image: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_crosses_unchanged() {
+        let app = App {
+            name: "web".to_owned(),
+            platform: "python".to_owned(),
+            pool: "p".to_owned(),
+            team_owner: "t".to_owned(),
+            deploys: 3,
+            memory: 1 << 40,
+            swap: -1,
+            cpu_share: 5,
+            update_platform: true,
+        };
+        assert_eq!(App::from(types::App::from(&app)), app);
+    }
+
+    #[test]
+    fn a_unit_crosses_with_every_status() {
+        let statuses = [
+            Status::Created,
+            Status::Building,
+            Status::Error,
+            Status::Starting,
+            Status::Started,
+            Status::Stopped,
+            Status::Asleep,
+        ];
+        for status in statuses.map(Some).into_iter().chain([None]) {
+            let unit = Unit {
+                id: "1".to_owned(),
+                name: "web-1".to_owned(),
+                app_name: "web".to_owned(),
+                process_name: "worker".to_owned(),
+                kind: "python".to_owned(),
+                ip: "10.0.0.1".to_owned(),
+                status,
+                address: Some("http://10.0.0.1:1".to_owned()),
+            };
+            assert_eq!(Unit::from(types::Unit::from(unit.clone())), unit);
+        }
+    }
+
+    #[test]
+    fn every_error_crosses_with_its_case_and_text() {
+        let text = || "why".to_owned();
+        for error in [
+            Error::UnitNotFound(text()),
+            Error::NodeNotFound,
+            Error::EmptyApp,
+            Error::InvalidStatus,
+            Error::InvalidProcess(text()),
+            Error::UnitStartup(text()),
+            Error::QuotaExceeded { available: 1, requested: 2 },
+            Error::NotSupported(text()),
+            Error::NotFound(text()),
+            Error::Conflict(text()),
+            Error::InvalidArgument(text()),
+            Error::Denied(text()),
+            Error::Unavailable(text()),
+            Error::TimedOut(text()),
+            Error::Cancelled,
+            Error::Other(text()),
+        ] {
+            assert_eq!(Error::from(types::Error::from(error.clone())), error);
+        }
+    }
+
+    #[test]
+    fn metadata_keeps_its_parts_apart() {
+        let metadata = ImageMetadata::from(images::Metadata {
+            processes: vec![images::Process {
+                name: "web".to_owned(),
+                command: vec!["run".to_owned(), "it".to_owned()],
+            }],
+            exposed_port: "80/tcp".to_owned(),
+            hooks: images::Hooks {
+                restart_before: vec!["before".to_owned()],
+                restart_after: vec!["after".to_owned()],
+                build: vec!["build".to_owned()],
+            },
+            healthcheck: images::Healthcheck {
+                path: "/up".to_owned(),
+                method: "GET".to_owned(),
+                status: 204,
+                scheme: "https".to_owned(),
+                match_: "ok".to_owned(),
+                router_body: "body".to_owned(),
+                use_in_router: true,
+                allowed_failures: 2,
+            },
+            disable_rollback: true,
+            reason: "broken".to_owned(),
+        });
+        assert_eq!(metadata.processes["web"], ["run", "it"]);
+        assert_eq!(metadata.hooks.restart.before, ["before"]);
+        assert_eq!(metadata.hooks.restart.after, ["after"]);
+        assert_eq!(metadata.healthcheck.pattern, "ok");
+        assert_eq!((metadata.healthcheck.status, metadata.healthcheck.allowed_failures), (204, 2));
+        assert!(metadata.disable_rollback && metadata.healthcheck.use_in_router);
+    }
+
+    #[test]
+    fn a_document_that_is_none_is_the_hosts_fault() {
+        assert_eq!(container(r#"{"Id": "1"}"#).unwrap().id, "1");
+        assert!(container("no").unwrap_err().starts_with("unreadable container: "));
+        assert!(image("no").unwrap_err().starts_with("unreadable image: "));
+    }
+}
