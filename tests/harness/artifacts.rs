@@ -85,6 +85,28 @@ pub fn docker_plugin() -> Result<PathBuf> {
     })
 }
 
+/// The example of the Rust SDK.
+pub fn sdk_example() -> Result<PathBuf> {
+    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&PLACE, || {
+        let target = cargo(
+            "sdk/rust/examples/hello.rs",
+            &[
+                "build",
+                "-p",
+                "gantry-sdk",
+                "--example",
+                "hello",
+                "--target",
+                "wasm32-wasip2",
+                "--profile",
+                "plugin",
+            ],
+        )?;
+        Ok(target.join("wasm32-wasip2/plugin/examples/hello.wasm"))
+    })
+}
+
 /// A guest of tests/guests.
 pub fn guest(name: &str) -> Result<PathBuf> {
     static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -16,7 +16,7 @@ use gantry_engine::operation::Progress;
 use gantry_engine::stream::{Chunk, Source};
 use gantry_engine::{Apps as _, Chain, Config, Containers, Operation, State};
 use gantry_runtime::{
-    Bounds, CallError, LoadSettings, Provisioner, Runtime, RuntimeSettings, TailOptions,
+    Bounds, CallError, Interface, LoadSettings, Provisioner, Runtime, RuntimeSettings, TailOptions,
 };
 use gantry_tests::artifacts;
 use serde_json::json;
@@ -185,6 +185,21 @@ impl Stage {
     async fn in_use(&self) -> Result<u32> {
         Ok(self.platform.record("shop").context("the app is there")?.in_use)
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plugin_exports_what_it_implements_and_works_without_a_grant() -> Result<()> {
+    let stage = Stage::new().await?;
+    let generation = stage.provisioner.generation();
+    assert_eq!(*generation.interfaces(), BTreeSet::from(Interface::ALL));
+    assert!(generation.grants().is_empty());
+    // Nothing but our own imports and what a standard library needs: no files, no sockets.
+    for import in generation.imports() {
+        let ours = import.starts_with("gantry:provision/");
+        let library = ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"];
+        ensure!(ours || library.iter().any(|start| import.starts_with(start)), "{import}");
+    }
+    Ok(())
 }
 
 fn image(config: serde_json::Value) -> Image {

@@ -5,4 +5,5 @@ mod docker_flows;
 mod docker_plugin;
 mod hosts;
 mod readme;
+mod sdk;
 mod tidy;
