@@ -419,16 +419,27 @@ impl Containers for Docker {
     }
 
     async fn attach(&self, id: &str, logs: bool) -> Result<Session> {
+        names::container(id)?;
         let about = About::container("attach to", id);
-        let config = self.inspected(about).await?.config.unwrap_or_default();
-        let (tty, stdin) = (config.tty == Some(true), config.open_stdin == Some(true));
         let path = format!(
-            "/containers/{id}/attach?stream=1&stdout=1&stderr=1&stdin={}&logs={}",
-            u8::from(stdin),
+            "/containers/{id}/attach?stream=1&stdin=1&stdout=1&stderr=1&logs={}",
             u8::from(logs)
         );
         let stream = self.upgraded(about, &path, String::new()).await?;
+        let container = self.inspected(about).await?;
+        let config = container.config.unwrap_or_default();
+        let (tty, stdin) = (config.tty == Some(true), config.open_stdin == Some(true));
         let (read, write) = tokio::io::split(stream);
+        if convert::has_ended(container.state.as_ref()) {
+            // Docker never ends the stream of a container that had ended before.
+            if logs {
+                return self.log(about, tty, "").await;
+            }
+            let mut session = streams::session(&self.endpoint, about, read, tty, None);
+            let enough = tokio::time::sleep(Duration::from_secs(1));
+            session.chunks = session.chunks.take_until(enough).boxed();
+            return Ok(session);
+        }
         let input: Option<Writer> = if stdin { Some(Box::pin(write)) } else { None };
         Ok(streams::session(&self.endpoint, about, read, tty, input))
     }
@@ -436,15 +447,13 @@ impl Containers for Docker {
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<Session> {
         let about = About::container("read the log of", id);
         let config = self.inspected(about).await?.config.unwrap_or_default();
-        let path = format!(
-            "/containers/{id}/logs?stdout=1&stderr=1&follow={}&timestamps={}&tail={}",
+        let query = format!(
+            "&follow={}&timestamps={}&tail={}",
             u8::from(options.follow),
             u8::from(options.timestamps),
             options.lines
         );
-        let response = self.raw(about, Request::get(path).body(wire::empty())).await?;
-        let body = streams::body(response.into_body());
-        Ok(streams::session(&self.endpoint, about, body, config.tty == Some(true), None))
+        self.log(about, config.tty == Some(true), &query).await
     }
 
     async fn http(&self, id: &str, request: &HttpRequest) -> Result<HttpResponse> {
@@ -471,10 +480,7 @@ impl Containers for Docker {
         let known = self.terminals().remove(exec_id);
         let tty = match known {
             Some(tty) => tty,
-            None => {
-                let told = self.question(about, self.bollard.inspect_exec(exec_id)).await?;
-                told.process_config.and_then(|process| process.tty).unwrap_or_default()
-            }
+            None => self.unstarted(about).await?,
         };
         let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
         let stream = self.upgraded(about, &format!("/exec/{exec_id}/start"), body).await?;
@@ -543,6 +549,24 @@ impl Containers for Docker {
 }
 
 impl Docker {
+    /// The log of a container.
+    async fn log(&self, about: About<'_>, tty: bool, query: &str) -> Result<Session> {
+        let path = format!("/containers/{}/logs?stdout=1&stderr=1{query}", about.name);
+        let response = self.raw(about, Request::get(path).body(wire::empty())).await?;
+        let body = streams::body(response.into_body());
+        Ok(streams::session(&self.endpoint, about, body, tty, None))
+    }
+
+    /// Whether a command has a terminal that was prepared elsewhere, or has been started: Docker would write its refusal into the output.
+    async fn unstarted(&self, about: About<'_>) -> Result<bool> {
+        let told = self.question(about, self.bollard.inspect_exec(about.name)).await?;
+        let state = convert::exec_state(&told);
+        if state.running || state.exit_code.is_some() {
+            return Err(about.conflict(&self.endpoint, "it has been started before"));
+        }
+        Ok(told.process_config.and_then(|process| process.tty).unwrap_or_default())
+    }
+
     /// Waits until a command has ended whose output is over: it may have closed its ends before, and an engine that went away closes them too.
     async fn exec_ended(&self, about: About<'_>) -> Result<()> {
         let mut pause = Duration::from_millis(2);

@@ -104,7 +104,8 @@ pub async fn a_command_with_a_terminal_writes_to_one_end(fixture: &Fixture) {
         // There is no terminal without a process.
         Kind::Memory => {}
         Kind::Docker => {
-            let line = "until [ \"$(stty size)\" = '33 44' ]; do sleep 0.02; done; stty size";
+            // The size is not known before it is given.
+            let line = "until [ \"$(stty size 2>&1)\" = '33 44' ]; do sleep 0.02; done; stty size";
             let exec = engine.create_exec(&id, &with_tty(line)).await.unwrap();
             let (output, read) = ends();
             let resize = async {

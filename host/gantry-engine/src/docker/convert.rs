@@ -62,6 +62,13 @@ fn state(from: models::ContainerState) -> ContainerState {
     }
 }
 
+/// Whether a container ran and does so no more.
+pub(super) fn has_ended(state: Option<&models::ContainerState>) -> bool {
+    use models::ContainerStateStatusEnum as Status;
+    let status = state.and_then(|state| state.status);
+    matches!(status, Some(Status::EXITED | Status::DEAD | Status::REMOVING))
+}
+
 fn container_config(from: models::ContainerConfig) -> ContainerConfig {
     ContainerConfig {
         image: from.image.unwrap_or_default(),

@@ -58,6 +58,10 @@ impl<'a> About<'a> {
         ContainersError::Invalid(self.told(endpoint, why))
     }
 
+    pub(super) fn conflict(self, endpoint: &Endpoint, why: &str) -> ContainersError {
+        ContainersError::Conflict(self.told(endpoint, why))
+    }
+
     pub(super) fn failed(self, endpoint: &Endpoint, why: &str) -> ContainersError {
         ContainersError::Failed(self.told(endpoint, why))
     }
@@ -108,27 +112,31 @@ impl<'a> About<'a> {
             404 => ContainersError::NotFound(told),
             409 => ContainersError::Conflict(told),
             400 => ContainersError::Invalid(told),
+            // Docker answers much with 500 that is not its own failure.
             _ if is_port_taken(&message) => ContainersError::Conflict(told),
+            _ if message.starts_with("multiple IDs found") => ContainersError::Invalid(told),
+            _ if self.is_pull_of_unknown(&message) => ContainersError::NotFound(told),
             _ => ContainersError::Failed(told),
         }
+    }
+
+    /// Whether a registry says that it has no such image.
+    fn is_pull_of_unknown(self, message: &str) -> bool {
+        let unknown = ["manifest unknown", "not found", "does not exist"];
+        self.verb == "pull" && unknown.iter().any(|text| message.contains(text))
     }
 
     /// An error in the middle of the lines of a pull, a push or a build.
     pub(super) fn stream(self, endpoint: &Endpoint, message: &str) -> ContainersError {
         let message = lowered(message.trim());
         let told = self.told(endpoint, &message);
-        let unknown = ["manifest unknown", "not found", "does not exist"];
-        if self.kind == "image"
-            && self.verb == "pull"
-            && unknown.iter().any(|text| message.contains(text))
-        {
+        if self.is_pull_of_unknown(&message) {
             return ContainersError::NotFound(told);
         }
         ContainersError::Failed(told)
     }
 }
 
-/// Docker answers a taken port with a status 500.
 fn is_port_taken(message: &str) -> bool {
     message.contains("port is already allocated") || message.contains("address already in use")
 }
