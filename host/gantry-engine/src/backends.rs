@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures_util::StreamExt as _;
 use gantry_core::env::{PlatformEnv, envs_for_app};
-use tokio::io::AsyncWriteExt as _;
 
 use crate::call::{AppsCall, ContainersCall, EntryPage, ImagesCall, StateCall};
-use crate::stream::{Output, Reader, Session, Source, Stream};
+use crate::stream::{Output, Reader, Session, Stream};
 use crate::{
     Apps, Call, Config, Containers, ContainersError, Error, Images, Reply, Request, Response,
-    Scope, State,
+    Scope, State, follow,
 };
 
 /// What is at the end of the chain.
@@ -165,7 +163,7 @@ async fn containers(
         }
         ContainersCall::AttachCopy { id, logs } => {
             let output = wanted(output, "output")?;
-            copy(engine.attach(&id, logs).await?, output).await?;
+            follow::container(engine, &id, logs, output).await?;
             Reply::Done
         }
         ContainersCall::Attach { id, logs } => {
@@ -228,21 +226,6 @@ fn session(session: Session) -> Response {
 /// The bytes beside a call. Their absence is the host's fault, not the plugin's.
 fn wanted<T>(end: Option<T>, what: &str) -> Result<T, ContainersError> {
     end.ok_or_else(|| ContainersError::Failed(format!("the host sent a call without its {what}")))
-}
-
-/// Copies what a container writes until it ends. A reader that has gone ends the copy: nobody is left to copy for.
-async fn copy(mut session: Session, mut output: Output) -> Result<(), ContainersError> {
-    while let Some(chunk) = session.chunks.next().await {
-        let chunk = chunk?;
-        let writer = match chunk.source {
-            Source::Stdout => &mut output.stdout,
-            Source::Stderr => &mut output.stderr,
-        };
-        if writer.write_all(&chunk.bytes).await.is_err() || writer.flush().await.is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The bounds on keys, for every store alike.

@@ -11,6 +11,7 @@ pub mod containers;
 pub mod contract;
 pub mod docker;
 pub mod error;
+mod follow;
 pub mod images;
 pub mod layer;
 pub mod memory;

@@ -1,0 +1,101 @@
+//! Copies what a container writes until the container has ended.
+//!
+//! An engine ends an attached stream when the container ends, but not when the container had ended before somebody attached, and not when the connection is lost on the way. So
+//! the container is looked at now and then; once it has ended, what the stream did not bring is read from the log.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::call::LogOptions;
+use crate::stream::{Chunk, Output, Source};
+use crate::{Containers, ContainersError};
+
+/// How soon a container that ended before somebody attached is noticed, and how often one is looked at.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What was copied of each stream, and where to.
+struct Copied {
+    output: Output,
+    stdout: usize,
+    stderr: usize,
+}
+
+impl Copied {
+    /// Copies a chunk, but for its first `skip` bytes; false when nobody reads any more.
+    async fn write(&mut self, chunk: &Chunk, skip: usize) -> bool {
+        let bytes = chunk.bytes.get(skip..).unwrap_or_default();
+        let (writer, count) = match chunk.source {
+            Source::Stdout => (&mut self.output.stdout, &mut self.stdout),
+            Source::Stderr => (&mut self.output.stderr, &mut self.stderr),
+        };
+        *count += bytes.len();
+        writer.write_all(bytes).await.is_ok() && writer.flush().await.is_ok()
+    }
+
+    fn count(&self, source: Source) -> usize {
+        match source {
+            Source::Stdout => self.stdout,
+            Source::Stderr => self.stderr,
+        }
+    }
+}
+
+/// Copies what a container writes until it has ended; with `logs`, what it wrote before comes first.
+pub(crate) async fn container(
+    engine: &dyn Containers,
+    id: &str,
+    logs: bool,
+    output: Output,
+) -> Result<(), ContainersError> {
+    let mut session = engine.attach(id, logs).await?;
+    let mut copied = Copied { output, stdout: 0, stderr: 0 };
+    let mut look = interval_at(Instant::now() + FIRST_LOOK, LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            chunk = session.chunks.next() => match chunk {
+                Some(chunk) => {
+                    if !copied.write(&chunk?, 0).await {
+                        return Ok(());
+                    }
+                }
+                None => return Ok(()),
+            },
+            _ = look.tick() => {
+                let state = engine.inspect(id).await?.state;
+                if matches!(state.status.as_str(), "exited" | "dead" | "removing") {
+                    break;
+                }
+            }
+        }
+    }
+    if logs { rest(engine, id, copied).await } else { Ok(()) }
+}
+
+/// Copies what the log of an ended container has beyond what was copied already.
+async fn rest(
+    engine: &dyn Containers,
+    id: &str,
+    mut copied: Copied,
+) -> Result<(), ContainersError> {
+    let all = LogOptions { lines: u32::MAX, follow: false, timestamps: false };
+    let mut log = engine.logs(id, &all).await?;
+    let (mut stdout, mut stderr) = (copied.count(Source::Stdout), copied.count(Source::Stderr));
+    while let Some(chunk) = log.chunks.next().await {
+        let chunk = chunk?;
+        let known = match chunk.source {
+            Source::Stdout => &mut stdout,
+            Source::Stderr => &mut stderr,
+        };
+        let skip = chunk.bytes.len().min(*known);
+        *known -= skip;
+        if !copied.write(&chunk, skip).await {
+            break;
+        }
+    }
+    Ok(())
+}
