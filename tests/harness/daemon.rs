@@ -102,14 +102,15 @@ impl Daemon {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()?;
-        // The first line on stdout says where it listens; it comes when the daemon can be asked.
-        let mut first = String::new();
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut reader = BufReader::new(stdout);
-        reader.read_line(&mut first)?;
-        if first.is_empty() {
-            let status = child.wait()?;
-            bail!("the daemon did not start ({status}): {}", self.log()?);
+        let mut line = String::new();
+        while line.trim_end() != "ready" {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                let status = child.wait()?;
+                bail!("the daemon did not start ({status}): {}", self.log()?);
+            }
         }
         // Whatever else it prints must not block it.
         std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
