@@ -14,8 +14,7 @@ pub(super) async fn build(fixture: &Fixture, name: &str, dockerfile: &str) -> Re
     let options = BuildOptions { name: name.to_owned(), cache: true, ..BuildOptions::default() };
     let (output, read) = end();
     let context = Box::pin(Cursor::new(context));
-    let (built, told) =
-        tokio::join!(fixture.engine.build_image(&options, context, output), read);
+    let (built, told) = tokio::join!(fixture.engine.build_image(&options, context, output), read);
     built.map(|()| told)
 }
 

@@ -149,11 +149,10 @@ pub async fn a_container_that_ended_is_waited_for_at_once(fixture: &Fixture) {
 pub async fn a_taken_port_is_a_conflict(fixture: &Fixture) {
     let engine = &fixture.engine;
     let first = fixture.started(&fixture.serving()).await;
-    let taken = engine.inspect(&first).await.unwrap().network_settings.ports[PORT]
-        .as_ref()
-        .unwrap()[0]
-        .host_port
-        .clone();
+    let taken =
+        engine.inspect(&first).await.unwrap().network_settings.ports[PORT].as_ref().unwrap()[0]
+            .host_port
+            .clone();
     let mut spec = fixture.spec();
     let binding = PortBinding { host_port: taken, ..PortBinding::default() };
     spec.host_config.port_bindings.insert(PORT.to_owned(), vec![binding]);

@@ -41,7 +41,8 @@ async fn serve(listener: TcpListener, credentials: Option<&'static str>) {
     while let Ok((stream, _)) = listener.accept().await {
         let kept = Arc::clone(&kept);
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&kept), credentials, request));
+            let service =
+                service_fn(move |request| answer(Arc::clone(&kept), credentials, request));
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -127,7 +128,8 @@ impl Kept {
         match self.manifests.get(&(name.to_owned(), reference.to_owned())) {
             Some((kind, body)) => told(method, &digest_of(body), kind, body.clone()),
             None => {
-                let error = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+                let error =
+                    r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
                 Response::builder()
                     .status(404)
                     .header("content-type", "application/json")

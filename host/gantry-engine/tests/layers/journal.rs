@@ -1,0 +1,162 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gantry_engine::layer::journal::clean_up;
+use gantry_engine::{Containers as _, ContainersError, Created, Ledger};
+
+use crate::*;
+
+fn loose(scope: &Scope) -> Vec<String> {
+    scope.ledger.loose().into_iter().map(|created| created.name).collect()
+}
+
+/// The next operation, or the next wasm call of it.
+fn operation(ledger: Arc<Ledger>) -> Arc<Scope> {
+    Arc::new(scope().with_ledger(ledger))
+}
+
+#[tokio::test]
+async fn what_is_created_is_loose_until_the_operation_ended_well() {
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    let id = created(&chain, &scope, "web-1").await;
+    let entry = Created { node: NODE.to_owned(), name: "web-1".to_owned(), id: Some(id) };
+    assert_eq!(scope.ledger.loose(), [entry]);
+    scope.ledger.put_in_service();
+    assert_eq!(scope.ledger.loose(), []);
+}
+
+#[tokio::test]
+async fn what_the_operation_removes_itself_is_gone() {
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    created(&chain, &scope, "web-1").await;
+    created(&chain, &scope, "web-2").await;
+    reply(&chain, &scope, start("web-1")).await.unwrap();
+    reply(&chain, &scope, stop("web-1")).await.unwrap();
+    assert_eq!(loose(&scope), ["web-1", "web-2"], "stopping its own replaces nothing");
+    reply(&chain, &scope, remove("web-1")).await.unwrap();
+    assert_eq!(loose(&scope), ["web-2"]);
+}
+
+#[tokio::test]
+async fn the_first_old_container_that_is_stopped_puts_the_new_ones_in_service() {
+    for replace in [stop as fn(&str) -> Call, remove] {
+        let chain = Chain::new(backends(&engine()));
+        let before = operation(Arc::default());
+        created(&chain, &before, "old").await;
+        let scope = operation(Arc::default());
+        created(&chain, &scope, "new").await;
+        assert_eq!(loose(&scope), ["new"]);
+        reply(&chain, &scope, replace("old")).await.unwrap();
+        assert_eq!(loose(&scope), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_is_refused_replaces_nothing() {
+    let engine = engine();
+    let chain = Chain::new(backends(&engine));
+    let before = operation(Arc::default());
+    created(&chain, &before, "old").await;
+    reply(&chain, &before, start("old")).await.unwrap();
+    let scope = operation(Arc::default());
+    created(&chain, &scope, "new").await;
+    let unforced = ContainersCall::Remove { id: "old".to_owned(), force: false };
+    assert_eq!(reply(&chain, &scope, on_node(unforced)).await.unwrap_err().kind(), "conflict");
+    reply(&chain, &scope, remove("nobody")).await.unwrap();
+    assert_eq!(loose(&scope), ["new"]);
+}
+
+#[tokio::test]
+async fn a_create_goes_on_when_its_caller_is_gone() {
+    let engine = engine();
+    let below = Arc::new(Below::waiting());
+    let (chain, scope) = (chain(&engine, Arc::clone(&below) as _), Arc::new(scope()));
+    let caller = {
+        let (chain, scope) = (chain.clone(), Arc::clone(&scope));
+        tokio::spawn(async move { reply(&chain, &scope, create("web-1")).await })
+    };
+    until(|| !below.seen.lock().unwrap().is_empty()).await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    assert_eq!(loose(&scope), ["web-1"], "its name is known from the start");
+    assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap(), []);
+
+    let settled = {
+        let ledger = Arc::clone(&scope.ledger);
+        tokio::spawn(async move { ledger.settled().await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!settled.is_finished());
+    below.creates.add_permits(1);
+    settled.await.unwrap();
+    let id = engine.inspect("web-1").await.unwrap().id;
+    assert_eq!(scope.ledger.loose()[0].id.as_deref(), Some(id.as_str()));
+}
+
+#[tokio::test]
+async fn a_create_that_was_refused_leaves_nothing() {
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    created(&chain, &scope, "web-1").await;
+    assert_eq!(reply(&chain, &scope, create("web-1")).await.unwrap_err().kind(), "conflict");
+    assert_eq!(loose(&scope), ["web-1"]);
+}
+
+#[tokio::test]
+async fn a_create_nobody_knows_the_end_of_is_cleaned_up_by_its_name() {
+    let engine = engine();
+    let below = Arc::new(Below::default());
+    let (chain, scope) = (chain(&engine, Arc::clone(&below) as _), Arc::new(scope()));
+    let lost = ContainersError::Unreachable("it went away".to_owned());
+    *below.lost.lock().unwrap() = Some(lost.into());
+    for name in ["web-1", ""] {
+        assert_eq!(reply(&chain, &scope, create(name)).await.unwrap_err().kind(), "unreachable");
+    }
+    assert_eq!(scope.ledger.loose().iter().filter(|created| created.id.is_none()).count(), 2);
+    assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap().len(), 2);
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    assert_eq!(clean_up(&chain, &host).await, []);
+    assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_clean_up_removes_what_is_loose_and_nothing_else() {
+    let engine = engine();
+    let chain = Chain::new(backends(&engine));
+    let before = operation(Arc::default());
+    created(&chain, &before, "old").await;
+    // As used up and cancelled as a scope can be.
+    let limits = gantry_engine::Limits { host_calls: 4, ..Default::default() };
+    let scope = Arc::new(scope().with_limits(limits));
+    for name in ["new-1", "new-2"] {
+        created(&chain, &scope, name).await;
+        reply(&chain, &scope, start(name)).await.unwrap();
+    }
+    scope.operation.cancel.cancel();
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    assert_eq!(clean_up(&chain, &host).await, []);
+    assert_eq!(names(&chain, &before).await, ["old"]);
+    assert_eq!(loose(&scope), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_clean_up_tells_what_it_could_not_remove() {
+    let engine = engine();
+    let chain = Chain::new(backends(&engine));
+    let scope = Arc::new(scope());
+    created(&chain, &scope, "new").await;
+    chain.backends().nodes.take("docker", NODE);
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    let left = clean_up(&chain, &host).await;
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].created.name.as_str(), left[0].error.kind()), ("new", "not-found"));
+}
+
+#[tokio::test]
+async fn a_ledger_is_shared_by_the_wasm_calls_of_an_operation() {
+    let chain = Chain::new(backends(&engine()));
+    let ledger = Arc::new(Ledger::default());
+    let (first, second) = (operation(Arc::clone(&ledger)), operation(Arc::clone(&ledger)));
+    created(&chain, &first, "web-1").await;
+    reply(&chain, &second, stop("web-1")).await.unwrap();
+    assert_eq!(loose(&second), ["web-1"], "it is of the same operation");
+}
