@@ -104,7 +104,10 @@ pub(crate) fn clean(app: &App, node: &Node, image: &str) {
 
 fn ensure(node: &Node, image: &str) -> Result<()> {
     match node.client.inspect_image(image) {
-        Err(EngineError::NotFound(_)) => Ok(node.client.pull_image(image)?),
+        Err(EngineError::NotFound(_)) => {
+            operation::progress(&messages::pulling(image));
+            Ok(node.client.pull_image(image)?)
+        }
         result => Ok(result.map(drop)?),
     }
 }

@@ -7,9 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use gantry_sdk::containers::{
-    Batch, EngineError, ExecEnd, ExecOptions, HttpRequest, Sequence, Step, StepReply,
-};
+use gantry_sdk::containers::{Batch, EngineError, ExecEnd, HttpRequest, Sequence, Step, StepReply};
 use gantry_sdk::gantry_core::error::ContractError;
 use gantry_sdk::gantry_core::health::{
     Answer, HealthJudge, HealthPlan, REQUEST_TIMEOUT, RETRY_PAUSE, Verdict,
@@ -157,7 +155,7 @@ impl Run<'_> {
                 self.shell.insert(shell)
             }
         };
-        let options = exec_options(shell::command(shell, command, &[]));
+        let options = shell::exec(shell, command, &[]);
         let steps = vec![Step::Exec { id: unit.id.clone(), options }];
         Ok(Some((Asked::Hook(number), steps)))
     }
@@ -268,17 +266,6 @@ fn unreachable(plan: &HealthPlan, unit: &UnitRecord, error: &EngineError) -> Str
     let address = address.strip_prefix("http").unwrap_or(&address);
     let url = format!("{}{address}{}", plan.scheme, plan.path);
     format!("{method} {}: {error}", gantry_sdk::quote(&url))
-}
-
-fn exec_options(command: Vec<String>) -> ExecOptions {
-    ExecOptions {
-        command,
-        env: Vec::new(),
-        user: String::new(),
-        working_dir: String::new(),
-        tty: false,
-        stdin: false,
-    }
 }
 
 fn exec_end(reply: StepReply) -> Option<ExecEnd> {

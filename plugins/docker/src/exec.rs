@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gantry_sdk::config::Config;
 use gantry_sdk::container::{ContainerSpec, HostConfig, LogConfig};
-use gantry_sdk::containers::{Client, ExecOptions};
+use gantry_sdk::containers::Client;
 use gantry_sdk::gantry_core::create::{ContainerDefaults, UnitContainer};
 use gantry_sdk::gantry_core::labels::{ProcessOptions, ServiceExtension};
 use gantry_sdk::gantry_core::record::UnitRecord;
@@ -112,14 +112,7 @@ fn remove_isolated(client: &Client, id: &str) {
 
 fn in_unit(client: &Client, unit: &UnitRecord, command: &Command<'_>) -> Result<i32> {
     let shell = shell::of_image(client, &unit.id, &unit.image_id)?;
-    let options = ExecOptions {
-        command: shell::command(&shell, command.line, command.args),
-        env: Vec::new(),
-        user: String::new(),
-        working_dir: String::new(),
-        tty: false,
-        stdin: false,
-    };
+    let options = shell::exec(&shell, command.line, command.args);
     let exec = client.create_exec(&unit.id, &options)?;
     client.start_exec(&exec, command.stdout, command.stderr)?;
     for _ in 0..END_TRIES {

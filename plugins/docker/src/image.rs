@@ -11,11 +11,11 @@ use gantry_sdk::containers::{Batch, Client, EngineError, Sequence, Step, StepRep
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
-use gantry_sdk::{Error, Result, images, log};
+use gantry_sdk::{Error, Result, images, log, operation};
 use serde_json::{Value, json};
 
-use crate::name;
 use crate::node::Node;
+use crate::{messages, name};
 
 /// The most that is read of a file of an image.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -44,11 +44,17 @@ impl Prepared {
 /// Gets an image onto the host, unless it is there, and tells what is known of it. `units` are those that may run it already.
 pub(crate) fn prepare(node: &Node, name: &str, units: &[UnitRecord]) -> Result<Prepared> {
     let (image, reference) = on_host(&node.client, name, known_id(name, units))?;
-    let metadata = match known(name, &image.id)? {
+    let mut metadata = match known(name, &image.id)? {
         Some(metadata) => metadata,
         None => read(node, &image, &reference)?,
     };
+    metadata.exposed_port = with_protocol(metadata.exposed_port);
     Ok(Prepared { name: name.to_owned(), id: image.id, reference, metadata })
+}
+
+/// A port as the engine tells it back: `8080` is `8080/tcp`.
+fn with_protocol(port: String) -> String {
+    if port.is_empty() || port.contains('/') { port } else { port + "/tcp" }
 }
 
 /// What is known of an image without asking the engine; an image that nobody knows declares nothing.
@@ -85,6 +91,7 @@ fn on_host(client: &Client, name: &str, running: Option<&str>) -> Result<(Image,
     let image = match named {
         Some(image) => image,
         None => {
+            operation::progress(&messages::pulling(name));
             client.pull_image(name)?;
             client.inspect_image(name)?
         }
@@ -248,6 +255,12 @@ mod tests {
         assert_eq!(yaml[0], "/home/application/current/tsuru.yaml");
         assert_eq!(yaml[3], "/home/application/current/app.yml");
         assert_eq!(yaml[8], "/tsuru.yaml");
+    }
+
+    #[test]
+    fn a_port_without_a_protocol_is_one_of_tcp() {
+        let ports = ["", "8080", "8080/tcp", "53/udp"].map(str::to_owned).map(with_protocol);
+        assert_eq!(ports, ["", "8080/tcp", "8080/tcp", "53/udp"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use gantry_sdk::container::{Container, ContainerSpec};
 use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Error, Status, operation};
+use gantry_sdk::{App, Error, Status, log, operation};
 
 use crate::failure::{Attempts, Failure, Next};
 use crate::node::{Node, set_network};
@@ -102,7 +102,10 @@ impl Launch<'_> {
                     }
                 },
                 Some(Job::Clean { unit, name, failure, forced }) => match completion.failure {
-                    None | Some(EngineError::NotFound(_)) => self.failed(unit, failure),
+                    None | Some(EngineError::NotFound(_)) => {
+                        self.forget(unit, name);
+                        self.failed(unit, failure)
+                    }
                     Some(_) if !forced => self.clean(unit, name, failure, true),
                     // The host removes what a failed operation leaves.
                     Some(_) => self.failed(unit, failure),
@@ -168,6 +171,16 @@ impl Launch<'_> {
         let sequence = if forced { only_remove(node, &name) } else { stop_and_remove(node, &name) };
         self.jobs.push(Some(Job::Clean { unit, name, failure, forced }));
         Some(sequence)
+    }
+
+    /// Forgets a container that is gone, should somebody have taken it for a unit meanwhile.
+    fn forget(&self, unit: usize, name: String) {
+        let Some(Wanted { record, .. }) = self.wanted.get(unit) else { return };
+        let record = UnitRecord { name, ..record.clone() };
+        if let Err(error) = records::remove(&record) {
+            let fields = [("unit", record.name.as_str()), ("error", &error.to_string())];
+            log::warn("the record of a unit that is gone stays", &fields);
+        }
     }
 
     /// An attempt is over.

@@ -84,6 +84,11 @@ pub(crate) fn rolling_back(failure: &Failure) -> String {
     format!("\n**** ROLLING BACK AFTER FAILURE ****\n ---> {} <---\n", failure.line)
 }
 
+/// The host has to get the image first, which may take its time.
+pub(crate) fn pulling(image: &str) -> String {
+    format!("\n---- Pulling image {image} ----\n")
+}
+
 pub(crate) const DEPLOYING_IMAGE: &str = "\n---- Deploying application image ----\n";
 
 pub(crate) const CLEANING_UP: &str = " ---> Cleaning up\n";

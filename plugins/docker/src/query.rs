@@ -79,14 +79,24 @@ fn observed(records: Vec<UnitRecord>) -> Vec<UnitRecord> {
     if records.is_empty() {
         return records;
     }
-    let containers =
-        Node::choose().and_then(|node| Ok(node.client.list_containers(true, &Labels::new())?));
+    let containers = Node::choose()
+        .and_then(|node| Ok(node.client.list_containers(true, &labels_of(&records))?));
     match containers {
         Ok(containers) => observe(records, &containers),
         Err(error) => {
             log::warn("units as they were written down", &[("error", &error.to_string())]);
             records
         }
+    }
+}
+
+/// What the containers of all these records carry: the app's label when there is one app, so that the engine need not tell of all others.
+fn labels_of(records: &[UnitRecord]) -> Labels {
+    let mut apps: Vec<&str> = records.iter().map(|record| record.app_name.as_str()).collect();
+    apps.dedup();
+    match apps.as_slice() {
+        [app] => Labels::from([("app-name".to_owned(), (*app).to_owned())]),
+        _ => Labels::new(),
     }
 }
 
@@ -175,6 +185,15 @@ mod tests {
             assert_eq!(seen_now[0].status, seen, "{written:?} {state}");
         }
         assert!(observe(vec![unit("1", Status::Started)], &[container("2", "running")]).is_empty());
+    }
+
+    #[test]
+    fn only_the_containers_of_the_app_are_listed() {
+        let other = UnitRecord { app_name: "b".to_owned(), ..unit("3", Status::Started) };
+        let mut records = vec![unit("1", Status::Started), unit("2", Status::Started)];
+        assert_eq!(labels_of(&records)["app-name"], "a");
+        records.push(other);
+        assert!(labels_of(&records).is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The shell of an image: bash where the image has it, and else sh, remembered per image (design 10.15). Settings of a login shell are read in both.
 
-use gantry_sdk::containers::{Client, EngineError};
+use gantry_sdk::containers::{Client, EngineError, ExecOptions};
 use gantry_sdk::{Error, Result, state};
 
 pub(crate) const BASH: &str = "/bin/bash";
@@ -45,9 +45,16 @@ fn key(image_id: &str) -> String {
 }
 
 /// A command in that shell; the arguments are its positional parameters, from `$0` on.
-pub(crate) fn command(shell: &str, command: &str, args: &[String]) -> Vec<String> {
+pub(crate) fn exec(shell: &str, command: &str, args: &[String]) -> ExecOptions {
     let start = [shell, "-lc", command].map(str::to_owned);
-    start.into_iter().chain(args.iter().cloned()).collect()
+    ExecOptions {
+        command: start.into_iter().chain(args.iter().cloned()).collect(),
+        env: Vec::new(),
+        user: String::new(),
+        working_dir: String::new(),
+        tty: false,
+        stdin: false,
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +63,7 @@ mod tests {
 
     #[test]
     fn a_command_keeps_its_arguments() {
-        assert_eq!(command(BASH, "ls", &["-l".to_owned()]), ["/bin/bash", "-lc", "ls", "-l"]);
+        let options = exec(BASH, "ls", &["-l".to_owned()]);
+        assert_eq!(options.command, ["/bin/bash", "-lc", "ls", "-l"]);
     }
 }
