@@ -89,17 +89,13 @@ impl<'a> About<'a> {
             | BollardError::HyperResponseError { .. }
             | BollardError::IOError { .. }) => match transport(endpoint, &error) {
                 ContainersError::Unreachable(why) => {
-                    ContainersError::Unreachable(format!("{}: {why}", self.undone(endpoint)))
+                    ContainersError::Unreachable(self.told(endpoint, &why))
                 }
+                ContainersError::Failed(why) => self.failed(endpoint, &why),
                 other => other,
             },
             other => self.failed(endpoint, &lowered(&other.to_string())),
         }
-    }
-
-    fn undone(self, endpoint: &Endpoint) -> String {
-        let told = self.told(endpoint, "");
-        told.trim_end_matches(": ").to_owned()
     }
 
     /// An answer with a status that is none of success.
@@ -151,7 +147,12 @@ pub(super) fn transport(endpoint: &Endpoint, error: &BollardError) -> Containers
             innermost(err)
         ));
     }
-    if let Some(hyper) = find::<hyper::Error>(error)
+    let hyper = find::<hyper::Error>(error);
+    if hyper.is_some_and(hyper::Error::is_user) {
+        let why = innermost(error);
+        return ContainersError::Failed(format!("what was to be sent broke off: {why}"));
+    }
+    if let Some(hyper) = hyper
         && (hyper.is_parse() || hyper.is_parse_too_large())
     {
         return ContainersError::Failed(format!(
