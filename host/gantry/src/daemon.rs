@@ -26,11 +26,12 @@ use tokio_util::task::TaskTracker;
 use crate::config::{CompilerConfig, Config, DockerHost, Token};
 use crate::data::{DataDirectory, DataError};
 use crate::http::{self, Peer};
-use crate::operation::sweep::{self, Engines, Swept};
+use crate::operation::sweep::{self, Swept};
 use crate::service::{Parts, Service};
 use crate::store::OperationRecord;
 
 pub use crate::operation::Drained;
+pub use crate::operation::sweep::Engines;
 
 /// How long the end of a cancelled operation is waited for beyond the time it has to undo: the host cleans up after what was cut off.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -111,6 +112,15 @@ impl Daemon {
     /// # Errors
     /// What is in the way. A plugin that does not load and an engine that does not answer are not.
     pub async fn start(config: Config) -> Result<Self, DaemonError> {
+        let engines = engines(&config)?;
+        Self::with_engines(config, engines).await
+    }
+
+    /// The same with container engines that are given to it, each under the address that units are told by.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn with_engines(config: Config, engines: Engines) -> Result<Self, DaemonError> {
         let data = DataDirectory::open(&config.data, config.instance.as_deref())?;
         let store = Arc::new(data.open_store()?);
         let interrupted = sweep::mark_interrupted(&store)
@@ -129,7 +139,6 @@ impl Daemon {
         };
         let runtime =
             Runtime::new(settings).map_err(|error| DaemonError::Runtime(Box::new(error)))?;
-        let engines = engines(&config)?;
         let nodes = Arc::new(Nodes::default());
         let (grace, undo) = (config.grace, config.undo.saturating_add(CLEAN_UP));
         let service = Service::new(Parts { config, data, store, nodes, engines, runtime });
@@ -287,6 +296,11 @@ async fn keep_sweeping(service: &Service) {
 /// Why it cannot serve.
 pub async fn serve(config: Config, mut announce: impl FnMut(&str)) -> Result<Drained, DaemonError> {
     log();
+    // Before anybody is told that it serves: from then on a signal is a request.
+    let signals = Signals::new().map_err(|source| DaemonError::Listen {
+        address: "the signals of the process".to_owned(),
+        source,
+    })?;
     let (socket, listen) = (config.socket.clone(), config.listen.clone());
     // The data directory first: whoever holds it may hold the socket too.
     let daemon = Daemon::start(config).await?;
@@ -307,10 +321,6 @@ pub async fn serve(config: Config, mut announce: impl FnMut(&str)) -> Result<Dra
     }
     announce("ready");
     let hurry = CancellationToken::new();
-    let signals = Signals::new().map_err(|source| DaemonError::Listen {
-        address: "the signals of the process".to_owned(),
-        source,
-    })?;
     let again = hurry.clone();
     let shutdown = async move {
         let mut signals = signals;

@@ -125,7 +125,9 @@ pub(crate) fn plugin_info(page: &mut Page, info: &PluginInfo) {
     page.field("File", &plugin.file);
     page.field("Since", &plugin.since);
     page.field("Can do", info.interfaces.join(", "));
-    page.field("Can reach", info.imports.join(", "));
+    let (ours, theirs) = imports(&info.imports);
+    page.field("Can reach", ours);
+    page.field("Of WASI", theirs);
     let mut grants = Table::new(["GRANT", "ASKED", "GRANTED", "IN FORCE", "REASON"]);
     for grant in &info.grants {
         grants.row([
@@ -142,6 +144,22 @@ pub(crate) fn plugin_info(page: &mut Page, info: &PluginInfo) {
         bounds.row([bound.name.clone(), bound.value.clone(), bound.meaning.clone()]);
     }
     page.section("Bounds of each call", &bounds);
+}
+
+/// What a component imports, in short: the interfaces of ours, and the packages of WASI that its standard library asks for.
+fn imports(imports: &[String]) -> (String, String) {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for import in imports {
+        let name = import.split('@').next().unwrap_or(import);
+        match (name.strip_prefix("gantry:provision/"), name.strip_prefix("wasi:")) {
+            (Some(interface), _) => ours.push(interface),
+            (None, Some(interface)) => theirs.push(interface.split('/').next().unwrap_or(name)),
+            (None, None) => ours.push(name),
+        }
+    }
+    theirs.sort_unstable();
+    theirs.dedup();
+    (ours.join(", "), theirs.join(", "))
 }
 
 fn yes(yes: bool) -> String {

@@ -147,7 +147,7 @@ pub(super) async fn run(
         RunEvent::Exit(code) => events::event("exit", None, &RunEnd { code }),
         RunEvent::Problem(problem) => events::event("problem", None, &problem),
     });
-    Ok(events::answer(told, service.ending()))
+    Ok(events::answer(told))
 }
 
 #[derive(Default, Deserialize)]
@@ -177,5 +177,5 @@ pub(super) async fn log(
         LogEvent::Problem(problem) => events::event("problem", Some(id), &problem),
         LogEvent::End => events::event("end", Some(id), &()),
     });
-    Ok(events::answer(told, service.ending()))
+    Ok(events::answer_until(service.ending(), told))
 }

@@ -23,11 +23,16 @@ pub(super) fn event<T: Serialize>(kind: &str, id: Option<String>, data: &T) -> E
     }
 }
 
-/// An answer of events. It ends with the daemon, so that nobody keeps it from ending.
-pub(super) fn answer(
-    events: impl Stream<Item = Event> + Send + 'static,
-    ending: CancellationToken,
-) -> Response {
-    let events = events.take_until(ending.cancelled_owned()).map(Ok::<_, Infallible>);
+/// An answer of events that end by themselves, before the daemon does.
+pub(super) fn answer(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let events = events.map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
+}
+
+/// An answer of events that may go on for ever. They end with the daemon, so that nobody keeps it from ending.
+pub(super) fn answer_until(
+    ending: CancellationToken,
+    events: impl Stream<Item = Event> + Send + 'static,
+) -> Response {
+    answer(events.take_until(ending.cancelled_owned()))
 }

@@ -65,7 +65,6 @@ pub(super) async fn events(
 ) -> Answer<Response> {
     let after = after.and_then(|after| after.parse().ok()).unwrap_or(0);
     let updates = service.follow_operation(&id, after).await?;
-    let ending = service.ending();
     let updates = updates.map(|update| match update {
         Update::Line(line) => {
             let told = Line { at: clock::text(line.at), text: line.text };
@@ -73,5 +72,5 @@ pub(super) async fn events(
         }
         Update::End(operation) => events::event("end", None, &operation),
     });
-    Ok(events::answer(updates, ending))
+    Ok(events::answer(updates))
 }

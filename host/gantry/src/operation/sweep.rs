@@ -14,7 +14,7 @@ use crate::clock;
 use crate::store::{OperationRecord, Store, StoreError};
 
 /// The container engines by their addresses.
-pub(crate) type Engines = Vec<(String, Arc<dyn Containers>)>;
+pub type Engines = Vec<(String, Arc<dyn Containers>)>;
 
 /// Removes what is left of operations.
 pub(crate) struct Sweeper {

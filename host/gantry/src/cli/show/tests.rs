@@ -148,7 +148,13 @@ fn a_plugin_is_seen_with_what_it_may_do() {
             problem: None,
         },
         interfaces: vec!["deployer".into(), "exec".into()],
-        imports: vec!["containers".into(), "state".into()],
+        imports: vec![
+            "gantry:provision/containers@0.1.0".into(),
+            "gantry:provision/state@0.1.0".into(),
+            "wasi:io/streams@0.2.6".into(),
+            "wasi:cli/stderr@0.2.6".into(),
+            "wasi:io/error@0.2.6".into(),
+        ],
         grants: vec![
             Grant {
                 grant: "images:remove".into(),
@@ -173,6 +179,7 @@ fn a_plugin_is_seen_with_what_it_may_do() {
     Since:        2026-01-02T03:04:05.000Z
     Can do:       deployer, exec
     Can reach:    containers, state
+    Of WASI:      cli, io
 
     Grants
     GRANT          ASKED  GRANTED  IN FORCE  REASON

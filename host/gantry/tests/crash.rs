@@ -1,0 +1,116 @@
+//! The end of the daemon: when it is told to, and when nobody asked.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use gantry::api::{
+    AppInfo, Items, Operation, OperationInfo, OperationState, PluginInfo, ProblemKind,
+};
+use gantry::client::{Change, ClientError};
+use gantry::daemon::Drained;
+use hyper::Method;
+use serde_json::json;
+
+use crate::support::{House, SOON};
+
+async fn one_unit_and_a_deploy_under_way(config: &str) -> Result<(House, String)> {
+    let house = House::with_docker(config).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
+    let deploy = json!({"image": "checked:1"});
+    let accepted = house.begin(Method::POST, "/v1/apps/web/deploy", deploy).await?.unwrap();
+    house.until_running(2).await?;
+    Ok((house, accepted.operation))
+}
+
+#[tokio::test]
+async fn a_crash_is_told_and_what_was_half_made_is_removed() -> Result<()> {
+    let (mut house, id) = one_unit_and_a_deploy_under_way("").await?;
+    house.crash();
+    assert_eq!(house.containers().await?.len(), 2, "a crash cleans nothing up");
+    let told = house.start().await?;
+    let line = told.iter().find(|line| line.contains(&id)).context("it is told at the start")?;
+    ensure!(line.contains("deploy web") && line.contains("is removed"), "{line}");
+    house.until_running(1).await?;
+    let info: OperationInfo = house.client.get(&format!("/v1/operations/{id}")).await?;
+    assert_eq!(info.operation.state, OperationState::Interrupted);
+    assert_eq!(info.operation.problem.unwrap().kind, ProblemKind::Interrupted);
+    let found: Items<Operation> =
+        house.client.get("/v1/operations?state=interrupted&app=web").await?;
+    assert_eq!(found.items.len(), 1);
+    // The plugin came back, and the app is free for the next change.
+    house.client.get::<PluginInfo>("/v1/plugins/docker").await?;
+    house.played.answers(200);
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "checked:1"})).await?;
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!(info.app.image.as_deref(), Some("checked:1"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_finishes_in_its_grace() -> Result<()> {
+    let (mut house, id) = one_unit_and_a_deploy_under_way("").await?;
+    house.played.answers(200);
+    assert_eq!(house.stop().await?, Drained { cancelled: 0, left: 0 });
+    house.start().await?;
+    let info: OperationInfo = house.client.get(&format!("/v1/operations/{id}")).await?;
+    assert_eq!(info.operation.state, OperationState::Done);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_end_cancels_what_does_not_and_that_undoes() -> Result<()> {
+    let (mut house, id) = one_unit_and_a_deploy_under_way("operations.grace = \"50ms\"").await?;
+    let client = house.client.clone();
+    let path = format!("/v1/operations/{id}/events");
+    let follower = client.events(&path, None).await?;
+    assert_eq!(house.stop().await?, Drained { cancelled: 1, left: 0 });
+    assert_eq!(house.containers().await?.len(), 1, "the old unit serves on");
+    let last = tokio::time::timeout(SOON, crate::support::last_of(follower)).await??;
+    assert_eq!(last.kind, "end", "whoever follows it sees how it ended");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_begins_while_the_daemon_ends() -> Result<()> {
+    let (mut house, _) = one_unit_and_a_deploy_under_way("operations.grace = \"30s\"").await?;
+    let client = house.client.clone();
+    let played = std::sync::Arc::clone(&house.played);
+    let refused = tokio::spawn(async move {
+        // Until the end has begun changes are taken; from then on they are refused, and questions are not.
+        let (change, body) = (Change::default(), json!({"name": "late"}));
+        loop {
+            let asked = client.change(Method::POST, "/v1/apps", &body, &change).await;
+            if let Err(ClientError::Problem(problem)) = asked
+                && problem.kind == ProblemKind::ShuttingDown
+            {
+                client.get::<AppInfo>("/v1/apps/web").await?;
+                played.answers(200);
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert_eq!(house.stop().await?, Drained { cancelled: 0, left: 0 });
+    refused.await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_gone_takes_nothing_but_itself() -> Result<()> {
+    let mut house = House::with_docker("").await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    house.stop().await?;
+    let plugins = house.folder.path().join("data/plugins");
+    for file in std::fs::read_dir(plugins)? {
+        std::fs::write(file?.path(), b"other bytes")?;
+    }
+    let told = house.start().await?;
+    ensure!(told.iter().any(|line| line.contains("`docker` does not serve")), "{told:?}");
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    ensure!(info.units.is_none() && info.problem.is_some(), "{info:?}");
+    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    let problem = info.plugin.problem.context("it says why")?;
+    ensure!(problem.detail.contains("was changed"), "{problem:?}");
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The daemon from outside: embedded over an engine in memory with the compiled Docker plugin, and as the program it is.
+
+mod api;
+mod crash;
+mod life;
+mod program;
+mod support;

@@ -1,0 +1,260 @@
+//! The program as a child process: how it starts, refuses to start, and ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+const GANTRY: &str = env!("CARGO_BIN_EXE_gantry");
+const SOON: Duration = Duration::from_secs(60);
+
+fn gantry(home: &Path) -> Command {
+    let mut command = Command::new(GANTRY);
+    clean(&mut command, home);
+    command
+}
+
+fn clean(command: &mut Command, home: &Path) {
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("GANTRY_HOST", format!("unix://{}", home.join("g.sock").display()))
+        .stdin(Stdio::null());
+}
+
+fn told(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A daemon that is killed when a test is done with it.
+struct Served {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already; either way it is gone after the wait.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Served {
+    /// Starts a daemon and reads what it announces, up to `ready`.
+    fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut served = Self { child, lines: Vec::new() };
+        let stdout = served.child.stdout.take().context("stdout is piped")?;
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            if line == "ready" {
+                return Ok(served);
+            }
+            served.lines.push(line);
+        }
+        let output = std::mem::replace(&mut served.child, Command::new("true").spawn()?);
+        bail!("it did not start: {:?}", told(&output.wait_with_output()?));
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        ensure!(Command::new("kill").args([format!("-{name}"), pid]).status()?.success());
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Option<i32>> {
+        let deadline = Instant::now() + SOON;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("it did not end");
+    }
+}
+
+fn serve(home: &Path) -> Command {
+    let mut command = gantry(home);
+    command.arg("serve").arg("--data-dir").arg(home.join("data"));
+    command.arg("--socket").arg(home.join("g.sock"));
+    command
+}
+
+#[test]
+fn it_serves_on_a_private_socket_until_it_is_told_to_end() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let mut served = Served::start(&mut serve(home.path()))?;
+    let socket = home.path().join("g.sock");
+    assert_eq!(served.lines, [format!("listening unix://{}", socket.display())]);
+    assert_eq!(fs::metadata(&socket)?.permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(home.path().join("data"))?.permissions().mode() & 0o777, 0o700);
+    let listed = gantry(home.path()).args(["app", "list", "--output", "json"]).output()?;
+    assert_eq!((listed.status.code(), listed.stdout.as_slice()), (Some(0), b"[]\n".as_slice()));
+    served.signal("TERM")?;
+    assert_eq!(served.wait()?, Some(0));
+    ensure!(!socket.exists(), "the socket goes with the daemon");
+    let (code, text) = told(&gantry(home.path()).args(["app", "list"]).output()?);
+    ensure!(code == Some(6) && text.contains("hint: start it with `gantry serve`"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_on_one_folder_is_refused_with_the_process_of_the_first() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let served = Served::start(&mut serve(home.path()))?;
+    let mut second = serve(home.path());
+    second.args(["--socket", "/nowhere/other.sock"]);
+    let mut second = gantry(home.path());
+    second.arg("serve").arg("--data-dir").arg(home.path().join("data"));
+    second.arg("--socket").arg(home.path().join("other.sock"));
+    let (code, text) = told(&second.output()?);
+    assert_eq!(code, Some(1), "{text}");
+    let holder = format!("is in use by process {}", served.child.id());
+    ensure!(text.starts_with("error: cannot serve\ncaused by: the data directory"), "{text}");
+    ensure!(text.contains(&holder) && text.contains("hint: stop that one first"), "{text}");
+    // The first one is unharmed, and its socket still its own.
+    let (code, text) = told(&gantry(home.path()).args(["app", "list"]).output()?);
+    assert_eq!(code, Some(0), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_was_killed_leaves_nothing_in_the_way_of_the_next() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let mut served = Served::start(&mut serve(home.path()))?;
+    served.signal("KILL")?;
+    served.wait()?;
+    ensure!(home.path().join("g.sock").exists(), "a killed daemon cleans nothing up");
+    let mut next = Served::start(&mut serve(home.path()))?;
+    next.signal("INT")?;
+    assert_eq!(next.wait()?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn tcp_takes_a_free_port_and_needs_a_token() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let listen = ["--listen", "127.0.0.1:0"];
+    let (code, text) = told(&serve(home.path()).args(listen).output()?);
+    assert_eq!(code, Some(1));
+    ensure!(text.contains("without a token") && text.contains("hint: "), "{text}");
+    let served = Served::start(serve(home.path()).args(listen).env("GANTRY_TOKEN", "sesame"))?;
+    let place = served.lines.iter().find_map(|line| line.strip_prefix("listening http://"));
+    let place = format!("http://{}", place.context("it says where")?);
+    ensure!(!place.ends_with(":0"), "{place}");
+    let ask = |token: &str| {
+        let mut command = gantry(home.path());
+        command.args(["--host", &place, "--token", token, "app", "list"]).output()
+    };
+    assert_eq!(ask("sesame")?.status.code(), Some(0));
+    let (code, text) = told(&ask("wrong")?);
+    assert_eq!(code, Some(3));
+    ensure!(text.starts_with("error: the token is missing or wrong\nhint: "), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_told_with_the_nearest_key() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let file = home.path().join("gantry.toml");
+    fs::write(&file, "[http]\nsokcet = \"x\"\n")?;
+    let output = gantry(home.path()).arg("serve").arg("--config").arg(&file).output()?;
+    let (code, text) = told(&output);
+    assert_eq!(code, Some(1));
+    let expected = format!(
+        "error: cannot serve\ncaused by: unknown key `http.sokcet` in `{}`\nhint: did you mean `http.socket`?\n",
+        file.display()
+    );
+    assert_eq!(text, expected);
+    Ok(())
+}
+
+/// Runs a line in a shell, where it may be given limits and mounts of its own.
+fn shell(home: &Path, line: &str, own_mounts: bool) -> Command {
+    let mut command = match own_mounts {
+        true => Command::new("unshare"),
+        false => Command::new("sh"),
+    };
+    clean(&mut command, home);
+    if own_mounts {
+        command.args(["-m", "sh"]);
+    }
+    command.args(["-c", line]).env("GANTRY", GANTRY);
+    command
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let data = home.path().join("data");
+    fs::create_dir(&data)?;
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o500))?;
+    let serve = "exec \"$GANTRY\" serve --data-dir \"$HOME/data\" --socket \"$HOME/g.sock\"";
+    // To root no folder is read-only by its mode; a mount is.
+    let root = fs::write(data.join("try"), "").is_ok();
+    let line = match root {
+        true => format!("mount -t tmpfs -o ro,size=1m,mode=700 none \"$HOME/data\" && {serve}"),
+        false => serve.to_owned(),
+    };
+    let output = shell(home.path(), &line, root).output()?;
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
+    let (code, text) = told(&output);
+    assert_eq!(code, Some(1), "{text}");
+    ensure!(text.contains("caused by: cannot write in the data directory"), "{text}");
+    ensure!(text.contains("Read-only file system") || text.contains("Permission denied"), "{text}");
+    ensure!(text.contains("hint: name a folder that can be written"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_fails_the_change_and_not_the_daemon() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    // A limit on the size of files is a disk that is full for this process: a write past it fails, once the signal that comes with it is ignored. 1024 blocks are half a MiB.
+    let line = "trap '' XFSZ; ulimit -f 1024; \
+                exec \"$GANTRY\" serve --data-dir \"$HOME/data\" --socket \"$HOME/g.sock\"";
+    let _served = Served::start(&mut shell(home.path(), line, false))?;
+    let file = home.path().join("big.wasm");
+    fs::write(&file, vec![0; 4 << 20])?;
+    let install = || gantry(home.path()).args(["plugin", "install", "big"]).arg(&file).output();
+    for _ in 0..2 {
+        let (code, text) = told(&install()?);
+        assert_eq!(code, Some(1), "{text}");
+        ensure!(text.contains("cannot write in the data directory"), "{text}");
+        ensure!(text.contains("File too large"), "{text}");
+    }
+    ensure!(fs::read_dir(home.path().join("data/plugins"))?.next().is_none(), "no half of a file");
+    let listed = gantry(home.path()).args(["operation", "list"]).output()?;
+    ensure!(String::from_utf8_lossy(&listed.stdout).matches("failed").count() == 2);
+    Ok(())
+}
+
+#[test]
+fn the_exit_codes_are_documented_where_people_look() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    for words in [["help", "exit-codes"].as_slice(), ["exit-codes"].as_slice()] {
+        let output = gantry(home.path()).args(words).output()?;
+        ensure!(output.status.success());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(text.contains("  6    the daemon or the engine cannot be reached"), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_printed_configuration_can_be_used_as_it_is() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let printed = gantry(home.path()).args(["serve", "--print-config"]).output()?;
+    let file = home.path().join("gantry.toml");
+    fs::write(&file, &printed.stdout)?;
+    let mut served = Served::start(serve(home.path()).arg("--config").arg(&file))?;
+    served.signal("TERM")?;
+    assert_eq!(served.wait()?, Some(0));
+    Ok(())
+}

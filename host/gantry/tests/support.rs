@@ -1,0 +1,328 @@
+//! A daemon in this process: the real service, store, HTTP and plugin, over a container engine in memory.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use gantry::api::{Accepted, Operation, Problem};
+use gantry::client::{Change, Client, ClientError, Event, Host};
+use gantry::config::{Config, Environment, Overrides};
+use gantry::daemon::{Daemon, Drained, Listeners};
+use gantry_core::container::{Container, ContainerConfig, Empty, Image};
+use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
+use gantry_engine::memory::{Ended, Life, Memory, Processes};
+use gantry_engine::stream::{Chunk, Source};
+use gantry_engine::{Containers, ContainersError};
+use hyper::Method;
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for anything here on a busy machine; a wait ends as soon as what it waits for is there.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The address of the engine in memory.
+const ENGINE: &str = "http://10.1.1.1:2375";
+
+/// The compiled Docker plugin, built once a run.
+pub fn plugin() -> Result<Vec<u8>> {
+    static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let built = PLACE.get_or_init(|| build_plugin().map_err(|error| format!("{error:#}")));
+    let path = built.clone().map_err(anyhow::Error::msg)?;
+    Ok(std::fs::read(path)?)
+}
+
+fn build_plugin() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(3).context("a test lies below the target directory")?;
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "-p", "gantry-docker", "--target", "wasm32-wasip2", "--profile", "plugin"])
+        .arg("--target-dir")
+        .arg(target);
+    // What cargo tells its tests about themselves must not reach a build of something else.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(name);
+        }
+    }
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(target.join("wasm32-wasip2/plugin/gantry_docker.wasm"))
+}
+
+/// The processes of every app: a web server with a health check that can be made to fail, and commands that end with the number in them.
+#[derive(Default)]
+pub struct Played {
+    /// The status that the health check answers; nothing listens while it is 0.
+    pub health: AtomicU16,
+}
+
+impl Played {
+    /// Makes the health check answer this.
+    pub fn answers(&self, status: u16) {
+        self.health.store(status, Ordering::Release);
+    }
+}
+
+fn said(source: Source, text: &str) -> Chunk {
+    Chunk { source, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+impl Processes for Played {
+    fn start(&self, _container: &Container) -> Life {
+        let output = vec![said(Source::Stdout, "serving\n"), said(Source::Stderr, "careful\n")];
+        Life { output, ends_with: None }
+    }
+
+    fn exec(&self, _container: &Container, options: &ExecOptions) -> Option<Ended> {
+        let line = options.command.join(" ");
+        let exit_code = line.rsplit(' ').next()?.parse().unwrap_or(0);
+        let output = vec![said(Source::Stdout, "out\n"), said(Source::Stderr, "err\n")];
+        Some(Ended { output, exit_code })
+    }
+
+    fn http(&self, _container: &Container, _request: &HttpRequest) -> Option<HttpResponse> {
+        match self.health.load(Ordering::Acquire) {
+            0 => None,
+            status => Some(HttpResponse { status, body: Vec::new() }),
+        }
+    }
+}
+
+/// A folder, an engine in memory, and a daemon on them that can be started again.
+pub struct House {
+    /// Where the daemon keeps everything.
+    pub folder: TempDir,
+    /// The engine.
+    pub engine: Memory,
+    /// What its containers do.
+    pub played: Arc<Played>,
+    /// Asks the daemon.
+    pub client: Client,
+    more_config: String,
+    running: Option<Running>,
+}
+
+struct Running {
+    // A runtime of its own: dropping it is the crash of a daemon.
+    runtime: tokio::runtime::Runtime,
+    shutdown: CancellationToken,
+    served: tokio::task::JoinHandle<Drained>,
+    tcp: std::net::SocketAddr,
+}
+
+fn image(text: &str) -> Image {
+    Image {
+        config: ContainerConfig {
+            cmd: Some(vec!["serve".to_owned(), text.to_owned()]),
+            exposed_ports: Some([("8888/tcp".to_owned(), Empty {})].into()),
+            ..ContainerConfig::default()
+        },
+        ..Image::default()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            // A runtime must not be waited for where a test waits for others.
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+impl House {
+    /// A daemon with the Docker plugin installed, and images `plain:1`, `plain:2` and `checked:1`, the last of which has a health check.
+    pub async fn with_docker(config: &str) -> Result<Self> {
+        let house = Self::new(config).await?;
+        let accepted = house
+            .client
+            .change_bytes(Method::PUT, "/v1/plugins/docker", plugin()?, &Change::default())
+            .await?;
+        house.end_of(&accepted).await?.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
+        Ok(house)
+    }
+
+    /// A daemon without plugins.
+    pub async fn new(config: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let played = Arc::new(Played::default());
+        let yaml: &[u8] = b"healthcheck:\n  path: /up\n";
+        let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>)
+            .with_image("plain:1", image("1"), [])
+            .with_image("plain:2", image("2"), [])
+            .with_image("checked:1", image("3"), [("tsuru.yaml", yaml)]);
+        let socket = folder.path().join("g.sock");
+        let client = Client::new(Host::Unix(socket), None);
+        let more_config = config.to_owned();
+        let mut house = Self { folder, engine, played, client, more_config, running: None };
+        house.start().await?;
+        Ok(house)
+    }
+
+    /// Starts the daemon, on the folder and the engine as they are.
+    pub async fn start(&mut self) -> Result<Vec<String>> {
+        let file = self.folder.path().join("gantry.toml");
+        std::fs::write(&file, &self.more_config)?;
+        let overrides = Overrides {
+            file: Some(file),
+            data: Some(self.folder.path().join("data")),
+            ..Overrides::default()
+        };
+        let config = Config::load(&overrides, &Environment::of([("HOME", "/nowhere")]))?;
+        let socket = self.folder.path().join("g.sock");
+        // What is left of a crash.
+        let _ = std::fs::remove_file(&socket);
+        let engine: Arc<dyn Containers> = Arc::new(self.engine.clone());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let shutdown = CancellationToken::new();
+        let told = shutdown.clone();
+        let started = runtime.spawn(async move {
+            let daemon = Daemon::with_engines(config, vec![(ENGINE.to_owned(), engine)]).await?;
+            let tcp = TcpListener::bind("127.0.0.1:0").await?;
+            let address = tcp.local_addr()?;
+            let token = gantry::config::Token::new("sesame").context("a token")?;
+            let listeners =
+                Listeners { unix: Some(UnixListener::bind(&socket)?), tcp: Some((tcp, token)) };
+            let lines = daemon.told().to_vec();
+            let served = tokio::spawn(async move {
+                let hurry = CancellationToken::new();
+                daemon.serve(listeners, told.cancelled_owned(), hurry).await.unwrap()
+            });
+            anyhow::Ok((lines, served, address))
+        });
+        let (lines, served, tcp) = started.await??;
+        self.running = Some(Running { runtime, shutdown, served, tcp });
+        Ok(lines)
+    }
+
+    /// Ends the daemon as `kill -9` does: nothing of it runs on, nothing is told.
+    pub fn crash(&mut self) {
+        if let Some(running) = self.running.take() {
+            // Waiting for a runtime blocks, which a task of another one must not.
+            std::thread::spawn(move || running.runtime.shutdown_timeout(SOON)).join().unwrap();
+        }
+    }
+
+    /// Tells the daemon to end, and gives how it did.
+    pub async fn stop(&mut self) -> Result<Drained> {
+        let running = self.running.take().context("it runs")?;
+        running.shutdown.cancel();
+        let drained = tokio::time::timeout(SOON, running.served).await??;
+        running.runtime.shutdown_background();
+        Ok(drained)
+    }
+
+    /// Where it answers on TCP.
+    pub fn tcp(&self) -> Result<Host> {
+        let address = self.running.as_ref().context("it runs")?.tcp;
+        Ok(format!("http://{address}").parse()?)
+    }
+
+    /// Asks for a change and waits for its end.
+    pub async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Serialize + Sync,
+    ) -> Result<std::result::Result<Operation, Problem>> {
+        match self.begin(method, path, body).await? {
+            Ok(accepted) => self.end_of(&accepted).await,
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
+    /// The same for a change that must end well.
+    pub async fn done(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Serialize + Sync,
+    ) -> Result<Operation> {
+        match self.change(method, path, body).await? {
+            Ok(operation) => Ok(operation),
+            Err(problem) => bail!("{path}: {problem:?}"),
+        }
+    }
+
+    /// Asks for a change and does not wait.
+    pub async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Serialize + Sync,
+    ) -> Result<std::result::Result<Accepted, Problem>> {
+        refused(self.client.change(method, path, &body, &Change::default()).await)
+    }
+
+    /// The end of an operation.
+    pub async fn end_of(
+        &self,
+        accepted: &Accepted,
+    ) -> Result<std::result::Result<Operation, Problem>> {
+        let events = self.client.events(&accepted.events, None).await?;
+        let last = tokio::time::timeout(SOON, last_of(events)).await??;
+        ensure!(last.kind == "end", "{last:?}");
+        let operation: Operation = serde_json::from_str(&last.data)?;
+        Ok(match operation.problem {
+            Some(problem) => Err(problem),
+            None => Ok(operation),
+        })
+    }
+
+    /// The names of the containers that are on the engine, with whether they run.
+    pub async fn containers(&self) -> Result<Vec<(String, String)>> {
+        let all = self.engine.list(true, &Default::default()).await?;
+        Ok(all.into_iter().map(|one| (one.name, one.state)).collect())
+    }
+
+    /// Waits until so many containers run.
+    pub async fn until_running(&self, count: usize) -> Result<()> {
+        let wait = async {
+            loop {
+                let containers = self.containers().await?;
+                if containers.iter().filter(|(_, state)| state == "running").count() == count {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.context("they do not run in time")?
+    }
+}
+
+/// The problem of a request that was refused.
+pub fn refused<T>(
+    answer: std::result::Result<T, ClientError>,
+) -> Result<std::result::Result<T, Problem>> {
+    match answer {
+        Ok(value) => Ok(Ok(value)),
+        Err(ClientError::Problem(problem)) => Ok(Err(*problem)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The last event of a stream that ends by itself.
+pub async fn last_of(
+    events: impl futures_util::Stream<Item = std::result::Result<Event, ClientError>>,
+) -> Result<Event> {
+    let events: Vec<_> = events.collect().await;
+    events.into_iter().last().context("no events")?.map_err(Into::into)
+}
+
+/// Puts a container there that is not the daemon's.
+pub async fn stranger(engine: &Memory) -> std::result::Result<String, ContainersError> {
+    let spec =
+        gantry_core::container::ContainerSpec { image: "plain:1".to_owned(), ..Default::default() };
+    engine.create("stranger", &spec).await
+}
