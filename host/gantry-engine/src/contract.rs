@@ -19,14 +19,15 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use gantry_core::container::{ContainerSpec, PortBinding};
 use tokio::time::{Instant, sleep};
 
+use crate::call::LogOptions;
 use crate::stream::{Output, Session, Source, Writer};
 use crate::{Containers, ContainersError};
 
@@ -53,12 +54,15 @@ pub struct Fixture {
     pub engine: Arc<dyn Containers>,
     /// Which differences it has.
     pub kind: Kind,
-    /// An image whose process ends with 0 when it is stopped, that exposes [`PORT`] and serves [`PAGE`] there from `/www`, and that has a shell with the usual commands.
+    /// An image whose process writes the line `ready` at each start and then ends with 0 when it is stopped, that exposes [`PORT`] and serves [`PAGE`] there from `/www`, and
+    /// that has a shell with the usual commands.
     pub image: String,
     /// A registry that takes pushes (`127.0.0.1:5000`), if there is one.
     pub registry: Option<String>,
     mark: String,
     count: Arc<AtomicU32>,
+    /// How often each container was started.
+    starts: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 impl Fixture {
@@ -66,8 +70,8 @@ impl Fixture {
     #[must_use]
     pub fn new(engine: Arc<dyn Containers>, kind: Kind, image: impl Into<String>) -> Self {
         let mark = format!("contract-{:016x}", getrandom::u64().expect("random numbers"));
-        let count = Arc::default();
-        Self { engine, kind, image: image.into(), registry: None, mark, count }
+        let (image, registry) = (image.into(), None);
+        Self { engine, kind, image, registry, mark, count: Arc::default(), starts: Arc::default() }
     }
 
     /// The same with a registry.
@@ -124,8 +128,34 @@ impl Fixture {
     /// Makes a container, starts it, and gives its id.
     pub async fn started(&self, spec: &ContainerSpec) -> String {
         let id = self.created(spec).await;
-        self.engine.start(&id).await.expect("a container starts");
+        match &spec.cmd {
+            None => self.start(&id).await,
+            Some(_) => self.engine.start(&id).await.expect("a container starts"),
+        }
         id
+    }
+
+    /// Starts a container that runs the image's own command, and waits until that is ready: before, a stop would find no handler for its signal.
+    pub async fn start(&self, id: &str) {
+        self.engine.start(id).await.expect("a container starts");
+        match self.kind {
+            // Nothing has to get ready there.
+            Kind::Memory => {}
+            Kind::Docker => {
+                let starts = {
+                    let mut starts = self.starts.lock().expect("no test has panicked here");
+                    let count = starts.entry(id.to_owned()).or_insert(0);
+                    *count += 1;
+                    *count
+                };
+                eventually("the container is ready", || async {
+                    let all = LogOptions { lines: 100, follow: false, timestamps: false };
+                    let log = self.engine.logs(id, &all).await.expect("a log");
+                    read(log).await.0.lines().filter(|line| *line == "ready").count() >= starts
+                })
+                .await;
+            }
+        }
     }
 
     /// Removes what the fixture made.

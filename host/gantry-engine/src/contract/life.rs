@@ -54,7 +54,7 @@ pub async fn stopping_what_does_not_run_succeeds(fixture: &Fixture) {
     let id = fixture.created(&fixture.spec()).await;
     engine.stop(&id, 10).await.unwrap();
     assert_eq!(engine.inspect(&id).await.unwrap().state.status, "created");
-    engine.start(&id).await.unwrap();
+    fixture.start(&id).await;
     engine.stop(&id, 10).await.unwrap();
     engine.stop(&id, 10).await.unwrap();
     let state = engine.inspect(&id).await.unwrap().state;
@@ -92,7 +92,7 @@ pub async fn a_removed_container_is_gone_for_every_call(fixture: &Fixture) {
     let engine = &fixture.engine;
     let name = fixture.name();
     let id = engine.create(&name, &fixture.serving()).await.unwrap();
-    engine.start(&id).await.unwrap();
+    fixture.start(&id).await;
     engine.stop(&id, 10).await.unwrap();
     engine.remove(&id, false).await.unwrap();
     assert_eq!(engine.list(true, &fixture.mine()).await.unwrap(), []);
@@ -108,7 +108,7 @@ pub async fn a_stopped_container_can_be_started_again(fixture: &Fixture) {
     engine.stop(&id, 10).await.unwrap();
     let stopped = engine.inspect(&id).await.unwrap();
     assert_eq!(stopped.network_settings.ports.values().flatten().count(), 0);
-    engine.start(&id).await.unwrap();
+    fixture.start(&id).await;
     let again = engine.inspect(&id).await.unwrap();
     assert!(again.state.running);
     assert_eq!((&again.id, &again.name), (&stopped.id, &stopped.name));
@@ -140,7 +140,7 @@ pub async fn a_container_that_ended_is_waited_for_at_once(fixture: &Fixture) {
     let engine = &fixture.engine;
     let id = fixture.created(&fixture.spec()).await;
     assert_eq!(engine.wait(&id).await.unwrap(), 0, "it never ran");
-    engine.start(&id).await.unwrap();
+    fixture.start(&id).await;
     engine.stop(&id, 10).await.unwrap();
     assert_eq!(engine.wait(&id).await.unwrap(), 0);
 }

@@ -15,7 +15,7 @@ pub async fn an_id_a_prefix_of_it_and_a_name_are_the_same_container(fixture: &Fi
         let container = engine.inspect(text).await.unwrap();
         assert_eq!((&container.id, &container.name), (&id, &name), "{text}");
     }
-    engine.start(&name).await.unwrap();
+    fixture.start(&name).await;
     engine.stop(&id[..12], 10).await.unwrap();
     engine.remove(&name, false).await.unwrap();
     refused(engine.inspect(&id).await, "not-found");

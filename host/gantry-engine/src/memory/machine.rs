@@ -154,17 +154,17 @@ impl Machine {
         if !name.is_empty() {
             names::new_container(name)?;
         }
-        if let Some(cell) = self.containers.values().find(|cell| cell.container.name == name) {
-            return Err(ContainersError::Conflict(format!(
-                "the name `{name}` is in use by the container `{}`",
-                cell.container.id
-            )));
-        }
         let image = self.image(&spec.image)?.clone();
         let config = configured(spec, &image.config);
         if config.cmd.iter().chain(&config.entrypoint).flatten().next().is_none() {
             return Err(ContainersError::Invalid(format!(
                 "cannot create the container `{name}`: no command specified"
+            )));
+        }
+        if let Some(cell) = self.containers.values().find(|cell| cell.container.name == name) {
+            return Err(ContainersError::Conflict(format!(
+                "the name `{name}` is in use by the container `{}`",
+                cell.container.id
             )));
         }
         let id = self.id();

@@ -9,13 +9,13 @@ use gantry_engine::{Containers as _, Docker};
 use tar::{Builder, EntryType, Header};
 use tokio::sync::OnceCell;
 
-const NAME: &str = "gantry-engine/fixture:v1";
+const NAME: &str = "gantry-engine/fixture:v2";
 /// The shell handles SIGTERM: as process 1 it would not die of it otherwise, and every stop would take its whole time.
 const DOCKERFILE: &str = r#"FROM scratch
 COPY rootfs /
 ENV PATH=/bin
 EXPOSE 8888
-CMD ["/bin/sh", "-c", "trap 'exit 0' TERM; httpd -f -p 8888 -h /www & wait"]
+CMD ["/bin/sh", "-c", "trap 'exit 0' TERM; echo ready; httpd -f -p 8888 -h /www & wait"]
 "#;
 const APPLETS: [&str; 12] =
     ["cat", "echo", "false", "head", "httpd", "id", "kill", "pwd", "sh", "sleep", "stty", "tr"];
