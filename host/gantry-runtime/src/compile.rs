@@ -1,7 +1,7 @@
 //! Bytes to machine code.
 //!
 //! A compiler that is given hostile bytes may work for minutes and nothing in its process can stop it, so the daemon compiles in a worker that it can kill. What was compiled is kept on disk, where
-//! nobody but us may write, and is taken from there only when it bears our mark (see [`cache`]).
+//! nobody but us may write, and is taken from there only when it bears our mark (see `compile/cache.rs`).
 
 mod cache;
 

@@ -1,13 +1,16 @@
-//! The clock that interrupts guests: a thread that moves the engine's epoch on while a call runs, and sleeps while none does.
+//! The clock that interrupts guests: a thread that moves the engine's epoch on while calls run, and sleeps when none has run for a while.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use wasmtime::Engine;
 
 /// How often a guest that computes is asked how long it has been computing.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks without a call before the thread sleeps. Waking it costs more than a short call, so it stays awake between calls that follow each other.
+const PATIENCE: u32 = 100;
 
 /// Owns the thread; it ends and is joined when this is dropped.
 pub(crate) struct Ticker {
@@ -20,19 +23,17 @@ pub(crate) struct Running(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    running: AtomicUsize,
+    asleep: AtomicBool,
+    ended: Mutex<bool>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    running: usize,
-    ended: bool,
-}
-
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wake(&self) {
+        // Whoever sleeps has let go of the lock in the same step, so this is not missed.
+        let _ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed.notify_one();
     }
 }
 
@@ -47,10 +48,10 @@ impl Ticker {
     }
 
     pub(crate) fn running(&self) -> Running {
-        let mut state = self.shared.lock();
-        state.running = state.running.saturating_add(1);
-        if state.running == 1 {
-            self.shared.changed.notify_one();
+        // The thread says that it sleeps before it looks for calls, and a call says that it runs before it looks for a sleeper: one of the two sees the other.
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) {
+            self.shared.wake();
         }
         Running(Arc::clone(&self.shared))
     }
@@ -58,14 +59,13 @@ impl Ticker {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.running = state.running.saturating_sub(1);
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
+        *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             // The thread cannot panic; if it did, there is nothing left to stop.
@@ -75,15 +75,20 @@ impl Drop for Ticker {
 }
 
 fn tick(engine: &Engine, shared: &Shared) {
-    let mut state = shared.lock();
-    while !state.ended {
-        state = if state.running == 0 {
-            shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-        } else {
-            let waited = shared.changed.wait_timeout(state, TICK);
-            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            engine.increment_epoch();
-            state
-        };
+    let mut idle = 0;
+    let mut ended = shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
+    while !*ended {
+        let waited = shared.changed.wait_timeout(ended, TICK);
+        (ended, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        engine.increment_epoch();
+        idle = if shared.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+        if idle >= PATIENCE {
+            shared.asleep.store(true, Ordering::SeqCst);
+            while !*ended && shared.running.load(Ordering::SeqCst) == 0 {
+                ended = shared.changed.wait(ended).unwrap_or_else(PoisonError::into_inner);
+            }
+            shared.asleep.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
     }
 }

@@ -132,7 +132,8 @@ impl Runtime {
     ///
     /// # Errors
     /// The machine cannot run WebAssembly this way, or the folder of compiled plugins is not ours alone.
-    pub fn new(settings: RuntimeSettings) -> Result<Self, RuntimeError> {
+    pub fn new(mut settings: RuntimeSettings) -> Result<Self, RuntimeError> {
+        settings.calls = settings.calls.max(1);
         let wrong = |error: wasmtime::Error| RuntimeError::Engine(format!("{error:#}"));
         let engine = wasm::engine(settings.calls, settings.stack).map_err(wrong)?;
         let mut linker = Linker::new(&engine);
@@ -140,7 +141,7 @@ impl Runtime {
         let compiling = Compiling::new(settings.cache.as_deref(), settings.compiler.clone())?;
         let ticker = Ticker::start(&engine).map_err(RuntimeError::Clock)?;
         let contract = Contract::read().map_err(RuntimeError::Engine)?;
-        let slots = usize::try_from(settings.calls).unwrap_or(usize::MAX).max(1);
+        let slots = usize::try_from(settings.calls).unwrap_or(usize::MAX);
         Ok(Self(Arc::new(Inner {
             engine,
             linker,

@@ -58,24 +58,24 @@ pub(crate) async fn perform<T: Send>(
     let mut abandoned = Abandoned { runtime, outside: Some(Arc::clone(&outside)) };
     let watch = Arc::new(Watch::new());
     let log = Arc::new(generation.log(&operation.id));
-    let state = CallState::new(Arc::clone(bounds), Arc::clone(&watch), log, Some(outside));
+    let state =
+        CallState::new(Arc::clone(bounds), Arc::clone(&watch), log, Some(Arc::clone(&outside)));
     let exports = Arc::clone(generation.exports());
     let ended = live(runtime, generation.pre(), exports, state, &scope.operation, all, work).await;
-    let outside = abandoned.outside.take();
-    match ended {
+    let answer = match ended {
         Ok(Ok(answer)) => {
             scope.ledger.put_in_service();
             Ok(answer)
         }
         Ok(Err(told)) => Err(plugin_error(generation, told).into()),
         Err(cause) => {
-            let clean_up = match outside {
-                Some(outside) => clean_up(runtime, &outside).await,
-                None => CleanUp::default(),
-            };
+            let clean_up = clean_up(runtime, &outside).await;
             Err(CallError { cause, clean_up })
         }
-    }
+    };
+    // Only now: a caller that goes away in the middle of a clean-up does not stop it.
+    abandoned.outside = None;
+    answer
 }
 
 /// Asks a plugin to describe itself: a call with nothing granted and no way out.

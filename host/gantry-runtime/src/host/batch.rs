@@ -108,11 +108,16 @@ impl Batch {
         for sequence in sequences {
             // A sequence costs the host a task: it counts as a host call, also when it has no step.
             self.shared.outside.scope.meter.charge(0)?;
+            let holding = self.shared.held.hold(weight(&sequence))?;
             let index = self.next;
             self.next = self.next.saturating_add(1);
             let shared = Arc::clone(&self.shared);
             let beside = self.shared.outside.beside.clone();
-            self.tasks.spawn(beside.track_future(async move { shared.run(index, sequence).await }));
+            self.tasks.spawn(beside.track_future(async move {
+                let ended = shared.run(index, sequence).await;
+                drop(holding);
+                ended
+            }));
         }
         Ok(())
     }
@@ -275,6 +280,41 @@ impl Beside {
             () = tokio::time::sleep(Duration::from_millis(u64::from(milliseconds))) => Ok(()),
         }
     }
+}
+
+/// The bytes that a sequence takes while it waits, near enough for a bound.
+fn weight(sequence: &Sequence) -> u64 {
+    let steps = sequence.steps.iter().map(|step| {
+        let texts = match step {
+            Step::PullImage(text)
+            | Step::Start(text)
+            | Step::Remove(text)
+            | Step::Inspect(text)
+            | Step::InspectImage(text)
+            | Step::Stop((text, _)) => text.len(),
+            Step::Create(options) => options.name.len().saturating_add(options.body.len()),
+            Step::Download((id, path)) => id.len().saturating_add(path.len()),
+            Step::Http((id, request)) => {
+                [id, &request.method, &request.scheme, &request.path, &request.port]
+                    .into_iter()
+                    .map(String::len)
+                    .sum()
+            }
+            Step::Exec((id, options)) => {
+                let env = options.env.iter().flat_map(|(name, value)| [name, value]);
+                [id, &options.user, &options.working_dir]
+                    .into_iter()
+                    .chain(&options.command)
+                    .chain(env)
+                    .map(String::len)
+                    .sum()
+            }
+            Step::Pause(_) => 0,
+        };
+        texts.saturating_add(size_of::<Step>())
+    });
+    let bytes = steps.fold(sequence.node.len(), usize::saturating_add);
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn strange(asked: &str, reply: &Reply) -> Stop {

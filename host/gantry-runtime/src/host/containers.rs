@@ -26,6 +26,9 @@ use crate::host::reply::{self, Take};
 use crate::host::strange;
 use crate::host::streams::{Reader, Session, Writer};
 
+/// The longest address of a host.
+const ADDRESS: usize = 1 << 10;
+
 /// One Docker host, as a guest holds it.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Client {
@@ -175,6 +178,9 @@ impl Host for CallState {
 impl HostClient for CallState {
     async fn open(&mut self, node: String) -> Answer<Resource<Client>> {
         self.charge(node.len())?;
+        if node.len() > ADDRESS {
+            return Ok(Err(EngineError::Invalid("the address of the host is too long".to_owned())));
+        }
         Ok(Ok(self.push(Client { node, timeout: None })?))
     }
 

@@ -11,25 +11,43 @@ use crate::bindings::gantry::provision::labels as wit;
 use crate::bindings::gantry::provision::types::Error;
 use crate::call::CallState;
 use crate::convert::{app_from, pairs, table};
+use crate::host::streams::Holding;
 
-/// A label set in the hands of a guest.
+/// A label set in the hands of a guest, and the room it takes in the host.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Set(LabelSet);
+pub struct Set {
+    labels: LabelSet,
+    // Given back when the set is dropped or changed.
+    holding: Holding,
+}
 
 type Pairs = Vec<(String, String)>;
 
 impl wit::Host for CallState {}
 
 impl CallState {
-    fn set(&mut self, set: &Resource<Set>) -> wasmtime::Result<&mut LabelSet> {
+    fn set(&mut self, set: &Resource<Set>) -> wasmtime::Result<&LabelSet> {
         self.charge(0)?;
-        Ok(&mut self.table.get_mut(set)?.0)
+        Ok(&self.table.get(set)?.labels)
+    }
+
+    /// Changes a set, and holds what it is then.
+    fn change(
+        &mut self,
+        set: &Resource<Set>,
+        change: impl FnOnce(&mut LabelSet),
+    ) -> wasmtime::Result<()> {
+        self.charge(0)?;
+        let set = self.table.get_mut(set)?;
+        change(&mut set.labels);
+        set.holding = self.held.hold(weight(&set.labels)).map_err(wasmtime::Error::new)?;
+        Ok(())
     }
 
     fn make(&mut self, set: LabelSet) -> wasmtime::Result<Resource<Set>> {
-        let bytes = set.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        self.charge(bytes)?;
-        self.push(Set(set))
+        self.charge(0)?;
+        let holding = self.held.hold(weight(&set)).map_err(wasmtime::Error::new)?;
+        self.push(Set { labels: set, holding })
     }
 
     fn make_or_tell<E: ToString>(
@@ -56,6 +74,15 @@ fn router_type(config: &Config, router: &str) -> Option<String> {
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
+/// The bytes that a set takes.
+fn weight(set: &LabelSet) -> u64 {
+    let bytes = set
+        .labels
+        .iter()
+        .fold(set.prefix.len(), |sum, (key, value)| sum.saturating_add(key.len() + value.len()));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 fn extension(extension: &wit::ServiceExtension) -> ServiceExtension<'_> {
     ServiceExtension {
         provisioner: &extension.provisioner,
@@ -76,8 +103,7 @@ fn count(number: i64) -> i32 {
 macro_rules! setters {
     ($($name:ident),*) => {
         $(fn $name(&mut self, set: Resource<Set>) -> wasmtime::Result<()> {
-            self.set(&set)?.$name();
-            Ok(())
+            self.change(&set, LabelSet::$name)
         })*
     };
 }
@@ -199,8 +225,7 @@ impl wit::HostLabelSet for CallState {
         set: Resource<Set>,
         options: wit::ServiceExtension,
     ) -> wasmtime::Result<()> {
-        self.set(&set)?.extend_service_labels(&extension(&options));
-        Ok(())
+        self.change(&set, |set| set.extend_service_labels(&extension(&options)))
     }
 
     fn split_service_labels_annotations(
@@ -220,13 +245,11 @@ impl wit::HostLabelSet for CallState {
     }
 
     fn set_restarts(&mut self, set: Resource<Set>, count: i32) -> wasmtime::Result<()> {
-        self.set(&set)?.set_restarts(i64::from(count));
-        Ok(())
+        self.change(&set, |set| set.set_restarts(i64::from(count)))
     }
 
     fn set_build_image(&mut self, set: Resource<Set>, image: String) -> wasmtime::Result<()> {
-        self.set(&set)?.set_build_image(&image);
-        Ok(())
+        self.change(&set, |set| set.set_build_image(&image))
     }
 
     setters!(set_stopped, set_asleep, set_is_service, set_is_headless_service);

@@ -112,7 +112,7 @@ impl StdoutStream for Lines {
     }
 }
 
-#[wasmtime_wasi::async_trait]
+#[async_trait::async_trait]
 impl Pollable for Lines {
     async fn ready(&mut self) {}
 }

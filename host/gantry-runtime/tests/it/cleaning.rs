@@ -1,8 +1,11 @@
 //! What is left of an operation whose plugin dies in the middle: nothing that was not in service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_core::Error;
+use gantry_engine::call::ContainersCall;
+use gantry_engine::{Call, Chain, ContainersError, Layer, Next, Request, Response, Scope};
 use gantry_runtime::{Cause, RuntimeSettings};
 
 use crate::world::{IMAGE, With, World, app, eventually, key, operation, plain, settings, shown};
@@ -122,6 +125,42 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
     assert!(call.await.unwrap_err().is_cancelled());
     world.runtime.settled().await;
     assert_eq!(world.names().await, ["web-first"]);
+}
+
+/// An engine that lets nothing go.
+struct Clinging;
+
+#[async_trait::async_trait]
+impl Layer for Clinging {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, gantry_engine::Error> {
+        if let Call::Containers { call: ContainersCall::Remove { .. }, .. } = &request.call {
+            let gone = ContainersError::Unreachable("the engine is gone".to_owned());
+            return Err(gone.into());
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_cleaned_up_is_told() {
+    let mut world = World::new();
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(Clinging)]);
+    let deployer = world.provisioner("deployer", dying("trap-after-create")).await;
+    let error = deployer.deploy(&operation("second"), &app(), IMAGE).await.unwrap_err();
+    assert_eq!(error.clean_up.removed, []);
+    assert_eq!(error.clean_up.left.len(), 1);
+    assert!(
+        error
+            .to_string()
+            .ends_with("; could not remove `web-second` on `node-1`: the engine is gone"),
+        "{error}"
+    );
+    assert_eq!(world.names().await, ["web-second"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
