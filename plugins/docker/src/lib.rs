@@ -51,7 +51,7 @@ impl Plugin for Docker {
     fn describe() -> Description {
         Description::new(
             PROVISIONER,
-            env!("CARGO_PKG_VERSION"),
+            version(),
             "Runs the units of apps as containers on a Docker host.",
         )
         .grant("images:commit", "makes the image of an app from the container of a build")
@@ -189,6 +189,15 @@ impl Lifecycle for Docker {
 
     fn startup_message() -> Result<String> {
         Ok(lifecycle::startup_message())
+    }
+}
+
+/// The version, and which build of it this is (`GANTRY_BUILD`, when it was built): what tells two builds apart.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    match option_env!("GANTRY_BUILD") {
+        Some(build) => format!("{version}+{build}"),
+        None => version,
     }
 }
 
