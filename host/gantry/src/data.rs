@@ -6,6 +6,7 @@
 //! gantry.db      the store
 //! plugins/       plugin files, by digest
 //! compiled/      compiled plugins; may be deleted at any time
+//! compiled.key   what they are sealed with, so that nobody else's are run
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

@@ -1,6 +1,7 @@
 //! A daemon in this process: the real service, store, HTTP and plugin, over a container engine in memory.
 
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,16 +23,17 @@ use hyper::Method;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 /// Long enough for anything here on a busy machine; a wait ends as soon as what it waits for is there.
-pub const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The address of the engine in memory.
 const ENGINE: &str = "http://10.1.1.1:2375";
 
 /// The compiled Docker plugin, built once a run.
-pub fn plugin() -> Result<Vec<u8>> {
+pub(crate) fn plugin() -> Result<Vec<u8>> {
     static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
     let built = PLACE.get_or_init(|| build_plugin().map_err(|error| format!("{error:#}")));
     let path = built.clone().map_err(anyhow::Error::msg)?;
@@ -61,14 +63,14 @@ fn build_plugin() -> Result<PathBuf> {
 
 /// The processes of every app: a web server with a health check that can be made to fail, and commands that end with the number in them.
 #[derive(Default)]
-pub struct Played {
+pub(crate) struct Played {
     /// The status that the health check answers; nothing listens while it is 0.
-    pub health: AtomicU16,
+    pub(crate) health: AtomicU16,
 }
 
 impl Played {
     /// Makes the health check answer this.
-    pub fn answers(&self, status: u16) {
+    pub(crate) fn answers(&self, status: u16) {
         self.health.store(status, Ordering::Release);
     }
 }
@@ -99,15 +101,15 @@ impl Processes for Played {
 }
 
 /// A folder, an engine in memory, and a daemon on them that can be started again.
-pub struct House {
+pub(crate) struct House {
     /// Where the daemon keeps everything.
-    pub folder: TempDir,
+    pub(crate) folder: TempDir,
     /// The engine.
-    pub engine: Memory,
+    pub(crate) engine: Memory,
     /// What its containers do.
-    pub played: Arc<Played>,
+    pub(crate) played: Arc<Played>,
     /// Asks the daemon.
-    pub client: Client,
+    pub(crate) client: Client,
     more_config: String,
     running: Option<Running>,
 }
@@ -142,19 +144,43 @@ impl Drop for House {
 
 impl House {
     /// A daemon with the Docker plugin installed, and images `plain:1`, `plain:2` and `checked:1`, the last of which has a health check.
-    pub async fn with_docker(config: &str) -> Result<Self> {
-        let house = Self::new(config).await?;
-        let accepted = house
-            .client
-            .change_bytes(Method::PUT, "/v1/plugins/docker", plugin()?, &Change::default())
-            .await?;
-        house.end_of(&accepted).await?.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
+    pub(crate) async fn with_docker(config: &str) -> Result<Self> {
+        // Compiling takes seconds; what the first daemon compiled is given to the others, with the key that it is sealed with.
+        static COMPILED: OnceCell<TempDir> = OnceCell::const_new();
+        let compiled = COMPILED.get_or_try_init(|| async {
+            let house = Self::new("").await?;
+            house.install().await?;
+            let kept = tempfile::tempdir()?;
+            let (made, kept_in) = (house.folder.path().join("data"), kept.path());
+            std::fs::copy(made.join("compiled.key"), kept_in.join("compiled.key"))?;
+            std::fs::create_dir(kept_in.join("compiled"))?;
+            copy(&made.join("compiled"), &kept_in.join("compiled"))?;
+            anyhow::Ok(kept)
+        });
+        let compiled = compiled.await?.path();
+        let folder = tempfile::tempdir()?;
+        let place = folder.path().join("data/compiled");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+        copy(&compiled.join("compiled"), &place)?;
+        std::fs::copy(compiled.join("compiled.key"), place.with_extension("key"))?;
+        let house = Self::in_folder(folder, config).await?;
+        house.install().await?;
         Ok(house)
     }
 
+    async fn install(&self) -> Result<()> {
+        let (path, change) = ("/v1/plugins/docker", Change::default());
+        let accepted = self.client.change_bytes(Method::PUT, path, plugin()?, &change).await?;
+        let ended = self.end_of(&accepted).await?;
+        ended.map_err(|problem| anyhow::anyhow!("{problem:?}")).map(|_| ())
+    }
+
     /// A daemon without plugins.
-    pub async fn new(config: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+    pub(crate) async fn new(config: &str) -> Result<Self> {
+        Self::in_folder(tempfile::tempdir()?, config).await
+    }
+
+    async fn in_folder(folder: TempDir, config: &str) -> Result<Self> {
         let played = Arc::new(Played::default());
         let yaml: &[u8] = b"healthcheck:\n  path: /up\n";
         let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>)
@@ -170,7 +196,7 @@ impl House {
     }
 
     /// Starts the daemon, on the folder and the engine as they are.
-    pub async fn start(&mut self) -> Result<Vec<String>> {
+    pub(crate) async fn start(&mut self) -> Result<Vec<String>> {
         let file = self.folder.path().join("gantry.toml");
         std::fs::write(&file, &self.more_config)?;
         let overrides = Overrides {
@@ -207,7 +233,7 @@ impl House {
     }
 
     /// Ends the daemon as `kill -9` does: nothing of it runs on, nothing is told.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         if let Some(running) = self.running.take() {
             // Waiting for a runtime blocks, which a task of another one must not.
             std::thread::spawn(move || running.runtime.shutdown_timeout(SOON)).join().unwrap();
@@ -215,7 +241,7 @@ impl House {
     }
 
     /// Tells the daemon to end, and gives how it did.
-    pub async fn stop(&mut self) -> Result<Drained> {
+    pub(crate) async fn stop(&mut self) -> Result<Drained> {
         let running = self.running.take().context("it runs")?;
         running.shutdown.cancel();
         let drained = tokio::time::timeout(SOON, running.served).await??;
@@ -224,13 +250,13 @@ impl House {
     }
 
     /// Where it answers on TCP.
-    pub fn tcp(&self) -> Result<Host> {
+    pub(crate) fn tcp(&self) -> Result<Host> {
         let address = self.running.as_ref().context("it runs")?.tcp;
         Ok(format!("http://{address}").parse()?)
     }
 
     /// Asks for a change and waits for its end.
-    pub async fn change(
+    pub(crate) async fn change(
         &self,
         method: Method,
         path: &str,
@@ -243,7 +269,7 @@ impl House {
     }
 
     /// The same for a change that must end well.
-    pub async fn done(
+    pub(crate) async fn done(
         &self,
         method: Method,
         path: &str,
@@ -256,7 +282,7 @@ impl House {
     }
 
     /// Asks for a change and does not wait.
-    pub async fn begin(
+    pub(crate) async fn begin(
         &self,
         method: Method,
         path: &str,
@@ -266,7 +292,7 @@ impl House {
     }
 
     /// The end of an operation.
-    pub async fn end_of(
+    pub(crate) async fn end_of(
         &self,
         accepted: &Accepted,
     ) -> Result<std::result::Result<Operation, Problem>> {
@@ -281,13 +307,13 @@ impl House {
     }
 
     /// The names of the containers that are on the engine, with whether they run.
-    pub async fn containers(&self) -> Result<Vec<(String, String)>> {
+    pub(crate) async fn containers(&self) -> Result<Vec<(String, String)>> {
         let all = self.engine.list(true, &Default::default()).await?;
         Ok(all.into_iter().map(|one| (one.name, one.state)).collect())
     }
 
     /// Waits until so many containers run.
-    pub async fn until_running(&self, count: usize) -> Result<()> {
+    pub(crate) async fn until_running(&self, count: usize) -> Result<()> {
         let wait = async {
             loop {
                 let containers = self.containers().await?;
@@ -301,8 +327,16 @@ impl House {
     }
 }
 
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
+}
+
 /// The problem of a request that was refused.
-pub fn refused<T>(
+pub(crate) fn refused<T>(
     answer: std::result::Result<T, ClientError>,
 ) -> Result<std::result::Result<T, Problem>> {
     match answer {
@@ -313,7 +347,7 @@ pub fn refused<T>(
 }
 
 /// The last event of a stream that ends by itself.
-pub async fn last_of(
+pub(crate) async fn last_of(
     events: impl futures_util::Stream<Item = std::result::Result<Event, ClientError>>,
 ) -> Result<Event> {
     let events: Vec<_> = events.collect().await;
@@ -321,7 +355,7 @@ pub async fn last_of(
 }
 
 /// Puts a container there that is not the daemon's.
-pub async fn stranger(engine: &Memory) -> std::result::Result<String, ContainersError> {
+pub(crate) async fn stranger(engine: &Memory) -> std::result::Result<String, ContainersError> {
     let spec =
         gantry_core::container::ContainerSpec { image: "plain:1".to_owned(), ..Default::default() };
     engine.create("stranger", &spec).await

@@ -73,3 +73,83 @@ impl Layer for InService {
         next.send(scope, request).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gantry_core::container::ContainerSpec;
+    use gantry_engine::memory::Platform;
+    use gantry_engine::{Chain, Memory, Operation, Reply};
+
+    use super::*;
+    use crate::store::Begin;
+
+    const NODE: &str = "http://10.1.1.1:2375";
+
+    struct Wired {
+        _folder: tempfile::TempDir,
+        store: Arc<Store>,
+        chain: Chain,
+        scope: Arc<Scope>,
+    }
+
+    async fn wired() -> Wired {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let begin = Begin { id: "01".into(), detail: "{}".into(), ..Begin::default() };
+        store.begin_operation(begin).await.unwrap();
+        let engine = Memory::new().with_image("i:1", Default::default(), []);
+        let backends = Platform::new().backends("docker", [(NODE, engine)]);
+        let layer = Arc::new(InService::new(Arc::clone(&store))) as Arc<dyn Layer>;
+        let operation = Operation::new("01", Duration::from_secs(60));
+        let scope = Arc::new(Scope::new("docker", "test", operation));
+        Wired { _folder: folder, store, chain: Chain::with(backends, vec![layer]), scope }
+    }
+
+    impl Wired {
+        async fn send(&self, scope: &Arc<Scope>, call: ContainersCall) -> Reply {
+            let call = Call::Containers { node: NODE.to_owned(), call };
+            self.chain.send(scope, call).await.unwrap().reply
+        }
+
+        async fn create(&self, scope: &Arc<Scope>, name: &str) -> String {
+            let spec = Box::new(ContainerSpec {
+                image: "i:1".into(),
+                cmd: Some(vec!["serve".into()]),
+                ..ContainerSpec::default()
+            });
+            let create = ContainersCall::Create { name: name.to_owned(), spec };
+            let Reply::Text(id) = self.send(scope, create).await else { panic!("an id") };
+            id
+        }
+
+        async fn is_marked(&self) -> bool {
+            self.store.operations_named("01").await.unwrap()[0].in_service
+        }
+    }
+
+    #[tokio::test]
+    async fn removing_what_it_made_itself_marks_nothing() {
+        let wired = wired().await;
+        let (one, two) =
+            (wired.create(&wired.scope, "one").await, wired.create(&wired.scope, "two").await);
+        wired.send(&wired.scope, ContainersCall::Stop { id: one.clone(), seconds: 1 }).await;
+        for id in [one, two] {
+            wired.send(&wired.scope, ContainersCall::Remove { id, force: true }).await;
+        }
+        assert!(!wired.is_marked().await);
+    }
+
+    #[tokio::test]
+    async fn the_first_touch_of_what_was_there_before_is_written_down() {
+        let wired = wired().await;
+        let before = Operation::new("00", Duration::from_secs(60));
+        let before = Arc::new(Scope::new("docker", "test", before));
+        let old = wired.create(&before, "old").await;
+        wired.create(&wired.scope, "new").await;
+        assert!(!wired.is_marked().await);
+        wired.send(&wired.scope, ContainersCall::Stop { id: old, seconds: 1 }).await;
+        assert!(wired.is_marked().await);
+    }
+}
