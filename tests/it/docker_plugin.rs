@@ -220,7 +220,7 @@ async fn a_plain_image_is_deployed_scaled_stopped_and_destroyed() -> Result<()> 
     assert_eq!(unit.ip, "10.0.0.1");
     assert_eq!(stage.addresses().await?, [unit.address.context("it has an address")?]);
     // The container that the image was read from is gone.
-    assert_eq!(stage.containers().await?, [unit.id.clone()]);
+    assert_eq!(stage.containers().await?, std::slice::from_ref(&unit.id));
     let container = stage.engine.inspect(&unit.id).await?;
     let command = container.config.cmd.context("it has a command")?;
     assert_eq!(command.last().map(String::as_str), Some("shop:1"));
