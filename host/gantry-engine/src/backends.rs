@@ -29,8 +29,11 @@ pub struct Backends {
 /// The container engines, by the provisioner they were given to and their address. It changes while the host runs.
 #[derive(Default)]
 pub struct Nodes {
-    by_owner: RwLock<BTreeMap<String, BTreeMap<String, Arc<dyn Containers>>>>,
+    by_owner: RwLock<BTreeMap<String, Engines>>,
 }
+
+/// Engines by their address.
+type Engines = BTreeMap<String, Arc<dyn Containers>>;
 
 impl Nodes {
     /// Gives a node to a provisioner. An address that is known gets another engine; calls under way end on the one they began on.

@@ -258,10 +258,10 @@ impl Docker {
         match timeout(self.timeouts.change, ended.next()).await {
             // Its exit code comes as an error, and an engine that has removed it knows it no more: either way it is gone.
             Ok(None | Some(Ok(_) | Err(BollardError::DockerContainerWaitError { .. }))) => Ok(()),
-            Ok(Some(Err(error))) => match about.error(&self.endpoint, error) {
-                ContainersError::NotFound(_) => Ok(()),
-                error => Err(error),
-            },
+            Ok(Some(Err(error))) => {
+                let error = about.error(&self.endpoint, error);
+                if matches!(error, ContainersError::NotFound(_)) { Ok(()) } else { Err(error) }
+            }
             Err(_) => Err(about.late(&self.endpoint, self.timeouts.change)),
         }
     }

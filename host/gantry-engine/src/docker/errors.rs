@@ -73,6 +73,10 @@ impl<'a> About<'a> {
     }
 
     /// What bollard tells.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "which errors bollard has depends on its features; the rest is told as it is"
+    )]
     pub(super) fn error(self, endpoint: &Endpoint, error: BollardError) -> ContainersError {
         match error {
             BollardError::DockerResponseServerError { status_code, message } => {
@@ -87,12 +91,9 @@ impl<'a> About<'a> {
             }
             error @ (BollardError::HyperLegacyError { .. }
             | BollardError::HyperResponseError { .. }
-            | BollardError::IOError { .. }) => match transport(endpoint, &error) {
-                ContainersError::Unreachable(why) => {
-                    ContainersError::Unreachable(self.told(endpoint, &why))
-                }
-                ContainersError::Failed(why) => self.failed(endpoint, &why),
-                other => other,
+            | BollardError::IOError { .. }) => match broken(endpoint, &error) {
+                Broken::Connection(why) => ContainersError::Unreachable(self.told(endpoint, &why)),
+                Broken::Exchange(why) => self.failed(endpoint, &why),
             },
             other => self.failed(endpoint, &lowered(&other.to_string())),
         }
@@ -137,32 +138,42 @@ fn is_port_taken(message: &str) -> bool {
     message.contains("port is already allocated") || message.contains("address already in use")
 }
 
-/// A connection that could not be made, or that broke.
+/// What broke between here and an engine.
+enum Broken {
+    /// The way to it.
+    Connection(String),
+    /// What was said on it.
+    Exchange(String),
+}
+
+/// A call to an engine that nothing was asked of yet.
 pub(super) fn transport(endpoint: &Endpoint, error: &BollardError) -> ContainersError {
+    match broken(endpoint, error) {
+        Broken::Connection(why) => ContainersError::Unreachable(why),
+        Broken::Exchange(why) => ContainersError::Failed(why),
+    }
+}
+
+fn broken(endpoint: &Endpoint, error: &BollardError) -> Broken {
     if let BollardError::HyperLegacyError { err } = error
         && err.is_connect()
     {
-        return ContainersError::Unreachable(format!(
-            "the Docker host `{endpoint}` cannot be reached: {}",
-            innermost(err)
+        let why = innermost(err);
+        return Broken::Connection(format!(
+            "the Docker host `{endpoint}` cannot be reached: {why}"
         ));
     }
     let hyper = find::<hyper::Error>(error);
     if hyper.is_some_and(hyper::Error::is_user) {
-        let why = innermost(error);
-        return ContainersError::Failed(format!("what was to be sent broke off: {why}"));
+        return Broken::Exchange(format!("what was to be sent broke off: {}", innermost(error)));
     }
-    if let Some(hyper) = hyper
-        && (hyper.is_parse() || hyper.is_parse_too_large())
-    {
-        return ContainersError::Failed(format!(
+    if hyper.is_some_and(|hyper| hyper.is_parse() || hyper.is_parse_too_large()) {
+        return Broken::Exchange(format!(
             "`{endpoint}` does not answer like a Docker engine: what it sends is not HTTP"
         ));
     }
-    ContainersError::Unreachable(format!(
-        "the Docker host `{endpoint}` went away in the middle: {}",
-        innermost(error)
-    ))
+    let why = innermost(error);
+    Broken::Connection(format!("the Docker host `{endpoint}` went away in the middle: {why}"))
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -1,9 +1,20 @@
 //! A real Docker engine keeps what every engine promises, and more that only a real one can show.
 //!
 //! These tests need the engine that `DOCKER_HOST` names and fail when none answers; `GANTRY_SKIP_LIVE=1` leaves them out, with a line that says so.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::wildcard_imports,
+    reason = "a test stops where it fails"
+)]
 
 mod image;
 mod random;
+mod real;
 mod registry;
 
 use std::sync::Arc;

@@ -321,6 +321,10 @@ impl World {
         for tag in 0..3 {
             let _ = self.fixture.engine.remove_image(&self.tag(tag)).await;
         }
+        // What has lost its name to another, the youngest first: they are made of each other.
+        for image in self.images.iter().skip(1).rev() {
+            let _ = self.fixture.engine.remove_image(image).await;
+        }
     }
 }
 
