@@ -1,6 +1,6 @@
 //! The command line: arguments as typed, then one request, then one end.
 //!
-//! One file for each group of verbs. What people see goes through [`ui`], why something failed is a [`failure::Failure`], and how the program ends is an [`Exit`].
+//! One file for each group of verbs. What people see goes through `ui`, why something failed is a `Failure`, and how the program ends is an [`Exit`].
 
 mod app;
 mod change;
@@ -198,6 +198,12 @@ fn perform(cli: Cli, ui: &mut Ui) -> Result<Exit, Failure> {
             ask(global, |client| async move { command.run(ui, &client).await })
         }
     }
+}
+
+/// The presses of Ctrl-C from now on; none is missed between two looks.
+fn interrupts() -> Result<tokio::signal::unix::Signal, Failure> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+        .map_err(|error| Failure::new(Exit::Failed, "cannot listen for Ctrl-C").because(&error))
 }
 
 fn written(result: std::io::Result<()>) -> Result<Exit, Failure> {

@@ -1,4 +1,4 @@
-//! The daemon's configuration: as written ([`raw`]) and as used ([`Config`]), converted once.
+//! The daemon's configuration: as written (`raw`) and as used ([`Config`]), converted once.
 //!
 //! A key that nobody knows is refused by name with the nearest one that exists, because a limit with a typing mistake is a limit that is not in force. `gantry serve --print-config`
 //! prints [`SAMPLE`], which documents every key; a test holds the two together.

@@ -317,6 +317,7 @@ pub async fn serve(config: Config, mut announce: impl FnMut(&str)) -> Result<Dra
         tracing::info!("{line}");
     }
     for place in places {
+        tracing::info!("listening at {place}");
         announce(&format!("listening {place}"));
     }
     announce("ready");

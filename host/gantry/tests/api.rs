@@ -42,7 +42,8 @@ async fn every_refusal_is_a_problem_document() -> Result<()> {
     let house = House::with_docker("").await?;
     house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
     let long = "x".repeat(300);
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 15] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    let cases: [Case<'_>; 15] = [
         ("GET", "/v2", &[], "", 404, "not-found"),
         ("PUT", "/v1/apps", &[], "", 405, "invalid"),
         ("GET", "/v1/apps/nobody", &[], "", 404, "not-found"),

@@ -18,7 +18,8 @@ async fn one_unit_and_a_deploy_under_way(config: &str) -> Result<(House, String)
     house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
     house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
     let deploy = json!({"image": "checked:1"});
-    let accepted = house.begin(Method::POST, "/v1/apps/web/deploy", deploy).await?.unwrap();
+    let begun = house.begin(Method::POST, "/v1/apps/web/deploy", deploy).await?;
+    let Ok(accepted) = begun else { anyhow::bail!("{begun:?}") };
     house.until_running(2).await?;
     Ok((house, accepted.operation))
 }

@@ -9,6 +9,7 @@ use gantry::client::Change;
 use gantry_core::{Status, Unit};
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
 use crate::support::{House, SOON, last_of, plugin, refused, stranger};
 
@@ -165,6 +166,35 @@ async fn a_cancelled_deploy_undoes_and_says_so() -> Result<()> {
     assert_eq!(info.operation.state, OperationState::Cancelled);
     // Asking again changes nothing.
     house.client.post(&format!("/v1/operations/{}/cancel", accepted.operation)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn ctrl_c_cancels_the_operation_and_waits_for_the_undo() -> Result<()> {
+    let house = web("").await?;
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_gantry"))
+        .args(["app", "deploy", "web", "--image", "checked:1"])
+        .env("GANTRY_HOST", house.client.host().to_string())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    house.until_running(1).await?;
+    // The line that it shows proves that it follows, and that it listens for signals.
+    let mut stderr = tokio::io::BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut text = String::new();
+    while !text.contains("Binding and checking") {
+        ensure!(stderr.read_line(&mut text).await? > 0, "it ended: {text}");
+    }
+    let pid = child.id().expect("it runs").to_string();
+    ensure!(std::process::Command::new("kill").args(["-INT", &pid]).status()?.success());
+    let status = tokio::time::timeout(SOON, child.wait()).await??;
+    stderr.read_to_string(&mut text).await?;
+    assert_eq!(status.code(), Some(130), "{text}");
+    ensure!(text.contains("warning: cancelling; waiting for the undo"), "{text}");
+    ensure!(text.contains("error: could not deploy `web`\ncaused by: cancelled"), "{text}");
+    assert_eq!(house.containers().await?, []);
     Ok(())
 }
 

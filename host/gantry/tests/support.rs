@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use gantry::api::{Accepted, Operation, Problem};
 use gantry::client::{Change, Client, ClientError, Event, Host};
 use gantry::config::{Config, Environment, Overrides};
-use gantry::daemon::{Daemon, Drained, Listeners};
+use gantry::daemon::{Daemon, DaemonError, Drained, Listeners};
 use gantry_core::container::{Container, ContainerConfig, Empty, Image};
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::memory::{Ended, Life, Memory, Processes};
@@ -118,7 +118,7 @@ struct Running {
     // A runtime of its own: dropping it is the crash of a daemon.
     runtime: tokio::runtime::Runtime,
     shutdown: CancellationToken,
-    served: tokio::task::JoinHandle<Drained>,
+    served: tokio::task::JoinHandle<std::result::Result<Drained, DaemonError>>,
     tcp: std::net::SocketAddr,
 }
 
@@ -223,7 +223,7 @@ impl House {
             let lines = daemon.told().to_vec();
             let served = tokio::spawn(async move {
                 let hurry = CancellationToken::new();
-                daemon.serve(listeners, told.cancelled_owned(), hurry).await.unwrap()
+                daemon.serve(listeners, told.cancelled_owned(), hurry).await
             });
             anyhow::Ok((lines, served, address))
         });
@@ -236,7 +236,8 @@ impl House {
     pub(crate) fn crash(&mut self) {
         if let Some(running) = self.running.take() {
             // Waiting for a runtime blocks, which a task of another one must not.
-            std::thread::spawn(move || running.runtime.shutdown_timeout(SOON)).join().unwrap();
+            let ended = std::thread::spawn(move || running.runtime.shutdown_timeout(SOON)).join();
+            assert!(ended.is_ok(), "the daemon ends");
         }
     }
 
@@ -244,7 +245,7 @@ impl House {
     pub(crate) async fn stop(&mut self) -> Result<Drained> {
         let running = self.running.take().context("it runs")?;
         running.shutdown.cancel();
-        let drained = tokio::time::timeout(SOON, running.served).await??;
+        let drained = tokio::time::timeout(SOON, running.served).await???;
         running.runtime.shutdown_background();
         Ok(drained)
     }

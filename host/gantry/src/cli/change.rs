@@ -83,6 +83,7 @@ pub(crate) async fn follow(
     id: &str,
     cancels: bool,
 ) -> Result<Operation, Failure> {
+    let mut interrupts = super::interrupts()?;
     let mut follower = Follower { client, id, after: None, lost: None };
     let mut events = follower.connect().await?;
     let mut ticks = tokio::time::interval(TICK);
@@ -105,8 +106,8 @@ pub(crate) async fn follow(
                 let doing = if interrupted { "undoing" } else { "working" };
                 ui.bottom(&format!("{mark} {doing} {}s", began.elapsed().as_secs()));
             }
-            signal = tokio::signal::ctrl_c() => {
-                if interrupted || !cancels || signal.is_err() {
+            _ = interrupts.recv() => {
+                if interrupted || !cancels {
                     return Err(Failure::new(Exit::Interrupted, format!("stopped following the operation {id}; it goes on"))
                         .hint(format!("`gantry operation info {id} --follow` picks it up")));
                 }

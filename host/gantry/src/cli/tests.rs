@@ -250,3 +250,30 @@ fn completions_know_every_group() {
         );
     }
 }
+
+/// A page of the documentation, which tells what the program does.
+fn page(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
+    std::fs::read_to_string(format!("{path}{name}")).expect("the page is there")
+}
+
+#[test]
+fn the_documentation_lists_the_exit_codes_as_the_program_does() {
+    assert!(page("cli.md").contains(exit::HELP));
+}
+
+#[test]
+fn the_documentation_shows_the_configuration_as_the_program_does() {
+    assert!(page("configuration.md").contains(crate::config::SAMPLE));
+}
+
+#[test]
+fn the_documentation_names_every_verb() {
+    let page = page("cli.md").replace('\\', "");
+    for group in Cli::command().get_subcommands().filter(|group| !group.is_hide_set()) {
+        let verbs: Vec<&str> = group.get_subcommands().map(clap::Command::get_name).collect();
+        let line = format!("`gantry {} {}`", group.get_name(), verbs.join("|"));
+        let found = verbs.is_empty() || page.contains(&line);
+        assert!(found && page.contains(group.get_name()), "docs/cli.md does not have {line}");
+    }
+}

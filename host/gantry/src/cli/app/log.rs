@@ -46,13 +46,14 @@ impl Log {
             escape(&self.unit)
         );
         let path = super::path(self.app.name(), &query);
+        let mut interrupts = super::super::interrupts()?;
         let mut events = client.events(&path, None).await?;
         let mut after = None;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
                 // Whoever follows a log ends it this way.
-                _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+                _ = interrupts.recv() => return Ok(Exit::Done),
             };
             match event {
                 Some(Ok(event)) => {

@@ -48,6 +48,7 @@ impl Run {
         };
         let body = crate::api::Run { command: self.command, mode };
         let path = super::path(self.app.name(), "/run");
+        let mut interrupts = super::super::interrupts()?;
         let mut events = client.post_events(&path, &body).await?;
         loop {
             tokio::select! {
@@ -61,7 +62,7 @@ impl Run {
                     }
                 }
                 // Leaving closes the connection, and the daemon ends the command's call.
-                _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+                _ = interrupts.recv() => return Ok(Exit::Interrupted),
             }
         }
     }
