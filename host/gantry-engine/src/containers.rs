@@ -18,7 +18,7 @@ pub type Result<T> = std::result::Result<T, ContainersError>;
 /// One container engine: everything of the reference's `BuilderDockerClient` and `ExecDockerClient`, and list, logs and HTTP.
 ///
 /// A container is named by its id, a unique prefix of it, or its name. `start` of what runs, `stop` of what does not and `remove` of what is gone succeed. Every implementation passes the
-/// suite in [`crate::contract`].
+/// suite in [`contract`](mod@crate::contract).
 #[async_trait]
 pub trait Containers: Send + Sync {
     /// Lists containers by label.

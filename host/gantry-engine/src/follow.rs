@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::call::LogOptions;
 use crate::stream::{Chunk, Output, Source};
@@ -16,6 +16,8 @@ use crate::{Containers, ContainersError};
 /// How soon a container that ended before somebody attached is noticed, and how often one is looked at.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the stream of an ended container is silent before nothing more is expected of it.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// What was copied of each stream, and where to.
 struct Copied {
@@ -55,7 +57,7 @@ pub(crate) async fn container(
     let mut copied = Copied { output, stdout: 0, stderr: 0 };
     let mut look = interval_at(Instant::now() + FIRST_LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let its_log = loop {
         tokio::select! {
             chunk = session.chunks.next() => match chunk {
                 Some(chunk) => {
@@ -66,14 +68,33 @@ pub(crate) async fn container(
                 None => return Ok(()),
             },
             _ = look.tick() => {
-                let state = engine.inspect(id).await?.state;
-                if matches!(state.status.as_str(), "exited" | "dead" | "removing") {
-                    break;
+                match has_ended(engine, id).await {
+                    Ok(true) => break logs,
+                    Ok(false) => {}
+                    // With the container its log is gone: the stream is all there is.
+                    Err(ContainersError::NotFound(_)) => break false,
+                    Err(error) => return Err(error),
                 }
             }
         }
+    };
+    // What was on its way when the container ended.
+    while let Ok(chunk) = timeout(QUIET, session.chunks.next()).await {
+        match chunk {
+            Some(chunk) => {
+                if !copied.write(&chunk?, 0).await {
+                    return Ok(());
+                }
+            }
+            None => return Ok(()),
+        }
     }
-    if logs { rest(engine, id, copied).await } else { Ok(()) }
+    if its_log { rest(engine, id, copied).await } else { Ok(()) }
+}
+
+async fn has_ended(engine: &dyn Containers, id: &str) -> Result<bool, ContainersError> {
+    let state = engine.inspect(id).await?.state;
+    Ok(matches!(state.status.as_str(), "exited" | "dead" | "removing"))
 }
 
 /// Copies what the log of an ended container has beyond what was copied already.

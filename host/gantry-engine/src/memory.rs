@@ -1,6 +1,6 @@
 //! An engine and a platform in memory, for tests: real semantics, nothing outside the process.
 //!
-//! [`Memory`] passes the same suite as a real Docker engine ([`contract`](crate::contract)); what it does not do is run processes, and there its answers are these:
+//! [`Memory`] passes the same suite as a real Docker engine ([`contract`](mod@crate::contract)); what it does not do is run processes, and there its answers are these:
 //!
 //! | call | answer |
 //! |---|---|

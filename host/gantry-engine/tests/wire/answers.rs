@@ -255,6 +255,48 @@ async fn a_command_whose_engine_dies_has_not_ended() {
 }
 
 #[tokio::test]
+async fn a_copy_of_what_a_container_wrote_ends_although_its_stream_does_not() {
+    use gantry_engine::call::ContainersCall;
+    use gantry_engine::memory::Platform;
+    use gantry_engine::{Call, Chain, Operation, Request, Scope};
+
+    // It ends while somebody is attached, and the engine forgets to say so.
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let peer = Peer::new(move |seen| {
+        let state = match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0..=2 => r#""Status":"running","Running":true"#,
+            _ => r#""Status":"exited","Running":false"#,
+        };
+        let labels = r#"{"gantry.owner":"docker","gantry.instance":"here"}"#;
+        if seen.path.contains("/attach") {
+            return Answer::Stuck(
+                b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n\
+                  \x01\0\0\0\0\0\0\x03out"
+                    .to_vec(),
+            );
+        }
+        if seen.path.contains("/logs") {
+            let log = b"\x01\0\0\0\0\0\0\x03out\x01\0\0\0\0\0\0\x04rest".to_vec();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", log.len());
+            return Answer::Bytes([head.into_bytes(), log].concat());
+        }
+        json(200, &format!(r#"{{"Id":"0f","State":{{{state}}},"Config":{{"Labels":{labels}}}}}"#))
+    });
+    let chain = Chain::new(Platform::new().backends("docker", [("here", docker(&peer))]));
+    let operation = Operation::new("op", std::time::Duration::from_secs(60));
+    let scope = std::sync::Arc::new(Scope::new("docker", "here", operation));
+    for (logs, expected) in [(true, "outrest"), (false, "out")] {
+        let call = ContainersCall::AttachCopy { id: "0f".to_owned(), logs };
+        let call = Call::Containers { node: "here".to_owned(), call };
+        let (output, read) = gantry_engine::contract::ends();
+        let request = Request { call, input: None, output: Some(output) };
+        let (copied, (stdout, _)) = tokio::join!(chain.send(&scope, request), read);
+        copied.unwrap();
+        assert_eq!(stdout, expected);
+    }
+}
+
+#[tokio::test]
 async fn an_upload_whose_source_breaks_is_not_the_hosts_fault() {
     struct Broken;
 
