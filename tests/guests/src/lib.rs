@@ -60,8 +60,8 @@
 //! | guest | what is wrong |
 //! |---|---|
 //! | `no_provisioner` | exports `plugin` only |
-//! | `wrong_deployer` | `deployer.deploy` takes (string, u32) and gives result<u32, string> |
-//! | `wrong_result` | `provisioner.units` gives result<list<string>, error> |
+//! | `wrong_deployer` | `deployer.deploy` takes `(string, u32)` and gives `result<u32, string>` |
+//! | `wrong_result` | `provisioner.units` gives `result<list<string>, error>` |
 //! | `unknown_import` | imports `gantry:provision/telepathy@0.1.0` and calls it in every verb |
 //!
 //! # What the standard library imports anyway
