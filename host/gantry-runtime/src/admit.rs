@@ -98,12 +98,16 @@ pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Looks at a plugin's bytes.
-pub(crate) fn admit(bytes: &[u8], most: u64) -> Result<Admitted, AdmitError> {
+/// Looks at what is told at a glance: the size and the first bytes.
+pub(crate) fn glance(bytes: &[u8], most: u64) -> Result<(), AdmitError> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
         return Err(AdmitError::TooBig { size: bytes.len(), most: Bound::PluginSize.show(most) });
     }
-    look_at_the_head(bytes)?;
+    look_at_the_head(bytes)
+}
+
+/// Looks at all of a plugin's bytes.
+pub(crate) fn admit(bytes: &[u8]) -> Result<Admitted, AdmitError> {
     whole(bytes)?;
     let imports = structure(bytes)?;
     for import in &imports {
@@ -281,7 +285,7 @@ mod tests {
     const SIZE: u64 = 1 << 20;
 
     fn refused(bytes: &[u8]) -> AdmitError {
-        admit(bytes, SIZE).unwrap_err()
+        glance(bytes, SIZE).and_then(|()| admit(bytes)).unwrap_err()
     }
 
     #[test]
@@ -301,7 +305,7 @@ mod tests {
     #[test]
     fn a_plugin_over_its_size_is_refused_before_it_is_read() {
         assert_eq!(
-            admit(&[0; 11], 10).unwrap_err().to_string(),
+            glance(&[0; 11], 10).unwrap_err().to_string(),
             "the plugin has 11 bytes, over the limit `plugin-size` of 10 bytes: raise `limits.plugin-size` of the provisioner in the configuration"
         );
     }

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -123,45 +124,45 @@ impl Compiling {
         Ok(Self { cache: cache.map(Cache::open).transpose()?, compiler })
     }
 
-    /// The component with this digest: from the cache, or compiled and put there.
+    /// The component with this digest, if it was compiled before.
+    pub(crate) async fn kept(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let artifact = self.cache.as_ref()?.entry(engine, digest).read().await?;
+        match deserialize(engine, artifact.bytes()) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(digest, %error, "a compiled plugin cannot be loaded and is made anew");
+                None
+            }
+        }
+    }
+
+    /// The component of these bytes, compiled and kept.
     pub(crate) async fn component(
         &self,
         engine: &Engine,
         digest: &str,
-        bytes: &[u8],
+        bytes: Arc<[u8]>,
     ) -> Result<Component, CompileError> {
-        let entry = self.cache.as_ref().map(|cache| cache.entry(engine, digest));
-        if let Some(entry) = &entry
-            && let Some(artifact) = entry.read().await
-        {
-            match deserialize(engine, &artifact) {
-                Ok(component) => return Ok(component),
-                Err(error) => {
-                    tracing::warn!(digest, %error, "a compiled plugin cannot be loaded and is made anew")
-                }
-            }
-        }
         let artifact = self.compile(engine, bytes).await?;
-        if let Some(entry) = entry
-            && let Err(error) = entry.write(&artifact).await
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.entry(engine, digest).write(&artifact).await
         {
             tracing::warn!(digest, %error, "a compiled plugin cannot be kept");
         }
         deserialize(engine, &artifact)
     }
 
-    async fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+    async fn compile(&self, engine: &Engine, bytes: Arc<[u8]>) -> Result<Vec<u8>, CompileError> {
         match &self.compiler {
             Compiler::InProcess => {
                 let engine = engine.clone();
-                let bytes = bytes.to_vec();
                 tokio::task::spawn_blocking(move || engine.precompile_component(&bytes))
                     .await
                     .map_err(|gone| CompileError::Worker(gone.to_string()))?
                     .map_err(|error| CompileError::Refused(format!("{error:#}")))
             }
             Compiler::Worker { program, args, timeout, memory } => {
-                let answer = run_worker(program, args, *memory, bytes);
+                let answer = run_worker(program, args, *memory, &bytes);
                 match tokio::time::timeout(*timeout, answer).await {
                     Ok(artifact) => artifact,
                     // Dropping the child has killed it.

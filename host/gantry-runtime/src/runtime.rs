@@ -164,9 +164,20 @@ impl Runtime {
         bytes: &[u8],
         settings: LoadSettings,
     ) -> Result<Generation, LoadError> {
-        let admitted = admit::admit(bytes, settings.bounds.get(Bound::PluginSize))?;
-        let digest: Arc<str> = admit::digest(bytes).into();
-        let component = self.0.compiling.component(&self.0.engine, &digest, bytes).await?;
+        let most = settings.bounds.get(Bound::PluginSize);
+        admit::glance(bytes, most)?;
+        let bytes: Arc<[u8]> = bytes.into();
+        // A look at the whole of it takes as long as finding what was compiled of it before; only what both let pass is run.
+        let (admitted, (digest, kept)) =
+            tokio::join!(aside(Arc::clone(&bytes), admit::admit), self.find(Arc::clone(&bytes)));
+        // A parser that breaks on hostile bytes breaks alone.
+        let admitted = admitted.unwrap_or_else(|| {
+            Err(AdmitError::Invalid("the host cannot make sense of it".to_owned()))
+        })?;
+        let component = match kept {
+            Some(component) => component,
+            None => self.0.compiling.component(&self.0.engine, &digest, bytes).await?,
+        };
         let pre = self.link(&component)?;
         let shape = self
             .0
@@ -216,6 +227,14 @@ impl Runtime {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.tasks.reopen();
+    }
+
+    /// The digest of a plugin, and what was compiled of it before.
+    async fn find(&self, bytes: Arc<[u8]>) -> (Arc<str>, Option<Component>) {
+        let told = aside(Arc::clone(&bytes), admit::digest).await;
+        let digest: Arc<str> = told.unwrap_or_else(|| admit::digest(&bytes)).into();
+        let kept = self.0.compiling.kept(&self.0.engine, &digest).await;
+        (digest, kept)
     }
 
     fn link(&self, component: &Component) -> Result<InstancePre<CallState>, LoadError> {
@@ -290,6 +309,11 @@ impl Runtime {
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }
+}
+
+/// Does what takes milliseconds where nobody waits for it; none when it panicked.
+async fn aside<T: Send + 'static>(bytes: Arc<[u8]>, work: fn(&[u8]) -> T) -> Option<T> {
+    tokio::task::spawn_blocking(move || work(&bytes)).await.ok()
 }
 
 fn exports(

@@ -68,6 +68,15 @@ pub(crate) struct Cache {
     key: Arc<[u8; KEY]>,
 }
 
+/// What was read of an entry: a mark that is right, and the artifact behind it.
+pub(crate) struct Artifact(Vec<u8>);
+
+impl Artifact {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.get(MARK..).unwrap_or_default()
+    }
+}
+
 /// One entry of it, whether or not it is there.
 pub(crate) struct Entry {
     folder: Arc<Path>,
@@ -114,7 +123,7 @@ impl Cache {
 
 impl Entry {
     /// The artifact, if it is there and bears our mark.
-    pub(crate) async fn read(&self) -> Option<Vec<u8>> {
+    pub(crate) async fn read(&self) -> Option<Artifact> {
         let path = self.path.clone();
         let mark = self.mark();
         // Tens of milliseconds for a big plugin: not on a thread that others wait for.
@@ -147,16 +156,15 @@ impl Entry {
     }
 }
 
-fn read(path: &Path, mut mark: Mark) -> Option<Vec<u8>> {
-    let mut bytes = fs::read(path).ok()?;
-    let told = bytes.get(..MARK)?.to_vec();
-    let artifact = bytes.split_off(MARK);
-    mark.update(&artifact);
-    if mark.verify_slice(&told).is_err() {
+fn read(path: &Path, mut mark: Mark) -> Option<Artifact> {
+    let bytes = fs::read(path).ok()?;
+    let (told, artifact) = bytes.split_at_checked(MARK)?;
+    mark.update(artifact);
+    if mark.verify_slice(told).is_err() {
         tracing::warn!(path = %path.display(), "a compiled plugin does not bear our mark and is made anew");
         return None;
     }
-    Some(artifact)
+    Some(Artifact(bytes))
 }
 
 fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -251,11 +259,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("compiled")).unwrap();
         let engine = engine();
-        assert_eq!(cache.entry(&engine, DIGEST).read().await, None);
+        assert!(cache.entry(&engine, DIGEST).read().await.is_none());
         cache.entry(&engine, DIGEST).write(b"code").await.unwrap();
-        assert_eq!(cache.entry(&engine, DIGEST).read().await.unwrap(), b"code");
+        assert_eq!(cache.entry(&engine, DIGEST).read().await.unwrap().bytes(), b"code");
         let again = Cache::open(&folder.path().join("compiled")).unwrap();
-        assert_eq!(again.entry(&engine, DIGEST).read().await.unwrap(), b"code");
+        assert_eq!(again.entry(&engine, DIGEST).read().await.unwrap().bytes(), b"code");
         let key = folder.path().join("compiled.key");
         assert_eq!(key.metadata().unwrap().mode() & 0o777, 0o600);
         let compiled = folder.path().join("compiled");
@@ -274,16 +282,16 @@ mod tests {
         *changed.last_mut().unwrap() ^= 1;
         for bytes in [&changed, &whole[..whole.len() - 1], &whole[..MARK - 1], b"".as_slice()] {
             fs::write(&path, bytes).unwrap();
-            assert_eq!(cache.entry(&engine, DIGEST).read().await, None);
+            assert!(cache.entry(&engine, DIGEST).read().await.is_none());
         }
         // The right bytes under another plugin's name.
         fs::write(&cache.entry(&engine, "ff00").path, &whole).unwrap();
-        assert_eq!(cache.entry(&engine, "ff00").read().await, None);
+        assert!(cache.entry(&engine, "ff00").read().await.is_none());
         // The right bytes with another key.
         fs::remove_file(folder.path().join("compiled.key")).unwrap();
         let other = Cache::open(&folder.path().join("compiled")).unwrap();
         fs::write(&path, &whole).unwrap();
-        assert_eq!(other.entry(&engine, DIGEST).read().await, None);
+        assert!(other.entry(&engine, DIGEST).read().await.is_none());
     }
 
     #[test]
