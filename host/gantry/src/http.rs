@@ -40,9 +40,6 @@ use crate::service::Service;
 
 pub(crate) use request::Peer;
 
-/// How large a document may be.
-const LARGEST_DOCUMENT: usize = 1 << 20;
-
 /// The result of a handler.
 type Answer<T> = Result<T, Refused>;
 
@@ -75,13 +72,6 @@ fn accepted(operation: String) -> (StatusCode, Json<Accepted>) {
 
 /// The API over a service.
 pub(crate) fn router(service: Arc<Service>) -> Router {
-    let largest_plugin = service.largest_plugin();
-    let plugins = Router::new()
-        .route("/v1/plugins/{name}", get(plugins::info).put(plugins::install))
-        .route("/v1/plugins/{name}/swap", post(plugins::swap))
-        .route("/v1/inspect", post(plugins::inspect))
-        // One byte more than a plugin may have: the runtime refuses it by name.
-        .layer(DefaultBodyLimit::max(largest_plugin.saturating_add(1)));
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/apps", get(apps::list).post(apps::create))
@@ -103,8 +93,11 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/operations/{id}", get(operations::info))
         .route("/v1/operations/{id}/events", get(operations::events))
         .route("/v1/operations/{id}/cancel", post(operations::cancel))
-        .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
-        .merge(plugins)
+        .route("/v1/plugins/{name}", get(plugins::info).put(plugins::install))
+        .route("/v1/plugins/{name}/swap", post(plugins::swap))
+        .route("/v1/inspect", post(plugins::inspect))
+        // Whatever reads a body has a limit of its own.
+        .layer(DefaultBodyLimit::disable())
         .fallback(no_resource)
         .method_not_allowed_fallback(no_method)
         .with_state(service)

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use gantry::api::{ProblemKind, Version};
-use gantry::client::{Client, ClientError};
+use gantry::client::{Change, Client, ClientError};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use crate::support::House;
+use crate::support::{House, refused};
 
 /// A request without our client: status, kind of document, document.
 async fn raw(
@@ -88,6 +88,27 @@ async fn a_document_that_is_too_large_is_refused() -> Result<()> {
     let body = format!(r#"{{"name": "{}"}}"#, "x".repeat(2 << 20));
     let (status, kind, _) = raw(&house, "POST", "/v1/apps", &[], &body).await?;
     assert_eq!((status, kind.as_str()), (400, "application/problem+json"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_too_large_is_refused_by_its_bound() -> Result<()> {
+    let house = House::new("provisioners.docker.limits.plugin-size = \"1MiB\"").await?;
+    // The largest plugin of any provisioner may be sent; a default one has 64 MiB.
+    let bytes = vec![0; (64 << 20) + 1];
+    let (path, change) = ("/v1/plugins/big", Change::default());
+    let sent = house.client.change_bytes(Method::PUT, path, bytes, &change).await;
+    let problem = refused(sent)?.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::OverLimit);
+    ensure!(
+        problem.detail.starts_with("over the limit `plugin-size` of 64 MiB: raise"),
+        "{problem:?}"
+    );
+    // And each provisioner has its own bound.
+    let sent =
+        house.client.change_bytes(Method::PUT, "/v1/plugins/docker", vec![0; 2 << 20], &change);
+    let problem = house.end_of(&sent.await?).await?.unwrap_err();
+    ensure!(problem.detail.contains("`plugin-size` of 1 MiB"), "{problem:?}");
     Ok(())
 }
 

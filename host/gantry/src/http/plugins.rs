@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::Uri;
 
+use super::request::Upload;
 use super::{Answer, accepted};
 use crate::api::{Accepted, Items, Plugin, PluginInfo};
 use crate::operation::Caller;
@@ -67,7 +68,7 @@ pub(super) async fn install(
     Path(name): Path<String>,
     uri: Uri,
     caller: Caller,
-    bytes: Bytes,
+    Upload(bytes): Upload,
 ) -> Answer<(StatusCode, Json<Accepted>)> {
     Ok(accepted(service.install_plugin(caller, new_plugin(name, &uri, bytes)).await?))
 }
@@ -77,7 +78,7 @@ pub(super) async fn swap(
     Path(name): Path<String>,
     uri: Uri,
     caller: Caller,
-    bytes: Bytes,
+    Upload(bytes): Upload,
 ) -> Answer<(StatusCode, Json<Accepted>)> {
     Ok(accepted(service.swap_plugin(caller, new_plugin(name, &uri, bytes)).await?))
 }
@@ -85,7 +86,7 @@ pub(super) async fn swap(
 pub(super) async fn inspect(
     State(service): State<Arc<Service>>,
     uri: Uri,
-    bytes: Bytes,
+    Upload(bytes): Upload,
 ) -> Answer<Json<PluginInfo>> {
     Ok(Json(service.inspect_plugin(new_plugin(String::new(), &uri, bytes)).await?))
 }

@@ -1,11 +1,16 @@
 //! What a request says beside its path: who asks, how, and the document it carries.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::serve::IncomingStream;
+use futures_util::StreamExt;
+use gantry_engine::OverLimit;
+use gantry_runtime::Bound;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, UnixListener};
@@ -13,6 +18,13 @@ use tokio::net::{TcpListener, UnixListener};
 use super::Refused;
 use crate::api::{Problem, ProblemKind};
 use crate::operation::Caller;
+use crate::service::Service;
+
+/// How large a document may be.
+const LARGEST_DOCUMENT: usize = 1 << 20;
+
+/// How many times what is allowed is read before the caller is cut off.
+const ENOUGH: usize = 16;
 
 /// How long an idempotency key may be.
 const LONGEST_KEY: usize = 255;
@@ -64,22 +76,58 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     }
 }
 
+/// The body of a request, or how long it is when that is more than `most`.
+///
+/// What is too much is read to its end and forgotten, within reason: a caller that is still sending would not see the answer.
+async fn body(request: Request, most: usize) -> Result<Result<Bytes, usize>, Refused> {
+    let mut frames = request.into_body().into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = frames.next().await {
+        let frame = frame.map_err(|error| unreadable(error.to_string()))?;
+        length = length.saturating_add(frame.len());
+        if length <= most {
+            bytes.extend_from_slice(&frame);
+        } else if length > most.saturating_mul(ENOUGH) {
+            break;
+        }
+    }
+    Ok(if length <= most { Ok(Bytes::from(bytes)) } else { Err(length) })
+}
+
+fn unreadable(why: String) -> Refused {
+    Refused(Problem::new(ProblemKind::Invalid, "cannot read the request").because(why))
+}
+
 /// The JSON document of a request.
 pub(crate) struct Document<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Document<T> {
     type Rejection = Refused;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
-        let unreadable = |why: String| {
-            Refused(Problem::new(ProblemKind::Invalid, "cannot read the request").because(why))
-        };
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| unreadable(rejection.body_text()))?;
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
+        let bytes = body(request, LARGEST_DOCUMENT).await?.map_err(|_| {
+            unreadable(format!("the document has more than {LARGEST_DOCUMENT} bytes"))
+        })?;
         // A request without a document asks for the defaults.
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(bytes).map(Self).map_err(|error| unreadable(error.to_string()))
+    }
+}
+
+/// The bytes of a plugin, at most as many as the largest one may have.
+pub(crate) struct Upload(pub(crate) Bytes);
+
+impl FromRequest<Arc<Service>> for Upload {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, Refused> {
+        let most = service.largest_plugin();
+        body(request, most).await?.map(Self).map_err(|_| {
+            let value = Bound::PluginSize.show(u64::try_from(most).unwrap_or(u64::MAX));
+            let over = OverLimit { bound: Bound::PluginSize.name().to_owned(), value };
+            let problem = Problem::new(ProblemKind::OverLimit, "the plugin is too large");
+            Refused(problem.because(over.to_string()))
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where an operation tells what it does, and where others read it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::Stream;
 use gantry_engine::operation::Progress;
@@ -14,6 +15,10 @@ use crate::store::{Begin, Line, OperationRecord, Store};
 
 /// How many lines of one operation are kept.
 const MOST_LINES: usize = 10_000;
+
+/// How often writing down the end is tried, and how long is waited in between.
+const ATTEMPTS: u32 = 10;
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// How many bytes of one line are kept.
 const LONGEST_LINE: usize = 4096;
@@ -69,11 +74,16 @@ impl Board {
             }
         };
         let id = self.told().record.begin.id.clone();
-        let written =
-            self.store.end_operation(&id, state.word(), at, problem.clone(), result.clone()).await;
-        if let Err(error) = written {
-            // The operation is over all the same; the next start will call it interrupted.
-            tracing::error!(operation = %id, error = &error as &dyn std::error::Error, "could not write down the end");
+        for attempt in 1..=ATTEMPTS {
+            let end = (problem.clone(), result.clone());
+            match self.store.end_operation(&id, state.word(), at, end.0, end.1).await {
+                Ok(()) => break,
+                // An end that is not written down makes the next start take the operation for interrupted: worth some patience.
+                Err(error) => {
+                    tracing::error!(operation = %id, attempt, error = &error as &dyn std::error::Error, "could not write down the end");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
         }
         {
             let mut told = self.told();

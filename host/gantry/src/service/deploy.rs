@@ -21,8 +21,8 @@ impl Service {
         self.change(caller, "deploy", app, json!({"image": image}), move |change| async move {
             let app = &change.record.app;
             let deployed = change.provisioner.deploy(&change.operation, app, &image).await;
-            let image = deployed.or_problem(|| title.clone())?;
-            change.service.store.count_deploy(&app.name).await.or_problem(|| title)?;
+            let image = deployed.or_problem(|| title)?;
+            change.count_deploy().await;
             Ok(json!({"image": image}))
         })
         .await
@@ -40,8 +40,8 @@ impl Service {
         self.change(caller, "rollback", app, json!({"image": image}), move |change| async move {
             let app = &change.record.app;
             let deployed = change.provisioner.rollback(&change.operation, app, &image).await;
-            let image = deployed.or_problem(|| title.clone())?;
-            change.service.store.count_deploy(&app.name).await.or_problem(|| title)?;
+            let image = deployed.or_problem(|| title)?;
+            change.count_deploy().await;
             Ok(json!({"image": image}))
         })
         .await

@@ -189,6 +189,17 @@ impl Service {
 }
 
 impl Change {
+    /// Counts a deploy. The new version serves already: that it cannot be counted must not make a failure of it, of which nothing may stay.
+    pub(super) async fn count_deploy(&self) {
+        let name = &self.record.app.name;
+        if let Err(error) = self.service.store.count_deploy(name).await {
+            tracing::error!(app = %name, error = &error as &dyn std::error::Error, "could not count a deploy");
+            self.operation
+                .progress
+                .show(&format!("warning: the deploy was not counted: {error}\n"));
+        }
+    }
+
     /// Writes down how many units the app uses. The units are there or gone already: that it cannot be written is for the log.
     async fn count_units(&self, units: u32) {
         let name = &self.record.app.name;
