@@ -118,3 +118,71 @@ fn hint(record: &OperationRecord) -> String {
         None => "do it again".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_core::container::ContainerSpec;
+    use gantry_engine::docker::Endpoint;
+    use gantry_engine::{Docker, Memory};
+
+    use super::*;
+    use crate::store::Begin;
+
+    const INSTANCE_ID: &str = "north";
+
+    async fn created(engine: &Memory, name: &str, operation: &str, instance: &str) {
+        let labels = [
+            (INSTANCE.to_owned(), instance.to_owned()),
+            (OPERATION.to_owned(), operation.to_owned()),
+        ];
+        let spec = ContainerSpec {
+            image: "i:1".into(),
+            cmd: Some(vec!["serve".into()]),
+            labels: labels.into(),
+            ..ContainerSpec::default()
+        };
+        engine.create(name, &spec).await.unwrap();
+    }
+
+    async fn names(engine: &Memory) -> Vec<String> {
+        let all = engine.list(true, &BTreeMap::new()).await.unwrap();
+        let mut names: Vec<String> = all.into_iter().map(|container| container.name).collect();
+        names.sort();
+        names
+    }
+
+    fn sweeper(store: &Arc<Store>, engine: Arc<dyn Containers>) -> Sweeper {
+        Sweeper::new(Arc::clone(store), INSTANCE_ID, vec![("here".to_owned(), engine)])
+    }
+
+    #[tokio::test]
+    async fn what_nobody_uses_goes_and_everything_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let engine = Memory::new().with_image("i:1", Default::default(), []);
+        for id in ["01", "02", "03", "04"] {
+            let begin = Begin { id: id.into(), detail: "{}".into(), ..Begin::default() };
+            store.begin_operation(begin).await.unwrap();
+            created(&engine, id, id, INSTANCE_ID).await;
+        }
+        created(&engine, "of-another", "02", "south").await;
+        store.end_operation("01", "done", 1, None, None).await.unwrap();
+        store.end_operation("02", "failed", 1, None, None).await.unwrap();
+        store.put_in_service("03").await.unwrap();
+        // 03 had begun to replace what was there, 04 had not.
+        let interrupted = mark_interrupted(&store).await.unwrap();
+        assert_eq!(interrupted.len(), 2);
+
+        // The engine does not answer: nothing is forgotten.
+        let nowhere = Docker::new(Endpoint::parse("unix:///nowhere/docker.sock").unwrap()).unwrap();
+        let swept = sweeper(&store, Arc::new(nowhere)).sweep().await.unwrap();
+        assert!(swept.iter().all(|(_, swept)| swept.failures.len() == 1));
+        assert_eq!(store.operations_to_sweep().await.unwrap().len(), 2);
+
+        let swept = sweeper(&store, Arc::new(engine.clone())).sweep().await.unwrap();
+        assert_eq!(swept.iter().map(|(_, swept)| swept.removed).sum::<usize>(), 2);
+        assert_eq!(names(&engine).await, ["01", "03", "of-another"]);
+        assert!(store.operations_to_sweep().await.unwrap().is_empty());
+        assert!(mark_interrupted(&store).await.unwrap().is_empty(), "told once");
+    }
+}
