@@ -1,12 +1,15 @@
 //! Bytes between an engine and whoever reads them: Docker's frames taken apart, the lines of its progress as text. Nothing is held whole.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::{Decoder, FramedRead};
 use tokio_util::io::StreamReader;
 
@@ -104,6 +107,64 @@ pub(super) async fn put(end: &mut Option<Writer>, bytes: &[u8]) {
         && (writer.write_all(bytes).await.is_err() || writer.flush().await.is_err())
     {
         *end = None;
+    }
+}
+
+/// The same stream, with an error in place of a part that does not come in time. Only the time in which somebody waits counts.
+pub(super) fn impatient(
+    parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    silence: Duration,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::unfold(Some(parts), move |parts| async move {
+        let mut parts = parts?;
+        match timeout(silence, parts.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(part))) => Some((Ok(part), Some(parts))),
+            Ok(Some(Err(error))) => Some((Err(error), None)),
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
+}
+
+/// Whose turn it is when bytes are sent: the engine's, since then, or their source's.
+#[derive(Default)]
+pub(super) struct Turn(Mutex<Option<Instant>>);
+
+impl Turn {
+    fn set(&self, engine_since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = engine_since;
+    }
+
+    fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same parts, telling whose turn it is.
+    pub(super) fn told(
+        self: &Arc<Self>,
+        parts: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let turn = Arc::clone(self);
+        stream::unfold(parts, move |mut parts| {
+            let turn = Arc::clone(&turn);
+            async move {
+                turn.set(None);
+                let part = parts.next().await;
+                turn.set(Some(Instant::now()));
+                Some((part?, parts))
+            }
+        })
+    }
+
+    /// Ends when the engine has let its turn pass for so long.
+    pub(super) async fn overdue(&self, limit: Duration) {
+        loop {
+            let since = self.get();
+            sleep_until(since.unwrap_or_else(Instant::now) + limit).await;
+            if since.is_some() && self.get() == since {
+                return;
+            }
+        }
     }
 }
 

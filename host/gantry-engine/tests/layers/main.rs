@@ -16,7 +16,6 @@ mod journal;
 mod platform;
 mod policy;
 mod quota;
-mod trace;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -82,6 +82,7 @@ async fn an_answer_that_does_not_come_is_timed_out() {
     refused(docker.pull_image("app:v1").await, "timed-out");
     refused(docker.logs("web-1", &follow()).await.map(|_| ()), "timed-out");
     refused(docker.download("web-1", "/").await.map(|_| ()), "timed-out");
+    refused(docker.upload("web-1", "/", Box::pin(Cursor::new(b"x"))).await, "timed-out");
 }
 
 fn follow() -> LogOptions {
@@ -97,6 +98,32 @@ async fn an_answer_that_stops_in_the_middle_is_timed_out() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"status\":\"half\"}\r\n";
     let peer = Peer::new(move |_| Answer::Stuck(head.into()));
     refused(hasty(&peer).pull_image("app:v1").await, "timed-out");
+}
+
+#[tokio::test]
+async fn a_transfer_has_a_limit_on_its_silence_and_none_on_its_length() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+    let peer = Peer::new(move |_| Answer::Stuck(head.into()));
+    let mut archive = hasty(&peer).download("web-1", "/").await.unwrap();
+    // Time in which nobody reads does not count.
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    let mut bytes = Vec::new();
+    let error = archive.read_to_end(&mut bytes).await.unwrap_err();
+    assert_eq!((error.kind(), bytes.as_slice()), (std::io::ErrorKind::TimedOut, &b"half"[..]));
+
+    // A source may take its time.
+    let peer = Peer::new(|_| crate::peer::empty(200));
+    let (mut source, archive) = tokio::io::duplex(16);
+    let send = async move {
+        for _ in 0..4 {
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            tokio::io::AsyncWriteExt::write_all(&mut source, b"part").await.unwrap();
+        }
+    };
+    let docker = hasty(&peer);
+    let (sent, ()) = tokio::join!(docker.upload("web-1", "/", Box::pin(archive)), send);
+    sent.unwrap();
+    assert_eq!(peer.seen()[0].body, b"partpartpartpart");
 }
 
 #[tokio::test]
