@@ -134,7 +134,11 @@ async fn live<T: Send>(
     };
     match ended {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(cause(&error, &watch, &bounds, runtime.stack())),
+        Ok(Err(error)) => {
+            // With the guest's stack, for whoever writes the plugin.
+            tracing::debug!("a call died: {error:?}");
+            Err(cause(&error, &watch, &bounds, runtime.stack()))
+        }
         Err(Death::TimedOut(over)) => Err(Cause::TimedOut(over)),
         Err(Death::Deadline) => Err(Cause::Deadline),
         Err(Death::CutOff(grace)) => Err(Cause::CutOff { grace }),

@@ -218,3 +218,29 @@ async fn a_container_of_somebody_else_is_out_of_reach() {
     assert!(error.to_string().contains("Devices"), "{error}");
     assert_eq!(world.names().await, ["theirs"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequences_end_in_the_order_they_end_and_more_may_follow() {
+    let world = World::new();
+    let plugin = world.provisioner("side_by_side", plain()).await;
+    let (operation, lines) = shown("op");
+    plugin.provision(&operation, &app()).await.unwrap();
+    assert_eq!(lines.text(), "2 3 1 0 ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_batch_begins_no_further_step() {
+    let world = World::new();
+    let plugin = world.provisioner("side_by_side", plain()).await;
+    plugin.destroy(&operation("op"), &app()).await.unwrap();
+    assert_eq!(world.names().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_step_that_fails_ends_its_sequence() {
+    let world = World::new();
+    let plugin = world.provisioner("side_by_side", plain()).await;
+    let (operation, lines) = shown("op");
+    plugin.restart(&operation, &app(), "").await.unwrap();
+    assert_eq!(lines.text(), "1 replies, failed: true");
+}

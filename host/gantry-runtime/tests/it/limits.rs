@@ -1,10 +1,33 @@
 //! What a plugin is held to. Each test names the bound, its value and how to raise it, and sees the host serve on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_engine::{Chain, Layer, Next, Request, Response, Scope};
 use gantry_runtime::{Cause, RuntimeSettings};
 
-use crate::world::{With, World, app, key, operation, plain, settings, shown};
+use crate::world::{IMAGE, With, World, app, key, operation, plain, settings, shown};
+
+/// An engine that takes its time for one kind of call.
+struct Slow {
+    call: &'static str,
+    time: Duration,
+}
+
+#[async_trait::async_trait]
+impl Layer for Slow {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, gantry_engine::Error> {
+        if request.call.name() == self.call {
+            tokio::time::sleep(self.time).await;
+        }
+        next.send(scope, request).await
+    }
+}
 
 /// The error of a bound.
 fn limit(bound: &str, value: &str) -> String {
@@ -140,6 +163,14 @@ async fn an_oversized_host_call_is_over_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_host_keeps_for_a_plugin_is_bounded_too() {
+    for through in ["reader", "labels", "changed-labels", "batch"] {
+        let with = plain().config(key("through", through));
+        assert_eq!(over("hoard", with).await, limit("host-call-bytes", "8 MiB"), "{through}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oversized_result_is_over_the_bytes_of_a_host_call() {
     let world = World::new();
     let provisioner = world.provisioner("big_result", plain()).await;
@@ -154,6 +185,31 @@ async fn an_oversized_result_is_over_the_bytes_of_a_host_call() {
 async fn a_plugin_that_sleeps_is_over_the_idle_time() {
     let with = With::bounds([("idle-time", "300ms")]);
     assert_eq!(over("sleeper", with).await, format!("timed out: {}", limit("idle-time", "300 ms")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_engine_is_at_work_is_not_idle() {
+    let mut world = World::new();
+    let slow = Slow { call: "containers.create", time: Duration::from_millis(600) };
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(slow)]);
+    let with = With::bounds([("idle-time", "200ms"), ("cpu", "10s")]);
+    let deployer = world.provisioner("deployer", with).await;
+    deployer.deploy(&operation("op"), &app(), IMAGE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_has_the_time_that_the_plugin_gives_it() {
+    let mut world = World::new();
+    let slow = Slow { call: "containers.list", time: Duration::from_secs(3_600) };
+    let inspect = Slow { call: "containers.inspect", time: Duration::from_secs(3_600) };
+    let layers: Vec<Arc<dyn Layer>> = vec![Arc::new(slow), Arc::new(inspect)];
+    world.chain = Chain::with(world.chain.backends().clone(), layers);
+    let plugin = world.provisioner("side_by_side", plain()).await;
+    let error = plugin.start(&operation("op"), &app(), "").await.unwrap_err();
+    let Cause::Plugin(gantry_core::Error::TimedOut(text)) = &error.cause else {
+        panic!("{error:?}");
+    };
+    assert_eq!(text, "`containers.inspect` took longer than 100ms");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
