@@ -6,7 +6,7 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
-    reason = "a test ends at what it did not expect, its helpers too"
+    reason = "a test ends at what it did not expect, wherever that is"
 )]
 
 mod admission;
