@@ -100,7 +100,10 @@ fn an_app_lives_its_life_by_the_command_line() -> Result<()> {
     let states: Vec<String> = daemon.containers()?.into_iter().map(|(_, what)| what).collect();
     assert_eq!(states, ["life/web/exited"]);
     daemon.cli(&["app", "start", "life"])?.success()?;
-    assert_eq!(answers(&daemon, "life")?, ["one"]);
+    // A start does not check health: the process may need a moment to listen.
+    eventually(SOON, "the started unit answers", || {
+        Ok((answers(&daemon, "life").ok() == Some(vec!["one".to_owned()])).then_some(()))
+    })?;
 
     daemon.cli(&["app", "remove", "life", "-y"])?.success()?;
     ensure!(daemon.containers()?.is_empty(), "removing an app leaves nothing");

@@ -28,8 +28,8 @@ SERVE
   printf 'healthcheck:\n  path: /\n' >"$context/home/application/current/tsuru.yaml"
   printf 'FROM scratch\nCOPY . /\nENV PATH=/bin\nEXPOSE 8888\n%s\nENTRYPOINT ["/bin/serve"]\n' "$extra" >"$context/Dockerfile"
   printf 'Dockerfile\n' >"$context/.dockerignore"
-  # Quiet about the builder's age, loud about a failure.
-  if ! DOCKER_BUILDKIT=0 docker build -q -t "$name" "$context" >"$context.log" 2>&1; then cat "$context.log" >&2; return 1; fi
+  # Without the cache: images made at the same time would share layers, and removing one would take a layer from under another. Quiet about the builder's age, loud about a failure.
+  if ! DOCKER_BUILDKIT=0 docker build -q --no-cache -t "$name" "$context" >"$context.log" 2>&1; then cat "$context.log" >&2; return 1; fi
   rm -f "$context.log"
   rm -rf "$context"
 }
