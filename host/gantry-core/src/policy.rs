@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::container::ContainerSpec;
+use crate::container::{ContainerSpec, LogConfig};
 
 /// A right beyond the plugin's own containers, keys and apps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum Grant {
     Capabilities,
     /// `containers:security-options`: security options.
     SecurityOptions,
+    /// `containers:log-drivers`: logs that go elsewhere than into the engine's own files, and elsewhere than the operator configured.
+    LogDrivers,
     /// `containers:foreign`: containers that are not the plugin's own.
     Foreign,
     /// `images:remove`.
@@ -48,6 +50,7 @@ impl fmt::Display for Grant {
             Self::Binds(path) => return write!(f, "{BINDS}{path}"),
             Self::Capabilities => "containers:capabilities",
             Self::SecurityOptions => "containers:security-options",
+            Self::LogDrivers => "containers:log-drivers",
             Self::Foreign => "containers:foreign",
             Self::RemoveImages => "images:remove",
             Self::BuildImages => "images:build",
@@ -78,6 +81,7 @@ impl FromStr for Grant {
             "containers:host-pid" => Self::HostPid,
             "containers:capabilities" => Self::Capabilities,
             "containers:security-options" => Self::SecurityOptions,
+            "containers:log-drivers" => Self::LogDrivers,
             "containers:foreign" => Self::Foreign,
             "images:remove" => Self::RemoveImages,
             "images:build" => Self::BuildImages,
@@ -147,12 +151,12 @@ impl Grants {
     }
 }
 
-/// The grants that making this container needs.
+/// The grants that making this container needs, where the operator configured these `logs` for units.
 ///
 /// What no grant of its own covers falls under the nearest wider one: another network than the engine's default under `containers:host-network`, a container that the kernel
-/// should spare under `containers:privileged`, a socket that logs go to under `containers:binds`.
+/// should spare under `containers:privileged`.
 #[must_use]
-pub fn needed(spec: &ContainerSpec) -> Vec<Grant> {
+pub fn needed(spec: &ContainerSpec, logs: &LogConfig) -> Vec<Grant> {
     let host = &spec.host_config;
     let mut needed = BTreeSet::new();
     if host.privileged || host.oom_score_adj < 0 {
@@ -178,9 +182,7 @@ pub fn needed(spec: &ContainerSpec) -> Vec<Grant> {
     }
     // A bind without a colon is an anonymous volume: nobody else's.
     let binds = host.binds.iter().filter_map(|bind| Some(bind.split_once(':')?.0));
-    let logs = host.log_config.iter().flat_map(|log| log.options.values());
-    let sockets = logs.filter_map(|option| option.strip_prefix("unix")?.split_once("://"));
-    for source in binds.chain(sockets.map(|(_, path)| path)) {
+    for source in binds {
         needed.insert(Grant::Binds(bind_source(source).unwrap_or_else(|| "/".to_owned())));
     }
     if !host.cap_add.is_empty() {
@@ -189,7 +191,22 @@ pub fn needed(spec: &ContainerSpec) -> Vec<Grant> {
     if !host.security_opt.is_empty() {
         needed.insert(Grant::SecurityOptions);
     }
+    if host.log_config.as_ref().is_some_and(|log| log != logs && !stays_with_engine(log)) {
+        needed.insert(Grant::LogDrivers);
+    }
     needed.into_iter().collect()
+}
+
+/// Whether logs go nowhere but into files of the engine's own, or where the engine sends all logs.
+///
+/// A list of drivers that do, not of options that do not: the engine reads addresses in more ways than one, some drivers reach the machine without any, and others read files of it.
+fn stays_with_engine(log: &LogConfig) -> bool {
+    match log.driver.as_str() {
+        "json-file" | "local" | "none" => true,
+        // Options alone change the engine's own driver, whichever it is.
+        "" => log.options.is_empty(),
+        _ => false,
+    }
 }
 
 /// Whether a mode means what another container has.
@@ -212,13 +229,14 @@ mod tests {
     use super::*;
     use crate::container::LogConfig;
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 13] = [
         "containers:privileged",
         "containers:host-network",
         "containers:host-pid",
         "containers:binds:/data",
         "containers:capabilities",
         "containers:security-options",
+        "containers:log-drivers",
         "containers:foreign",
         "images:remove",
         "images:build",
@@ -234,7 +252,7 @@ mod tests {
     fn needs(edit: impl FnOnce(&mut ContainerSpec)) -> Vec<String> {
         let mut spec = ContainerSpec::default();
         edit(&mut spec);
-        needed(&spec).iter().map(Grant::to_string).collect()
+        needed(&spec, &LogConfig::default()).iter().map(Grant::to_string).collect()
     }
 
     #[test]
@@ -341,17 +359,57 @@ mod tests {
         }
     }
 
+    fn log(driver: &str, options: &[(&str, &str)]) -> LogConfig {
+        let options = options.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        LogConfig { driver: driver.to_owned(), options: options.collect() }
+    }
+
     #[test]
-    fn logs_into_a_socket_of_the_machine_need_its_path() {
-        let to = |address: &str| {
-            needs(|spec| {
-                let options = [("syslog-address".to_owned(), address.to_owned())].into();
-                let log = LogConfig { driver: "syslog".to_owned(), options };
-                spec.host_config.log_config = Some(log);
-            })
+    fn logs_that_leave_the_engine_need_a_grant_however_the_address_is_spelled() {
+        let asked = |log: LogConfig| needs(|spec| spec.host_config.log_config = Some(log));
+        let syslog = |address: &str| asked(log("syslog", &[("syslog-address", address)]));
+        for address in [
+            "unix:///run/docker.sock",
+            "unix:/run/docker.sock",
+            "UNIX:///run/docker.sock",
+            "unix:///run/%2e%2e/x",
+            "unixgram:///dev/log",
+            "udp://localhost:1514",
+        ] {
+            assert_eq!(syslog(address), ["containers:log-drivers"], "{address}");
+        }
+        for elsewhere in [
+            // Without an address it is the machine's own.
+            log("syslog", &[]),
+            log("journald", &[]),
+            log("fluentd", &[("fluentd-address", "unix:///run/x.sock")]),
+            log("JSON-FILE", &[]),
+            log("", &[("syslog-address", "unix:///run/x.sock")]),
+        ] {
+            assert_eq!(asked(elsewhere.clone()), ["containers:log-drivers"], "{elsewhere:?}");
+        }
+        for here in [
+            log("json-file", &[("max-size", "1m")]),
+            log("local", &[]),
+            log("none", &[]),
+            log("", &[]),
+        ] {
+            assert!(asked(here.clone()).is_empty(), "{here:?}");
+        }
+    }
+
+    #[test]
+    fn the_log_driver_that_the_operator_configured_needs_nothing_as_it_is() {
+        let configured = log("syslog", &[("syslog-address", "udp://localhost:1514")]);
+        let needs = |log: LogConfig| {
+            let mut spec = ContainerSpec::default();
+            spec.host_config.log_config = Some(log);
+            needed(&spec, &configured)
         };
-        assert_eq!(to("unix:///run/docker.sock"), ["containers:binds:/run/docker.sock"]);
-        assert_eq!(to("unixgram:///dev/log"), ["containers:binds:/dev/log"]);
-        assert!(to("udp://localhost:1514").is_empty());
+        assert_eq!(needs(configured.clone()), []);
+        let elsewhere = log("syslog", &[("syslog-address", "udp://localhost:1515")]);
+        for other in [log("syslog", &[]), elsewhere] {
+            assert_eq!(needs(other), [Grant::LogDrivers]);
+        }
     }
 }

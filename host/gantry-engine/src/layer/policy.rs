@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_core::container::Container;
+use gantry_core::create::ContainerDefaults;
 use gantry_core::policy::{self, Grant};
 
 use crate::call::ContainersCall;
@@ -143,7 +144,9 @@ impl Layer for Policy {
 /// Refuses a call that needs a grant which is not in force.
 fn check_grants(scope: &Scope, call: &ContainersCall) -> Result<(), ContainersError> {
     let needed = match call {
-        ContainersCall::Create { spec, .. } => policy::needed(spec),
+        ContainersCall::Create { spec, .. } => {
+            policy::needed(spec, &ContainerDefaults::from_settings(&*scope.config).log)
+        }
         ContainersCall::Commit { .. } => vec![Grant::CommitImages],
         ContainersCall::TagImage { .. } => vec![Grant::TagImages],
         ContainersCall::RemoveImage { .. } => vec![Grant::RemoveImages],

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gantry_core::container::LogConfig;
 use gantry_core::policy::Grants;
 use gantry_engine::call::{BuildOptions, ContainersCall, ExecOptions, HttpRequest, LogOptions};
-use gantry_engine::{Containers as _, Operation, Reply, Scope};
+use gantry_engine::{Config, Containers as _, Operation, Reply, Scope};
 
 use crate::*;
 
@@ -139,6 +140,26 @@ async fn a_container_that_reaches_the_machine_needs_a_grant() {
         let allowed = Arc::new(crate::scope().with_grants(granted(&[grant])));
         reply(&chain, &allowed, call()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn logs_go_where_the_operator_configured_or_need_a_grant() {
+    let chain = Chain::new(backends(&engine()));
+    let create = |name: &str, driver: &str| {
+        let mut spec = spec();
+        let driver = driver.to_owned();
+        spec.host_config.log_config = Some(LogConfig { driver, ..LogConfig::default() });
+        on_node(ContainersCall::Create { name: name.to_owned(), spec: Box::new(spec) })
+    };
+    let tables = serde_json::json!({"docker": {"log-driver": "journald"}});
+    let scope = || scope().with_config(Arc::new(Config::new(tables.clone())));
+    let denied = Arc::new(scope());
+    let error = reply(&chain, &denied, create("web-1", "syslog")).await.unwrap_err();
+    assert_eq!(error.kind(), "denied");
+    assert!(error.to_string().contains("`containers:log-drivers`"), "{error}");
+    reply(&chain, &denied, create("web-2", "journald")).await.unwrap();
+    let allowed = Arc::new(scope().with_grants(granted(&["containers:log-drivers"])));
+    reply(&chain, &allowed, create("web-3", "syslog")).await.unwrap();
 }
 
 #[tokio::test]
