@@ -4,10 +4,15 @@
 //! create sent ─► under way ─► created ─► in service      the operation ended well, or began to replace what was there before it
 //!                    │            └────► gone            the operation removed it itself
 //!                    ├─► gone                            the engine refused the create
-//!                    └─► created, its id unknown         nobody can tell what became of the create
+//!                    └─► unknown ─► created              nobody can tell what became of the create, until the engine shows the container with the operation's mark
 //! ```
 //!
+//! Below [`identity`](super::identity) a container is called by its id only. One whose create was lost has none in the ledger, so before anything is stopped or removed while there is
+//! such a one, the engine is asked which it is.
+//!
 //! The ledger lives in memory: it serves the clean-up after a wasm call that died, not the recovery after a daemon that did.
+
+mod entry;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +21,9 @@ use async_trait::async_trait;
 use futures_util::future;
 use tokio_util::task::TaskTracker;
 
+use self::entry::{Event, State};
 use crate::call::ContainersCall;
+use crate::layer::identity::{OPERATION, is_own};
 use crate::layer::{Chain, Layer, Next};
 use crate::{Call, ContainersError, Error, Reply, Request, Response, Scope};
 
@@ -41,10 +48,40 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Entries {
     next: u64,
-    created: BTreeMap<u64, Created>,
+    created: BTreeMap<u64, Entry>,
     /// How many stops and removals of containers that were there before the operation were sent, less those that were refused.
     replacing: u64,
     ended_well: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: String,
+    name: String,
+    state: State,
+}
+
+impl Entry {
+    fn created(&self) -> Created {
+        let id = self.state.id().map(ToOwned::to_owned);
+        Created { node: self.node.clone(), name: self.name.clone(), id }
+    }
+
+    fn is(&self, node: &str, id: &str) -> bool {
+        self.node == node && self.state.id() == Some(id)
+    }
+}
+
+impl Entries {
+    /// Tells each of these entries what was heard of it; those that are gone leave the ledger.
+    fn hear(&mut self, event: Event<'_>, of: impl Fn(u64, &Entry) -> bool) {
+        self.created.retain(|number, entry| {
+            if of(*number, entry) {
+                entry.state = std::mem::replace(&mut entry.state, State::Gone).after(event);
+            }
+            entry.state != State::Gone
+        });
+    }
 }
 
 impl Ledger {
@@ -55,7 +92,7 @@ impl Ledger {
         if entries.ended_well || entries.replacing > 0 {
             return Vec::new();
         }
-        entries.created.values().cloned().collect()
+        entries.created.values().map(Entry::created).collect()
     }
 
     /// Waits until no create is under way any more. Creates go on when the call that asked for them dies, so that nothing escapes the ledger.
@@ -78,28 +115,34 @@ impl Ledger {
         let mut entries = self.lock();
         let number = entries.next;
         entries.next = number.saturating_add(1);
-        let created = Created { node: node.to_owned(), name: name.to_owned(), id: None };
-        entries.created.insert(number, created);
+        let (node, name) = (node.to_owned(), name.to_owned());
+        entries.created.insert(number, Entry { node, name, state: State::Asked });
         number
     }
 
-    fn created(&self, number: u64, id: &str) {
-        if let Some(created) = self.lock().created.get_mut(&number) {
-            created.id = Some(id.to_owned());
-        }
+    /// Takes note of how a create ended.
+    fn ended(&self, number: u64, event: Event<'_>) {
+        self.lock().hear(event, |of, _| of == number);
     }
 
-    fn refused(&self, number: u64) {
-        self.lock().created.remove(&number);
+    /// The engine shows a container of this operation.
+    fn shown(&self, node: &str, name: &str, id: &str) {
+        let of = |_, entry: &Entry| entry.node == node && entry.name == name;
+        self.lock().hear(Event::Shown(id), of);
     }
 
     /// Whether the operation created this container itself.
     fn is_new(&self, node: &str, id: &str) -> bool {
-        self.lock().created.values().any(|created| names(created, node, id))
+        self.lock().created.values().any(|entry| entry.is(node, id))
+    }
+
+    /// Whether the operation may have created a container on this node whose id is not known.
+    fn is_unsure(&self, node: &str) -> bool {
+        self.lock().created.values().any(|entry| entry.node == node && entry.state.id().is_none())
     }
 
     fn removed(&self, node: &str, id: &str) {
-        self.lock().created.retain(|_, created| !names(created, node, id));
+        self.lock().hear(Event::Removed, |_, entry| entry.is(node, id));
     }
 
     fn replacing(&self) {
@@ -113,9 +156,21 @@ impl Ledger {
     }
 }
 
-fn names(created: &Created, node: &str, id: &str) -> bool {
-    created.node == node
-        && (created.id.as_deref() == Some(id) || (!id.is_empty() && created.name == id))
+/// Takes note of the containers in a reply that the operation made: their ids may not be known yet.
+fn learn(scope: &Scope, node: &str, reply: &Reply) {
+    let shown = |name: &str, id: &str, labels: Option<&BTreeMap<String, String>>| {
+        let operation = labels.and_then(|labels| labels.get(OPERATION));
+        if is_own(scope, labels) && operation == Some(&scope.operation.id) {
+            scope.ledger.shown(node, name, id);
+        }
+    };
+    if let Reply::Container(container) = reply {
+        shown(&container.name, &container.id, container.config.labels.as_ref());
+    } else if let Reply::Containers(containers) = reply {
+        for container in containers {
+            shown(&container.name, &container.id, Some(&container.labels));
+        }
+    }
 }
 
 /// Whether an error says for sure that nothing was changed.
@@ -155,11 +210,15 @@ impl Layer for Journal {
             let number = scope.ledger.begin(node, name);
             return create(scope, number, request, next).await;
         }
+        let node = node.clone();
         let (ContainersCall::Stop { id, .. } | ContainersCall::Remove { id, .. }) = call else {
-            return next.send(scope, request).await;
+            let response = next.send(scope, request).await?;
+            learn(scope, &node, &response.reply);
+            return Ok(response);
         };
         let removes = matches!(call, ContainersCall::Remove { .. });
-        let (node, id) = (node.clone(), id.clone());
+        let id = id.clone();
+        tell_apart(scope, &node, &id, next.clone()).await?;
         let new = scope.ledger.is_new(&node, &id);
         if !new {
             // Marked before it is sent: a call that dies now may have been carried out.
@@ -176,6 +235,22 @@ impl Layer for Journal {
     }
 }
 
+/// Asks the engine whether a container is one that the operation created, when the ledger cannot tell.
+async fn tell_apart(scope: &Arc<Scope>, node: &str, id: &str, next: Next) -> Result<(), Error> {
+    if scope.ledger.is_new(node, id) || !scope.ledger.is_unsure(node) {
+        return Ok(());
+    }
+    let call = ContainersCall::Inspect { id: id.to_owned() };
+    let inspect = Call::Containers { node: node.to_owned(), call };
+    match next.send(scope, inspect.into()).await {
+        Ok(response) => learn(scope, node, &response.reply),
+        // What is not there is no matter; the call itself will say so.
+        Err(Error::Containers(ContainersError::NotFound(_))) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// Runs a create in a task of its own: a caller that goes away does not stop it, and what it made is in the ledger.
 async fn create(
     scope: &Arc<Scope>,
@@ -186,12 +261,12 @@ async fn create(
     let task_scope = Arc::clone(scope);
     let task = scope.ledger.tasks.spawn(async move {
         let answer = next.send(&task_scope, request).await;
-        match &answer {
-            Ok(Response { reply: Reply::Text(id), .. }) => task_scope.ledger.created(number, id),
-            Ok(_) => {}
-            Err(error) if refuses(error) => task_scope.ledger.refused(number),
-            Err(_) => {}
-        }
+        let event = match &answer {
+            Ok(Response { reply: Reply::Text(id), .. }) => Event::Shown(id),
+            Err(error) if refuses(error) => Event::Refused,
+            Ok(_) | Err(_) => Event::Lost,
+        };
+        task_scope.ledger.ended(number, event);
         answer
     });
     task.await.unwrap_or_else(|gone| {

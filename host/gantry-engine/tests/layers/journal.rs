@@ -118,6 +118,44 @@ async fn a_create_nobody_knows_the_end_of_is_cleaned_up_by_its_name() {
     assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap(), []);
 }
 
+/// A chain whose next create is carried out and answers nothing.
+fn losing(engine: &Memory) -> (Chain, Arc<Below>) {
+    let below = Arc::new(Below::default());
+    let lost = ContainersError::TimedOut("it takes too long".to_owned());
+    *below.lost.lock().unwrap() = Some(lost.into());
+    (chain(engine, Arc::clone(&below) as _), below)
+}
+
+#[tokio::test]
+async fn undoing_a_create_nobody_knows_the_end_of_replaces_nothing() {
+    // The name may be known to the layers above from what another operation saw.
+    for seen_by_another in [false, true] {
+        let ((chain, below), scope) = (losing(&engine()), operation(Arc::default()));
+        reply(&chain, &scope, create("web-1")).await.unwrap_err();
+        *below.lost.lock().unwrap() = None;
+        if seen_by_another {
+            assert_eq!(names(&chain, &operation(Arc::default())).await, ["web-1"]);
+        }
+        reply(&chain, &scope, stop("web-1")).await.unwrap();
+        assert_eq!(loose(&scope), ["web-1"]);
+        reply(&chain, &scope, remove("web-1")).await.unwrap();
+        assert_eq!(loose(&scope), [""; 0]);
+        created(&chain, &scope, "web-2").await;
+        assert_eq!(loose(&scope), ["web-2"], "nothing old was touched");
+    }
+}
+
+#[tokio::test]
+async fn the_id_of_a_lost_create_is_learned_from_what_the_engine_shows() {
+    for look in [inspect("web-1"), list()] {
+        let ((chain, _), scope) = (losing(&engine()), operation(Arc::default()));
+        reply(&chain, &scope, create("web-1")).await.unwrap_err();
+        assert_eq!(scope.ledger.loose()[0].id, None);
+        reply(&chain, &scope, look).await.unwrap();
+        assert!(scope.ledger.loose()[0].id.is_some());
+    }
+}
+
 #[tokio::test]
 async fn a_clean_up_removes_what_is_loose_and_nothing_else() {
     let engine = engine();
