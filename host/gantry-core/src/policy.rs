@@ -17,7 +17,7 @@ pub enum Grant {
     HostNetwork,
     /// `containers:host-pid`: containers that see the machine's processes.
     HostPid,
-    /// `containers:binds:<path prefix>`: the machine's files under a path, or a named volume.
+    /// `containers:binds:<path>`: the machine's files at this very path, with `/*` at its end also at every path below it, or a named volume.
     Binds(String),
     /// `containers:capabilities`: kernel capabilities on top of the engine's default.
     Capabilities,
@@ -95,13 +95,19 @@ impl FromStr for Grant {
 
 impl Grant {
     /// Whether having this grant is having `needed`.
+    ///
+    /// A path covers itself only. The machine follows links in the source of a bind, so whoever can write below a path and bind what is below it reaches every file: that takes
+    /// the `/*` that says so. The machine's root has all that is below it, with or without.
     #[must_use]
     pub fn covers(&self, needed: &Self) -> bool {
         match (self, needed) {
-            (Self::Binds(prefix), Self::Binds(path)) => {
-                let prefix = prefix.trim_end_matches('/');
-                path.strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            (Self::Binds(have), Self::Binds(path)) if have.starts_with('/') => {
+                let folder = if have == "/" { Some("") } else { have.strip_suffix("/*") };
+                let below = |folder| path.strip_prefix(folder);
+                have == path
+                    || folder
+                        .and_then(below)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             _ => self == needed,
         }
@@ -268,13 +274,26 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_covers_itself_and_what_is_below_its_path() {
+    fn a_path_covers_itself_and_what_is_below_it_only_when_it_says_so() {
         for (have, need, covered) in [
             ("containers:privileged", "containers:privileged", true),
             ("containers:privileged", "containers:host-network", false),
             ("containers:binds:/data", "containers:binds:/data", true),
-            ("containers:binds:/data/", "containers:binds:/data/x", true),
+            ("containers:binds:/data/", "containers:binds:/data", true),
+            ("containers:binds:/data", "containers:binds:/data/x", false),
+            ("containers:binds:/data", "containers:binds:/data/*", false),
             ("containers:binds:/data", "containers:binds:/database", false),
+            ("containers:binds:/data/*", "containers:binds:/data", true),
+            ("containers:binds:/data/*", "containers:binds:/data/x/y", true),
+            ("containers:binds:/data/*", "containers:binds:/data/x/*", true),
+            ("containers:binds:/data/*", "containers:binds:/data/*", true),
+            ("containers:binds:/data/*", "containers:binds:/database", false),
+            ("containers:binds:/data/*", "containers:binds:/", false),
+            ("containers:binds:/data*", "containers:binds:/database", false),
+            ("containers:binds:/*", "containers:binds:/", true),
+            ("containers:binds:/*", "containers:binds:/etc/passwd", true),
+            ("containers:binds:/*", "containers:binds:volume", false),
+            ("containers:binds:volume/*", "containers:binds:volume/x", false),
             ("containers:binds:/data/x", "containers:binds:/data", false),
             ("containers:binds:/", "containers:binds:/etc/passwd", true),
             ("containers:binds:/", "containers:binds:/", true),
@@ -290,7 +309,8 @@ mod tests {
     fn a_right_needs_the_question_and_the_permission() {
         let data = grant("containers:binds:/data");
         let inner = grant("containers:binds:/data/in");
-        let grants = Grants::new([data.clone(), grant("images:push")], [inner.clone()]);
+        let asked = grant("containers:binds:/data/*");
+        let grants = Grants::new([asked, grant("images:push")], [inner.clone()]);
         assert_eq!(grants.check(&inner), Ok(()));
         assert_eq!(grants.check(&data), Err(Denial::NotGranted(data.clone())));
         assert_eq!(

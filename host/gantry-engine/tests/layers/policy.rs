@@ -143,6 +143,23 @@ async fn a_container_that_reaches_the_machine_needs_a_grant() {
 }
 
 #[tokio::test]
+async fn a_path_is_bound_and_what_is_below_it_is_not() {
+    let chain = Chain::new(backends(&engine()));
+    let create = |name: &str, source: &str| {
+        let mut spec = spec();
+        spec.host_config.binds = vec![format!("{source}:/here")];
+        on_node(ContainersCall::Create { name: name.to_owned(), spec: Box::new(spec) })
+    };
+    let exact = Arc::new(scope().with_grants(granted(&["containers:binds:/data"])));
+    reply(&chain, &exact, create("web-1", "/data")).await.unwrap();
+    // What is below may be a link that a container with the path made.
+    let error = reply(&chain, &exact, create("web-2", "/data/link")).await.unwrap_err();
+    assert!(error.to_string().contains("`containers:binds:/data/link`"), "{error}");
+    let below = Arc::new(scope().with_grants(granted(&["containers:binds:/data/*"])));
+    reply(&chain, &below, create("web-2", "/data/link")).await.unwrap();
+}
+
+#[tokio::test]
 async fn logs_go_where_the_operator_configured_or_need_a_grant() {
     let chain = Chain::new(backends(&engine()));
     let create = |name: &str, driver: &str| {
