@@ -123,13 +123,13 @@ impl Service {
         self.runtime.settled().await;
     }
 
-    /// Forgets the app that an interrupted operation was creating.
+    /// Forgets the app that an interrupted operation was creating. One that was there before is not its own, even when it was asked to create it.
     pub(crate) async fn forget_half_made(&self, record: &OperationRecord) {
         let Some(app) = record.begin.app.as_deref().filter(|_| record.begin.verb == apps::CREATE)
         else {
             return;
         };
-        if let Err(error) = self.store.remove_app(app).await {
+        if let Err(error) = self.store.remove_app_made_by(app, &record.begin.id).await {
             tracing::error!(app, error = &error as &dyn std::error::Error, "could not forget it");
         }
     }

@@ -32,7 +32,8 @@ pub(crate) use plugins::PluginRecord;
 const FILE: &str = "gantry.db";
 
 /// The schema, one step a version; a step that was released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("store/schema-1.sql")];
+const MIGRATIONS: &[&str] = 
+    &[include_str!("store/schema-1.sql"), include_str!("store/schema-2.sql")];
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]

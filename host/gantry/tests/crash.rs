@@ -115,3 +115,40 @@ async fn a_plugin_that_is_gone_takes_nothing_but_itself() -> Result<()> {
     ensure!(problem.detail.contains("was changed"), "{problem:?}");
     Ok(())
 }
+
+/// What the journal has of an operation that a daemon died in.
+fn died_in(house: &House, change: &str) -> Result<()> {
+    let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    ensure!(store.execute(change, [])? == 1, "{change}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_app_outlives_a_second_create_that_the_daemon_died_in() -> Result<()> {
+    let mut house = House::with_docker("").await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
+    house.crash();
+    died_in(
+        &house,
+        "INSERT INTO operations (id, verb, app, who, detail, state, began) \
+         VALUES ('second', 'app-create', 'web', 'uid 0', '{}', 'running', 1)",
+    )?;
+    let told = house.start().await?;
+    ensure!(told.iter().any(|line| line.contains("second (app-create web)")), "{told:?}");
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!(info.units.context("units")?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_app_that_the_daemon_died_creating_is_forgotten() -> Result<()> {
+    let mut house = House::with_docker("").await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    house.crash();
+    died_in(&house, "UPDATE operations SET state = 'running' WHERE verb = 'app-create'")?;
+    house.start().await?;
+    let gone = crate::support::refused(house.client.get::<AppInfo>("/v1/apps/web").await)?;
+    assert_eq!(gone.unwrap_err().kind, ProblemKind::NotFound);
+    Ok(())
+}

@@ -103,7 +103,7 @@ impl Service {
             cpu_share: new.plan.cpu_share,
             ..gantry_core::App::default()
         };
-        let record = AppRecord {
+        let mut record = AppRecord {
             app,
             provisioner: provisioner.clone(),
             unit_quota: new.unit_quota,
@@ -130,6 +130,7 @@ impl Service {
         let why = title.clone();
         let work = move |work: crate::operation::Work| async move {
             let app = record.app.clone();
+            record.operation.clone_from(&work.operation.id);
             let inserted = service.store.insert_app(record).await.or_problem(|| why.clone())?;
             if !inserted {
                 return Err(Problem::new(ProblemKind::Conflict, why)
@@ -223,7 +224,7 @@ impl Service {
 
     /// An app as it goes over the wire.
     async fn resource(&self, record: AppRecord) -> Result<api::App, Problem> {
-        let AppRecord { app, provisioner, unit_quota, units_in_use, routers, created } = record;
+        let AppRecord { app, provisioner, unit_quota, units_in_use, routers, created, .. } = record;
         let images = self.store.images(&app.name).await;
         let image = images.or_problem(|| format!("could not read the app `{}`", app.name))?.pop();
         Ok(api::App {

@@ -1,7 +1,7 @@
 //! Apps and their environment.
 
 use gantry_core::{App, AppRouter, EnvVar};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{JobResult, Result, Store, from_json, to_json};
 
@@ -20,10 +20,12 @@ pub(crate) struct AppRecord {
     pub(crate) routers: Vec<AppRouter>,
     /// When it was made, in milliseconds since 1970.
     pub(crate) created: i64,
+    /// The operation that made it.
+    pub(crate) operation: String,
 }
 
 const COLUMNS: &str = "name, platform, pool, provisioner, team_owner, memory, swap, cpu_share, \
-                       unit_quota, units_in_use, deploys, update_platform, routers, created";
+                       unit_quota, units_in_use, deploys, update_platform, routers, created, operation";
 
 fn read_app(row: &Row<'_>) -> rusqlite::Result<(AppRecord, String)> {
     let record = AppRecord {
@@ -43,6 +45,7 @@ fn read_app(row: &Row<'_>) -> rusqlite::Result<(AppRecord, String)> {
         units_in_use: row.get(9)?,
         routers: Vec::new(),
         created: row.get(13)?,
+        operation: row.get(14)?,
     };
     Ok((record, row.get(12)?))
 }
@@ -52,14 +55,34 @@ fn with_routers((mut record, routers): (AppRecord, String)) -> JobResult<AppReco
     Ok(record)
 }
 
+fn remove(tx: &Transaction<'_>, name: &str) -> JobResult<()> {
+    tx.execute(
+        "DELETE FROM image_metadata WHERE image IN (SELECT image FROM images WHERE app = ?1) \
+         AND image NOT IN (SELECT image FROM images WHERE app <> ?1)",
+        [name],
+    )?;
+    tx.execute("DELETE FROM images WHERE app = ?", [name])?;
+    tx.execute("DELETE FROM image_counters WHERE app = ?", [name])?;
+    tx.execute("DELETE FROM apps WHERE name = ?", [name])?;
+    Ok(())
+}
+
 impl Store {
     /// Writes a new app down; false when there is one of this name.
     pub(crate) async fn insert_app(&self, record: AppRecord) -> Result<bool> {
         self.write(move |tx| {
-            let AppRecord { app, provisioner, unit_quota, units_in_use, routers, created } = record;
+            let AppRecord {
+                app,
+                provisioner,
+                unit_quota,
+                units_in_use,
+                routers,
+                created,
+                operation,
+            } = record;
             let routers = to_json("list of routers", &routers)?;
             let sql = format!(
-                "INSERT INTO apps ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
+                "INSERT INTO apps ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
                  ON CONFLICT (name) DO NOTHING"
             );
             let inserted = tx.execute(
@@ -79,6 +102,7 @@ impl Store {
                     app.update_platform,
                     routers,
                     created,
+                    operation,
                 ],
             )?;
             Ok(inserted == 1)
@@ -110,16 +134,19 @@ impl Store {
     /// Removes an app with its environment and its images. Removing what is gone succeeds.
     pub(crate) async fn remove_app(&self, name: &str) -> Result<()> {
         let name = name.to_owned();
+        self.write(move |tx| remove(tx, &name)).await
+    }
+
+    /// Removes an app if this operation made it; false when another one did, or when there is none.
+    pub(crate) async fn remove_app_made_by(&self, name: &str, operation: &str) -> Result<bool> {
+        let (name, operation) = (name.to_owned(), operation.to_owned());
         self.write(move |tx| {
-            tx.execute(
-                "DELETE FROM image_metadata WHERE image IN (SELECT image FROM images WHERE app = ?1) \
-                 AND image NOT IN (SELECT image FROM images WHERE app <> ?1)",
-                [&name],
-            )?;
-            tx.execute("DELETE FROM images WHERE app = ?", [&name])?;
-            tx.execute("DELETE FROM image_counters WHERE app = ?", [&name])?;
-            tx.execute("DELETE FROM apps WHERE name = ?", [&name])?;
-            Ok(())
+            let sql = "SELECT 1 FROM apps WHERE name = ? AND operation = ?";
+            let made = tx.query_row(sql, [&name, &operation], |_| Ok(())).optional()?.is_some();
+            if made {
+                remove(tx, &name)?;
+            }
+            Ok(made)
         })
         .await
     }
