@@ -11,7 +11,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +80,9 @@ impl DaemonError {
             Self::Data(error) => error.hint(),
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("another program listens there; choose another address".to_owned())
+            }
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Some("name a file that is not there yet: `gantry serve --socket FILE`".to_owned())
             }
             Self::DockerHost { .. } => {
                 Some("look at `docker.hosts` in the configuration, or at DOCKER_HOST".to_owned())
@@ -368,8 +371,11 @@ fn listen_unix(path: &Path) -> Result<UnixListener, DaemonError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    // A socket that nobody answers at is what a daemon left that was killed.
-    if path.exists() {
+    // A socket that nobody answers at is what a daemon left that was killed. Anything else is somebody's.
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "it is no socket")));
+        }
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(failed(io::Error::from(io::ErrorKind::AddrInUse)));
         }

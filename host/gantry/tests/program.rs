@@ -80,6 +80,18 @@ impl Served {
     }
 }
 
+/// What a daemon that is not to start said; one that starts all the same is killed.
+fn ended(command: &mut Command) -> Result<Output> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut first = String::new();
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    // It announces a place, or it ends.
+    if BufReader::new(stdout).read_line(&mut first)? > 0 {
+        child.kill()?;
+    }
+    Ok(child.wait_with_output()?)
+}
+
 fn serve(home: &Path) -> Command {
     let mut command = gantry(home);
     command.arg("serve").arg("--data-dir").arg(home.join("data"));
@@ -135,6 +147,18 @@ fn a_daemon_that_was_killed_leaves_nothing_in_the_way_of_the_next() -> Result<()
     let mut next = Served::start(&mut serve(home.path()))?;
     next.signal("INT")?;
     assert_eq!(next.wait()?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_left_as_it_is() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let file = home.path().join("g.sock");
+    fs::write(&file, "precious")?;
+    let (code, text) = told(&ended(&mut serve(home.path()))?);
+    assert_eq!(code, Some(1), "{text}");
+    ensure!(text.contains("caused by: it is no socket\nhint: name a file"), "{text}");
+    assert_eq!(fs::read(&file)?, b"precious");
     Ok(())
 }
 
