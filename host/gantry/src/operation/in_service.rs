@@ -76,21 +76,47 @@ impl Layer for InService {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use gantry_core::container::ContainerSpec;
     use gantry_engine::memory::Platform;
-    use gantry_engine::{Chain, Memory, Operation, Reply};
+    use gantry_engine::{Chain, ContainersError, Memory, Operation, Reply};
 
     use super::*;
     use crate::store::Begin;
 
     const NODE: &str = "http://10.1.1.1:2375";
 
+    /// An engine that carries creates out and, while told so, does not say that it did.
+    #[derive(Default)]
+    struct Losing(AtomicBool);
+
+    #[async_trait]
+    impl Layer for Losing {
+        async fn call(
+            &self,
+            scope: &Arc<Scope>,
+            request: Request,
+            next: Next,
+        ) -> Result<Response, Error> {
+            let creates = matches!(
+                &request.call,
+                Call::Containers { call: ContainersCall::Create { .. }, .. }
+            );
+            let answer = next.send(scope, request).await;
+            if creates && self.0.load(Ordering::SeqCst) {
+                return Err(ContainersError::TimedOut("it takes too long".into()).into());
+            }
+            answer
+        }
+    }
+
     struct Wired {
         _folder: tempfile::TempDir,
         store: Arc<Store>,
         chain: Chain,
+        losing: Arc<Losing>,
         scope: Arc<Scope>,
     }
 
@@ -101,10 +127,21 @@ mod tests {
         store.begin_operation(begin).await.unwrap();
         let engine = Memory::new().with_image("i:1", Default::default(), []);
         let backends = Platform::new().backends("docker", [(NODE, engine)]);
-        let layer = Arc::new(InService::new(Arc::clone(&store))) as Arc<dyn Layer>;
+        let losing = Arc::new(Losing::default());
+        let in_service = Arc::new(InService::new(Arc::clone(&store))) as Arc<dyn Layer>;
+        let layers = vec![in_service, Arc::clone(&losing) as _];
         let operation = Operation::new("01", Duration::from_secs(60));
         let scope = Arc::new(Scope::new("docker", "test", operation));
-        Wired { _folder: folder, store, chain: Chain::with(backends, vec![layer]), scope }
+        Wired { _folder: folder, store, chain: Chain::with(backends, layers), losing, scope }
+    }
+
+    fn create(name: &str) -> ContainersCall {
+        let spec = Box::new(ContainerSpec {
+            image: "i:1".into(),
+            cmd: Some(vec!["serve".into()]),
+            ..ContainerSpec::default()
+        });
+        ContainersCall::Create { name: name.to_owned(), spec }
     }
 
     impl Wired {
@@ -114,13 +151,7 @@ mod tests {
         }
 
         async fn create(&self, scope: &Arc<Scope>, name: &str) -> String {
-            let spec = Box::new(ContainerSpec {
-                image: "i:1".into(),
-                cmd: Some(vec!["serve".into()]),
-                ..ContainerSpec::default()
-            });
-            let create = ContainersCall::Create { name: name.to_owned(), spec };
-            let Reply::Text(id) = self.send(scope, create).await else { panic!("an id") };
+            let Reply::Text(id) = self.send(scope, create(name)).await else { panic!("an id") };
             id
         }
 
@@ -138,6 +169,18 @@ mod tests {
         for id in [one, two] {
             wired.send(&wired.scope, ContainersCall::Remove { id, force: true }).await;
         }
+        assert!(!wired.is_marked().await);
+    }
+
+    #[tokio::test]
+    async fn undoing_a_create_nobody_knows_the_end_of_marks_nothing() {
+        let wired = wired().await;
+        wired.losing.0.store(true, Ordering::SeqCst);
+        let create = Call::Containers { node: NODE.to_owned(), call: create("one") };
+        wired.chain.send(&wired.scope, create).await.map(|_| ()).unwrap_err();
+        wired.losing.0.store(false, Ordering::SeqCst);
+        wired.send(&wired.scope, ContainersCall::Stop { id: "one".into(), seconds: 1 }).await;
+        wired.send(&wired.scope, ContainersCall::Remove { id: "one".into(), force: true }).await;
         assert!(!wired.is_marked().await);
     }
 
