@@ -131,6 +131,11 @@ impl Ledger {
         self.lock().hear(Event::Shown(id), of);
     }
 
+    /// The engine shows a container that is not of this operation under the name of a lost create: so that one was refused.
+    fn taken(&self, node: &str, name: &str) {
+        self.lock().hear(Event::Taken, |_, entry| entry.node == node && entry.name == name);
+    }
+
     /// Whether the operation created this container itself.
     fn is_new(&self, node: &str, id: &str) -> bool {
         self.lock().created.values().any(|entry| entry.is(node, id))
@@ -159,8 +164,7 @@ impl Ledger {
 /// Takes note of the containers in a reply that the operation made: their ids may not be known yet.
 fn learn(scope: &Scope, node: &str, reply: &Reply) {
     let shown = |name: &str, id: &str, labels: Option<&BTreeMap<String, String>>| {
-        let operation = labels.and_then(|labels| labels.get(OPERATION));
-        if is_own(scope, labels) && operation == Some(&scope.operation.id) {
+        if is_of_operation(scope, labels) {
             scope.ledger.shown(node, name, id);
         }
     };
@@ -171,6 +175,12 @@ fn learn(scope: &Scope, node: &str, reply: &Reply) {
             shown(&container.name, &container.id, Some(&container.labels));
         }
     }
+}
+
+/// Whether these labels are the marks of the scope's owner, installation and operation.
+fn is_of_operation(scope: &Scope, labels: Option<&BTreeMap<String, String>>) -> bool {
+    let operation = labels.and_then(|labels| labels.get(OPERATION));
+    is_own(scope, labels) && operation == Some(&scope.operation.id)
 }
 
 /// Whether an error says for sure that nothing was changed.
@@ -283,19 +293,71 @@ pub struct Left {
     pub error: Error,
 }
 
-/// Removes what the operation of `scope` created and did not put in service, all at once, and tells what could not be removed.
+/// What a clean-up did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// What is gone.
+    pub removed: Vec<Created>,
+    /// What could not be removed.
+    pub left: Vec<Left>,
+}
+
+/// Removes what the operation of `scope` created and did not put in service, all at once, and tells what became of it.
 ///
 /// `scope` should be that of the host ([`Scope::for_clean_up`]): the one of a dead call may be cancelled or used up.
-pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Vec<Left> {
+pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
     scope.ledger.settled().await;
     let removals = scope.ledger.loose().into_iter().map(|created| async move {
-        let id = created.id.clone().unwrap_or_else(|| created.name.clone());
-        let call = ContainersCall::Remove { id, force: true };
-        let node = created.node.clone();
-        match chain.send(scope, Call::Containers { node, call }).await {
-            Ok(_) => None,
-            Err(error) => Some(Left { created, error }),
-        }
+        let removed = remove(chain, scope, &created).await;
+        (created, removed)
     });
-    future::join_all(removals).await.into_iter().flatten().collect()
+    let mut cleaned = Cleaned::default();
+    for (created, removed) in future::join_all(removals).await {
+        match removed {
+            Ok(true) => cleaned.removed.push(created),
+            Ok(false) => {}
+            Err(error) => cleaned.left.push(Left { created, error }),
+        }
+    }
+    cleaned
+}
+
+/// Removes what was created. False when there was nothing of the operation's to remove.
+async fn remove(chain: &Chain, scope: &Arc<Scope>, created: &Created) -> Result<bool, Error> {
+    let found = match &created.id {
+        Some(id) => Some(id.clone()),
+        None => find(chain, scope, created).await?,
+    };
+    let Some(id) = found else {
+        return Ok(false);
+    };
+    let call = ContainersCall::Remove { id, force: true };
+    let node = created.node.clone();
+    chain.send(scope, Call::Containers { node, call }).await?;
+    Ok(true)
+}
+
+/// The id of what was created, when only its name is known. A container that was there before, and serves, may have that name: so the engine itself is asked, whose answer has the marks.
+async fn find(
+    chain: &Chain,
+    scope: &Arc<Scope>,
+    created: &Created,
+) -> Result<Option<String>, Error> {
+    let Created { node, name, .. } = created;
+    let call = ContainersCall::Inspect { id: name.clone() };
+    let inspect = Call::Containers { node: node.clone(), call };
+    let reply = match chain.backends().perform(scope, inspect.into()).await {
+        Ok(response) => response.reply,
+        Err(Error::Containers(ContainersError::NotFound(_))) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Reply::Container(container) = reply else {
+        return Err(ContainersError::Failed("no answer to an inspect".to_owned()).into());
+    };
+    if !is_of_operation(scope, container.config.labels.as_ref()) {
+        scope.ledger.taken(node, name);
+        return Ok(None);
+    }
+    scope.ledger.shown(node, name, &container.id);
+    Ok(Some(container.id))
 }

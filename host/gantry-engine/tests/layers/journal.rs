@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gantry_engine::layer::journal::clean_up;
+use gantry_engine::layer::journal::{Cleaned, clean_up};
 use gantry_engine::{Containers as _, ContainersError, Created, Ledger};
 
 use crate::*;
@@ -114,7 +114,7 @@ async fn a_create_nobody_knows_the_end_of_is_cleaned_up_by_its_name() {
     assert_eq!(scope.ledger.loose().iter().filter(|created| created.id.is_none()).count(), 2);
     assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap().len(), 2);
     let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
-    assert_eq!(clean_up(&chain, &host).await, []);
+    assert_eq!(clean_up(&chain, &host).await.left, []);
     assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap(), []);
 }
 
@@ -171,8 +171,24 @@ async fn a_clean_up_removes_what_is_loose_and_nothing_else() {
     }
     scope.operation.cancel.cancel();
     let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
-    assert_eq!(clean_up(&chain, &host).await, []);
+    assert_eq!(clean_up(&chain, &host).await.left, []);
     assert_eq!(names(&chain, &before).await, ["old"]);
+    assert_eq!(loose(&scope), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_clean_up_spares_what_has_the_name_of_a_lost_create() {
+    let engine = engine();
+    let before = Operation::new("op-0", Duration::from_secs(60));
+    let before = Arc::new(Scope::new("docker", INSTANCE, before));
+    let old = created(&Chain::new(backends(&engine)), &before, "web-1").await;
+    // The engine says that the name is in use, and nobody hears it.
+    let ((chain, _), scope) = (losing(&engine), operation(Arc::default()));
+    assert_eq!(reply(&chain, &scope, create("web-1")).await.unwrap_err().kind(), "timed-out");
+    assert_eq!(loose(&scope), ["web-1"]);
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    assert_eq!(clean_up(&chain, &host).await, Cleaned::default(), "nothing was its own");
+    assert_eq!(engine.inspect("web-1").await.unwrap().id, old);
     assert_eq!(loose(&scope), [""; 0]);
 }
 
@@ -184,7 +200,7 @@ async fn a_clean_up_tells_what_it_could_not_remove() {
     created(&chain, &scope, "new").await;
     chain.backends().nodes.take("docker", NODE);
     let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
-    let left = clean_up(&chain, &host).await;
+    let left = clean_up(&chain, &host).await.left;
     assert_eq!(left.len(), 1);
     assert_eq!((left[0].created.name.as_str(), left[0].error.kind()), ("new", "not-found"));
 }

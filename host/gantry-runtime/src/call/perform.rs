@@ -266,13 +266,7 @@ async fn clean_up(runtime: &Runtime, outside: &Outside) -> CleanUp {
     }
     let scope = Arc::new(outside.scope.for_clean_up(time));
     match tokio::time::timeout(time, journal::clean_up(&outside.chain, &scope)).await {
-        Ok(left) => {
-            let removed = created
-                .into_iter()
-                .filter(|one| !left.iter().any(|left| left.created == *one))
-                .collect();
-            CleanUp { removed, left }
-        }
+        Ok(journal::Cleaned { removed, left }) => CleanUp { removed, left },
         Err(_) => unfinished(ledger.loose(), created, time),
     }
 }

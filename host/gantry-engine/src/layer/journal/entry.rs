@@ -22,6 +22,8 @@ pub(super) enum Event<'a> {
     Refused,
     /// The create ended without an answer.
     Lost,
+    /// The engine showed a container of somebody else under its name.
+    Taken,
     /// It was removed.
     Removed,
 }
@@ -33,7 +35,10 @@ impl State {
             (Self::Gone, _) | (_, Event::Refused | Event::Removed) => Self::Gone,
             (Self::Asked | Self::Unknown, Event::Shown(id)) => Self::Made(id.to_owned()),
             (Self::Asked | Self::Unknown, Event::Lost) => Self::Unknown,
-            (made @ Self::Made(_), Event::Shown(_) | Event::Lost) => made,
+            // While the create is under way, the other one may go in time.
+            (Self::Asked, Event::Taken) => Self::Asked,
+            (Self::Unknown, Event::Taken) => Self::Gone,
+            (made @ Self::Made(_), Event::Shown(_) | Event::Lost | Event::Taken) => made,
         }
     }
 
@@ -57,12 +62,15 @@ mod tests {
             (State::Asked, Event::Shown("a"), made("a")),
             (State::Asked, Event::Refused, State::Gone),
             (State::Asked, Event::Lost, State::Unknown),
+            (State::Asked, Event::Taken, State::Asked),
+            (State::Unknown, Event::Taken, State::Gone),
             (State::Unknown, Event::Shown("a"), made("a")),
             (State::Unknown, Event::Lost, State::Unknown),
             (State::Unknown, Event::Refused, State::Gone),
             // Seen before the answer of its create was lost.
             (made("a"), Event::Lost, made("a")),
             (made("a"), Event::Shown("a"), made("a")),
+            (made("a"), Event::Taken, made("a")),
             (made("a"), Event::Removed, State::Gone),
             // The name was taken by another create of the same operation, which was seen under it.
             (made("a"), Event::Refused, State::Gone),
