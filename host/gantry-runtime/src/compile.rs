@@ -124,10 +124,10 @@ impl Compiling {
         Ok(Self { cache: cache.map(Cache::open).transpose()?, compiler })
     }
 
-    /// The component with this digest, if it was compiled before.
-    pub(crate) async fn kept(&self, engine: &Engine, digest: &str) -> Option<Component> {
-        let artifact = self.cache.as_ref()?.entry(engine, digest).read().await?;
-        match deserialize(engine, artifact.bytes()) {
+    /// The component with this digest, if it was compiled before. Takes milliseconds: not for a thread that others wait for.
+    pub(crate) fn kept(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let entry = self.cache.as_ref()?.entry(engine, digest);
+        match map(engine, entry.proven()?) {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(digest, %error, "a compiled plugin cannot be loaded and is made anew");
@@ -144,12 +144,17 @@ impl Compiling {
         bytes: Arc<[u8]>,
     ) -> Result<Component, CompileError> {
         let artifact = self.compile(engine, bytes).await?;
-        if let Some(cache) = &self.cache
-            && let Err(error) = cache.entry(engine, digest).write(&artifact).await
-        {
-            tracing::warn!(digest, %error, "a compiled plugin cannot be kept");
-        }
-        deserialize(engine, &artifact)
+        let entry = self.cache.as_ref().map(|cache| cache.entry(engine, digest));
+        let (engine, digest) = (engine.clone(), digest.to_owned());
+        let loading = tokio::task::spawn_blocking(move || {
+            if let Some(entry) = entry
+                && let Err(error) = entry.write(&artifact)
+            {
+                tracing::warn!(digest, %error, "a compiled plugin cannot be kept");
+            }
+            deserialize(&engine, &artifact)
+        });
+        loading.await.map_err(|gone| CompileError::Artifact(gone.to_string()))?
     }
 
     async fn compile(&self, engine: &Engine, bytes: Arc<[u8]>) -> Result<Vec<u8>, CompileError> {
@@ -218,10 +223,12 @@ async fn run_worker(
         said
     };
     let ((), answer, said, status) = tokio::join!(give, take, listen, child.wait());
-    let (answer, status) = (answer.map_err(failed)?, status.map_err(failed)?);
-    match answer.split_first() {
-        Some((&COMPILED, artifact)) if status.success() => Ok(artifact.to_vec()),
-        Some((&REFUSED, why)) if status.success() => {
+    let (mut answer, status) = (answer.map_err(failed)?, status.map_err(failed)?);
+    let said_first = answer.first().copied().filter(|_| status.success());
+    match said_first {
+        Some(COMPILED) => Ok(answer.split_off(1)),
+        Some(REFUSED) => {
+            let why = answer.get(1..).unwrap_or_default();
             Err(CompileError::Refused(String::from_utf8_lossy(why).into_owned()))
         }
         _ => Err(CompileError::Died {
@@ -235,10 +242,23 @@ async fn run_worker(
 /// Makes a component of an artifact that we made.
 #[expect(
     unsafe_code,
-    reason = "wasmtime trusts an artifact as it trusts code. This one came out of our own compiler a moment ago, or bears the mark that only we can give (see `cache`)"
+    reason = "wasmtime trusts an artifact as it trusts code. This one came out of our own compiler a moment ago"
 )]
 fn deserialize(engine: &Engine, artifact: &[u8]) -> Result<Component, CompileError> {
     // SAFETY: `artifact` was made by `precompile_component` of this wasmtime, in this process or in our worker, and has not been changed since.
-    unsafe { Component::deserialize(engine, artifact) }
-        .map_err(|error| CompileError::Artifact(format!("{error:#}")))
+    unsafe { Component::deserialize(engine, artifact) }.map_err(unloadable)
+}
+
+/// Makes a component of an artifact that we kept, by mapping its file.
+#[expect(
+    unsafe_code,
+    reason = "wasmtime trusts an artifact as it trusts code. This one bears the mark that only we can give (see `cache`)"
+)]
+fn map(engine: &Engine, proven: &Path) -> Result<Component, CompileError> {
+    // SAFETY: the file bears our mark, lies in a folder that only we may write to, and we never write into a file that has its final name. Who runs as us could, and could as well read the key.
+    unsafe { Component::deserialize_file(engine, proven) }.map_err(unloadable)
+}
+
+fn unloadable(error: wasmtime::Error) -> CompileError {
+    CompileError::Artifact(format!("{error:#}"))
 }

@@ -167,16 +167,18 @@ impl Runtime {
         let most = settings.bounds.get(Bound::PluginSize);
         admit::glance(bytes, most)?;
         let bytes: Arc<[u8]> = bytes.into();
-        // A look at the whole of it takes as long as finding what was compiled of it before; only what both let pass is run.
-        let (admitted, (digest, kept)) =
-            tokio::join!(aside(Arc::clone(&bytes), admit::admit), self.find(Arc::clone(&bytes)));
-        // A parser that breaks on hostile bytes breaks alone.
-        let admitted = admitted.unwrap_or_else(|| {
-            Err(AdmitError::Invalid("the host cannot make sense of it".to_owned()))
-        })?;
+        let (digest, kept) = self.find(Arc::clone(&bytes)).await;
         let component = match kept {
+            // Only what was admitted is compiled, and only what was compiled is kept.
             Some(component) => component,
-            None => self.0.compiling.component(&self.0.engine, &digest, bytes).await?,
+            None => {
+                let admitted = aside(Arc::clone(&bytes), admit::admit).await;
+                // A parser that breaks on hostile bytes breaks alone.
+                admitted.unwrap_or_else(|| {
+                    Err(AdmitError::Invalid("the host cannot make sense of it".to_owned()))
+                })?;
+                self.0.compiling.component(&self.0.engine, &digest, bytes).await?
+            }
         };
         let pre = self.link(&component)?;
         let shape = self
@@ -210,7 +212,7 @@ impl Runtime {
             pre,
             exports,
             interfaces,
-            imports: admitted.imports,
+            imports: shape.imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect(),
             description,
             grants: Arc::new(Grants::new(asked, allowed)),
             granted,
@@ -231,10 +233,16 @@ impl Runtime {
 
     /// The digest of a plugin, and what was compiled of it before.
     async fn find(&self, bytes: Arc<[u8]>) -> (Arc<str>, Option<Component>) {
-        let told = aside(Arc::clone(&bytes), admit::digest).await;
-        let digest: Arc<str> = told.unwrap_or_else(|| admit::digest(&bytes)).into();
-        let kept = self.0.compiling.kept(&self.0.engine, &digest).await;
-        (digest, kept)
+        let runtime = self.clone();
+        let finding = tokio::task::spawn_blocking(move || {
+            let digest = admit::digest(&bytes);
+            let kept = runtime.0.compiling.kept(&runtime.0.engine, &digest);
+            (digest.into(), kept)
+        });
+        match finding.await {
+            Ok(found) => found,
+            Err(gone) => std::panic::resume_unwind(gone.into_panic()),
+        }
     }
 
     fn link(&self, component: &Component) -> Result<InstancePre<CallState>, LoadError> {

@@ -1,13 +1,15 @@
 //! What was compiled, kept for the next start.
 //!
-//! An artifact is code: whoever can write here can run anything as us. So the folder and the key beside it must be ours and writable by nobody else, and an entry is used only when its mark is right: an
-//! HMAC-SHA256 over everything that it depends on (the wasmtime and its configuration, the plugin's digest, the artifact), with a random key that never leaves this machine. An entry that is cut off,
-//! changed, renamed or from another wasmtime is like none at all, and is made anew.
+//! An artifact is code: whoever can write here can run anything as us. So the folder and the key beside it must be ours and writable by nobody else, and an entry is used only when its mark is right: a
+//! keyed BLAKE3 hash over everything that it depends on (the wasmtime and its configuration, the rules of admission, the plugin's digest, the artifact), with a random key that never leaves this machine.
+//! An entry that is cut off, changed, renamed or from another wasmtime is like none at all, and is made anew. So an entry also proves that its plugin was admitted.
+//!
+//! The mark stands behind the artifact, where a reader of ELF never looks, so that wasmtime maps the file as it is: no copy of megabytes of code.
 //!
 //! ```text
 //! <folder>.key        32 random bytes, mode 0600
 //! <folder>/           mode 0700
-//!   <digest>.cwasm    mark (32 bytes), artifact
+//!   <digest>-<engine>.cwasm    artifact, mark (32 bytes)
 //! ```
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -16,18 +18,16 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use blake3::Hasher;
 use wasmtime::Engine;
 
-type Mark = Hmac<Sha256>;
+use crate::admit;
 
 /// The bytes of a mark.
-const MARK: usize = 32;
+const MARK: usize = blake3::OUT_LEN;
 /// The bytes of a key.
-const KEY: usize = 32;
+const KEY: usize = blake3::KEY_LEN;
 /// How many entries are kept; the oldest goes first.
 const ENTRIES: usize = 64;
 
@@ -68,15 +68,6 @@ pub(crate) struct Cache {
     key: Arc<[u8; KEY]>,
 }
 
-/// What was read of an entry: a mark that is right, and the artifact behind it.
-pub(crate) struct Artifact(Vec<u8>);
-
-impl Artifact {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.get(MARK..).unwrap_or_default()
-    }
-}
-
 /// One entry of it, whether or not it is there.
 pub(crate) struct Entry {
     folder: Arc<Path>,
@@ -111,6 +102,7 @@ impl Cache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine = hasher.finish();
         let mut depends = engine.to_le_bytes().to_vec();
+        depends.extend_from_slice(&admit::RULES.to_le_bytes());
         depends.extend_from_slice(digest.as_bytes());
         Entry {
             folder: Arc::clone(&self.folder),
@@ -122,55 +114,53 @@ impl Cache {
 }
 
 impl Entry {
-    /// The artifact, if it is there and bears our mark.
-    pub(crate) async fn read(&self) -> Option<Artifact> {
-        let path = self.path.clone();
-        let mark = self.mark();
-        // Tens of milliseconds for a big plugin: not on a thread that others wait for.
-        tokio::task::spawn_blocking(move || read(&path, mark)).await.ok().flatten()
+    /// The file of the artifact, if it is there and bears our mark. Takes milliseconds: not for a thread that others wait for.
+    pub(crate) fn proven(&self) -> Option<&Path> {
+        let file = File::open(&self.path).ok()?;
+        match self.bears_our_mark(file) {
+            Ok(true) => Some(&self.path),
+            Ok(false) => {
+                tracing::warn!(path = %self.path.display(), "a compiled plugin does not bear our mark and is made anew");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "a compiled plugin cannot be read and is made anew");
+                None
+            }
+        }
     }
 
-    /// Keeps an artifact. Whoever reads meanwhile sees the old entry or the new one, never a part.
-    pub(crate) async fn write(self, artifact: &[u8]) -> io::Result<()> {
-        let artifact = artifact.to_vec();
-        let written = tokio::task::spawn_blocking(move || {
-            let mut mark = self.mark();
-            mark.update(&artifact);
-            let mark = mark.finalize().into_bytes();
-            write(&self.folder, &self.path, &[mark.as_slice(), &artifact])?;
-            prune(&self.folder)
-        });
-        written.await.map_err(io::Error::other)?
+    fn bears_our_mark(&self, file: File) -> io::Result<bool> {
+        let behind = u64::try_from(MARK).unwrap_or(u64::MAX);
+        let Some(size) = file.metadata()?.len().checked_sub(behind) else { return Ok(false) };
+        let mut mark = self.mark();
+        let mut artifact = file.take(size);
+        mark.update_reader(&mut artifact)?;
+        let mut told = [0; MARK];
+        artifact.into_inner().read_exact(&mut told)?;
+        // Compared in constant time.
+        Ok(mark.finalize() == told)
+    }
+
+    /// Keeps an artifact. Whoever reads meanwhile sees the old entry or the new one, never a part. Takes milliseconds.
+    pub(crate) fn write(&self, artifact: &[u8]) -> io::Result<()> {
+        let mark = self.mark().update(artifact).finalize();
+        write(&self.folder, &self.path, &[artifact, mark.as_bytes()])?;
+        prune(&self.folder)
     }
 
     /// A mark that has seen everything but the artifact.
-    fn mark(&self) -> Mark {
-        // The padding of HMAC: a key of this length is taken as it is.
-        let mut padded = hmac::digest::Key::<Mark>::default();
-        for (to, from) in padded.iter_mut().zip(self.key.iter()) {
-            *to = *from;
-        }
-        let mut mark = Mark::new(&padded);
+    fn mark(&self) -> Hasher {
+        let mut mark = Hasher::new_keyed(&self.key);
         mark.update(&self.depends);
         mark
     }
 }
 
-fn read(path: &Path, mut mark: Mark) -> Option<Artifact> {
-    let bytes = fs::read(path).ok()?;
-    let (told, artifact) = bytes.split_at_checked(MARK)?;
-    mark.update(artifact);
-    if mark.verify_slice(told).is_err() {
-        tracing::warn!(path = %path.display(), "a compiled plugin does not bear our mark and is made anew");
-        return None;
-    }
-    Some(Artifact(bytes))
-}
-
 fn write(folder: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!("{}-{number}.new", std::process::id()));
+    // Nobody's leftovers have this name, whatever our process id is.
+    let number = getrandom::u64().map_err(io::Error::other)?;
+    let temporary = folder.join(format!("{number:016x}.new"));
     let written = (|| {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
@@ -254,44 +244,44 @@ mod tests {
         crate::wasm::compiling_engine().unwrap()
     }
 
-    #[tokio::test]
-    async fn what_is_kept_is_found_again_with_the_same_key() {
+    #[test]
+    fn what_is_kept_is_found_again_with_the_same_key() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("compiled")).unwrap();
         let engine = engine();
-        assert!(cache.entry(&engine, DIGEST).read().await.is_none());
-        cache.entry(&engine, DIGEST).write(b"code").await.unwrap();
-        assert_eq!(cache.entry(&engine, DIGEST).read().await.unwrap().bytes(), b"code");
+        assert!(cache.entry(&engine, DIGEST).proven().is_none());
+        cache.entry(&engine, DIGEST).write(b"code").unwrap();
+        assert!(cache.entry(&engine, DIGEST).proven().is_some());
         let again = Cache::open(&folder.path().join("compiled")).unwrap();
-        assert_eq!(again.entry(&engine, DIGEST).read().await.unwrap().bytes(), b"code");
+        assert!(again.entry(&engine, DIGEST).proven().is_some());
         let key = folder.path().join("compiled.key");
         assert_eq!(key.metadata().unwrap().mode() & 0o777, 0o600);
         let compiled = folder.path().join("compiled");
         assert_eq!(compiled.metadata().unwrap().mode() & 0o777, 0o700);
     }
 
-    #[tokio::test]
-    async fn an_entry_that_was_touched_is_none() {
+    #[test]
+    fn an_entry_that_was_touched_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("compiled")).unwrap();
         let engine = engine();
-        cache.entry(&engine, DIGEST).write(b"code").await.unwrap();
+        cache.entry(&engine, DIGEST).write(b"code").unwrap();
         let path = cache.entry(&engine, DIGEST).path;
         let whole = fs::read(&path).unwrap();
         let mut changed = whole.clone();
-        *changed.last_mut().unwrap() ^= 1;
+        *changed.first_mut().unwrap() ^= 1;
         for bytes in [&changed, &whole[..whole.len() - 1], &whole[..MARK - 1], b"".as_slice()] {
             fs::write(&path, bytes).unwrap();
-            assert!(cache.entry(&engine, DIGEST).read().await.is_none());
+            assert!(cache.entry(&engine, DIGEST).proven().is_none());
         }
         // The right bytes under another plugin's name.
         fs::write(&cache.entry(&engine, "ff00").path, &whole).unwrap();
-        assert!(cache.entry(&engine, "ff00").read().await.is_none());
+        assert!(cache.entry(&engine, "ff00").proven().is_none());
         // The right bytes with another key.
         fs::remove_file(folder.path().join("compiled.key")).unwrap();
         let other = Cache::open(&folder.path().join("compiled")).unwrap();
         fs::write(&path, &whole).unwrap();
-        assert!(other.entry(&engine, DIGEST).read().await.is_none());
+        assert!(other.entry(&engine, DIGEST).proven().is_none());
     }
 
     #[test]
