@@ -83,6 +83,13 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
             one.command
         );
     }
+    for what in [
+        ["ps", "-aq", "--filter", "label=app-name=shop"],
+        ["images", "-q", "--filter", "reference=shop"],
+    ] {
+        let left = docker(&what)?;
+        ensure!(left.trim().is_empty(), "the README leaves something on the engine: {left}");
+    }
     println!("README: {} commands", shown.len());
     Ok(())
 }
@@ -103,6 +110,10 @@ impl Drop for Leftovers {
         for id in ids.unwrap_or_default().split_whitespace() {
             // Best effort: the test has its verdict.
             let _ = docker(&["rm", "-f", "-v", id]);
+        }
+        for image in ["shop:v1", "shop:v2"] {
+            // The README removed it, when all went well.
+            let _ = docker(&["rmi", image]);
         }
     }
 }
