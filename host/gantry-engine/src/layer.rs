@@ -1,24 +1,24 @@
 //! The chain of layers, once:
 //!
 //! ```text
-//! identity ► policy ► quota ► fault ► record ► plan ► journal ► trace ► engine
+//! quota ► identity ► policy ► fault ► record ► plan ► journal ► trace ► engine
 //! ```
 //!
-//! Every host call of every plugin passes it; the vectors compare above `identity`. A layer sees a call on its way down and the reply on its way up, may answer in place of
+//! Every host call of every plugin passes it; the vectors compare at its top. A layer sees a call on its way down and the reply on its way up, may answer in place of
 //! what is below it, and knows nothing of the layers around it.
 //!
 //! | layer | what it does |
 //! |---|---|
+//! | [`quota`] | holds a wasm call to its bounds: what is refused below costs as much as what is done |
 //! | [`identity`] | marks what is created as the provisioner's, hides the marks, turns names into full ids, shows a provisioner its own containers only |
 //! | [`policy`] | refuses what is not the provisioner's own and what no grant covers |
-//! | [`quota`] | holds a wasm call to its bounds |
 //! | `fault` (to come) | seeded refusals, conflicts, time-outs and cut streams in place of the engine's answers |
 //! | `record` (to come) | writes calls and replies down, or answers from what was written down |
 //! | `plan` (to come) | keeps effects in an overlay that reads see, and lists them |
 //! | [`journal`] | keeps the ledger of what an operation created and has not put in service |
 //! | [`trace`] | a span and an event for each call |
 //!
-//! The layers to come stand between `quota` and `journal` in [`Chain::new`]: a planned or replayed call is counted like any other and never reaches the journal.
+//! The layers to come stand between `policy` and `journal` in [`Chain::new`]: a planned or replayed call is counted like any other and never reaches the journal.
 
 pub mod identity;
 pub mod journal;
@@ -88,9 +88,9 @@ impl Chain {
     pub fn with(backends: Backends, below_journal: Vec<Arc<dyn Layer>>) -> Self {
         let owned = Arc::new(Owned::default());
         let mut layers: Vec<Arc<dyn Layer>> = vec![
+            Arc::new(quota::Quota),
             Arc::new(identity::Identity::new(Arc::clone(&owned))),
             Arc::new(policy::Policy::new(owned)),
-            Arc::new(quota::Quota),
             // fault, record and plan stand here.
             Arc::new(journal::Journal),
         ];

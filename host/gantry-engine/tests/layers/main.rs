@@ -60,9 +60,9 @@ fn chain(engine: &Memory, below: Arc<dyn Layer>) -> Chain {
     let owned = Arc::new(Owned::default());
     Chain::of(
         vec![
+            Arc::new(Quota),
             Arc::new(Identity::new(Arc::clone(&owned))),
             Arc::new(Policy::new(owned)),
-            Arc::new(Quota),
             Arc::new(Journal),
             Arc::new(Trace),
             below,

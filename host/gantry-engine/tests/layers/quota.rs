@@ -28,6 +28,26 @@ async fn a_call_too_many_ends_the_wasm_call() {
     assert_eq!(scope.meter.calls(), 3);
 }
 
+#[tokio::test]
+async fn a_call_that_is_refused_counts_like_any_other() {
+    let limits = Limits { host_calls: 3, ..Limits::default() };
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope().with_limits(limits)));
+    let mut privileged = spec();
+    privileged.host_config.privileged = true;
+    let denied =
+        || on_node(ContainersCall::Create { name: String::new(), spec: privileged.clone().into() });
+    assert_eq!(reply(&chain, &scope, denied()).await.unwrap_err().kind(), "denied");
+    // What identity refuses, and what identity knows the answer of.
+    let marked = ContainersCall::List {
+        all: true,
+        labels: [("gantry.owner".to_owned(), String::new())].into(),
+    };
+    assert_eq!(reply(&chain, &scope, on_node(marked)).await.unwrap_err().kind(), "invalid");
+    reply(&chain, &scope, remove("nobody")).await.unwrap();
+    let error = reply(&chain, &scope, denied()).await.unwrap_err();
+    assert!(over(&error).contains("`host-calls` of 3"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn calls_may_be_made_at_a_rate_and_no_faster() {
     let meter = Meter::new(Limits { host_call_rate: 10, ..Limits::default() });
