@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future;
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use self::entry::{Event, State};
@@ -132,8 +133,13 @@ impl Ledger {
     }
 
     /// The engine shows a container that is not of this operation under the name of a lost create: so that one was refused.
-    fn taken(&self, node: &str, name: &str) {
-        self.lock().hear(Event::Taken, |_, entry| entry.node == node && entry.name == name);
+    ///
+    /// False when one is still under way, which may have the name yet.
+    fn taken(&self, node: &str, name: &str) -> bool {
+        let mut entries = self.lock();
+        entries.hear(Event::Taken, |_, entry| entry.node == node && entry.name == name);
+        let mut left = entries.created.values();
+        !left.any(|entry| entry.node == node && entry.name == name && entry.state.id().is_none())
     }
 
     /// Whether the operation created this container itself.
@@ -302,13 +308,17 @@ pub struct Cleaned {
     pub left: Vec<Left>,
 }
 
-/// Removes what the operation of `scope` created and did not put in service, all at once, and tells what became of it.
+/// Removes what the operation of `scope` created and did not put in service, all at once, and tells what became of it, at the latest when the time of `scope` is over.
+///
+/// Does not wait for creates that are under way ([`Ledger::settled`]): one slow create must not keep everything else from being removed. One that is not there yet is told as left.
 ///
 /// `scope` should be that of the host ([`Scope::for_clean_up`]): the one of a dead call may be cancelled or used up.
 pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
-    scope.ledger.settled().await;
     let removals = scope.ledger.loose().into_iter().map(|created| async move {
-        let removed = remove(chain, scope, &created).await;
+        let removal = remove(chain, scope, &created);
+        let removed = timeout_at(scope.operation.deadline, removal).await.unwrap_or_else(|_| {
+            Err(ContainersError::TimedOut("it was not removed in time".to_owned()).into())
+        });
         (created, removed)
     });
     let mut cleaned = Cleaned::default();
@@ -343,20 +353,23 @@ async fn find(
     scope: &Arc<Scope>,
     created: &Created,
 ) -> Result<Option<String>, Error> {
+    let unknown = || {
+        let why = "nobody can tell whether it was made; it may still come";
+        Error::from(ContainersError::TimedOut(why.to_owned()))
+    };
     let Created { node, name, .. } = created;
     let call = ContainersCall::Inspect { id: name.clone() };
     let inspect = Call::Containers { node: node.clone(), call };
     let reply = match chain.backends().perform(scope, inspect.into()).await {
         Ok(response) => response.reply,
-        Err(Error::Containers(ContainersError::NotFound(_))) => return Ok(None),
+        Err(Error::Containers(ContainersError::NotFound(_))) => return Err(unknown()),
         Err(error) => return Err(error),
     };
     let Reply::Container(container) = reply else {
         return Err(ContainersError::Failed("no answer to an inspect".to_owned()).into());
     };
     if !is_of_operation(scope, container.config.labels.as_ref()) {
-        scope.ledger.taken(node, name);
-        return Ok(None);
+        return if scope.ledger.taken(node, name) { Ok(None) } else { Err(unknown()) };
     }
     scope.ledger.shown(node, name, &container.id);
     Ok(Some(container.id))

@@ -192,6 +192,63 @@ async fn a_clean_up_spares_what_has_the_name_of_a_lost_create() {
     assert_eq!(loose(&scope), [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clean_up_does_not_wait_for_a_create_and_does_not_call_it_removed() {
+    let engine = engine();
+    let below = Arc::new(Below::waiting());
+    let (chain, scope) = (chain(&engine, Arc::clone(&below) as _), operation(Arc::default()));
+    below.creates.add_permits(1);
+    created(&chain, &scope, "quick").await;
+    let slow = {
+        let (chain, scope) = (chain.clone(), Arc::clone(&scope));
+        tokio::spawn(async move { reply(&chain, &scope, create("slow")).await })
+    };
+    until(|| loose(&scope).len() == 2).await;
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    let cleaned = tokio::time::timeout(Duration::from_secs(60), clean_up(&chain, &host)).await;
+    let cleaned = cleaned.expect("it waits for the create");
+    assert_eq!(cleaned.removed.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["quick"]);
+    assert_eq!(cleaned.left.iter().map(|one| &*one.created.name).collect::<Vec<_>>(), ["slow"]);
+    assert_eq!(cleaned.left[0].error.kind(), "timed-out");
+    assert_eq!(loose(&scope), ["slow"]);
+    slow.abort();
+}
+
+/// An engine that never answers the removal of this container.
+struct Stuck(String);
+
+#[async_trait]
+impl Layer for Stuck {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Error> {
+        if let Call::Containers { call: ContainersCall::Remove { id, .. }, .. } = &request.call
+            && *id == self.0
+        {
+            std::future::pending::<()>().await;
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clean_up_that_runs_out_of_time_tells_what_it_did() {
+    let engine = engine();
+    let scope = operation(Arc::default());
+    let stuck = created(&Chain::new(backends(&engine)), &scope, "stuck").await;
+    let chain = chain(&engine, Arc::new(Stuck(stuck)));
+    created(&chain, &scope, "web-1").await;
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    let cleaned = tokio::time::timeout(Duration::from_secs(60), clean_up(&chain, &host)).await;
+    let cleaned = cleaned.expect("it has no end");
+    assert_eq!(cleaned.removed.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["web-1"]);
+    assert_eq!(cleaned.left[0].created.name, "stuck");
+    assert_eq!(cleaned.left[0].error.kind(), "timed-out");
+}
+
 #[tokio::test]
 async fn a_clean_up_tells_what_it_could_not_remove() {
     let engine = engine();

@@ -191,6 +191,7 @@ async fn dead_call(fixture: &Fixture) {
     }
     let call = ContainersCall::Create { name: fixture.name(), spec: Box::new(fixture.spec()) };
     send(&chain, &scope, call).await.unwrap();
+    scope.ledger.settled().await;
     let host = Arc::new(scope.for_clean_up(Duration::from_secs(60)));
     assert_eq!(clean_up(&chain, &host).await.left, []);
     let left = fixture.engine.list(true, &fixture.mine()).await.unwrap();

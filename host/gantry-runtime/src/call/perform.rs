@@ -1,7 +1,6 @@
 //! How a call is made, how it ends, and what is done after it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use gantry_engine::layer::journal;
@@ -260,28 +259,10 @@ async fn clean_up(runtime: &Runtime, outside: &Outside) -> CleanUp {
     if tokio::time::timeout(time, quiet).await.is_err() {
         tracing::warn!("effects of a dead call are still under way after {time:?}");
     }
-    let created = ledger.loose();
-    if created.is_empty() {
+    if ledger.loose().is_empty() {
         return CleanUp::default();
     }
     let scope = Arc::new(outside.scope.for_clean_up(time));
-    match tokio::time::timeout(time, journal::clean_up(&outside.chain, &scope)).await {
-        Ok(journal::Cleaned { removed, left }) => CleanUp { removed, left },
-        Err(_) => unfinished(ledger.loose(), created, time),
-    }
-}
-
-/// What a clean-up that ran out of time did and did not do.
-fn unfinished(
-    loose: Vec<journal::Created>,
-    created: Vec<journal::Created>,
-    time: Duration,
-) -> CleanUp {
-    let removed = created.into_iter().filter(|one| !loose.contains(one)).collect();
-    let why = gantry_engine::ContainersError::TimedOut(format!("not removed within {time:?}"));
-    let left = loose
-        .into_iter()
-        .map(|created| journal::Left { created, error: why.clone().into() })
-        .collect();
+    let journal::Cleaned { removed, left } = journal::clean_up(&outside.chain, &scope).await;
     CleanUp { removed, left }
 }

@@ -163,6 +163,37 @@ async fn what_cannot_be_cleaned_up_is_told() {
     assert_eq!(world.names().await, ["web-second"]);
 }
 
+/// An engine that never answers a removal.
+struct Silent;
+
+#[async_trait::async_trait]
+impl Layer for Silent {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, gantry_engine::Error> {
+        if let Call::Containers { call: ContainersCall::Remove { .. }, .. } = &request.call {
+            std::future::pending::<()>().await;
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_up_that_runs_out_of_time_is_told_as_such() {
+    let clean_up = Duration::from_millis(200);
+    let mut world = World::with(RuntimeSettings { clean_up, ..settings() });
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(Silent)]);
+    let deployer = world.provisioner("deployer", dying("trap-after-create")).await;
+    let error = deployer.deploy(&operation("second"), &app(), IMAGE).await.unwrap_err();
+    assert_eq!(error.clean_up.removed, []);
+    assert_eq!(error.clean_up.left.len(), 1);
+    assert_eq!(error.clean_up.left[0].error.kind(), "timed-out");
+    assert_eq!(world.names().await, ["web-second"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_cancelled_before_its_call_never_reaches_the_plugin() {
     let world = World::new();
