@@ -19,7 +19,10 @@ pub(crate) fn initialise() -> Result<()> {
         return Ok(());
     }
     let node = Node::choose()?;
-    let containers = match node.client.list_containers(true, &Labels::new()) {
+    let (records, containers) =
+        look(records::all, || node.client.list_containers(true, &Labels::new()));
+    let records = records?;
+    let containers = match containers {
         // The platform starts without its engine, and says so; what is written down stays.
         Err(error @ (EngineError::Unreachable(_) | EngineError::TimedOut(_))) => {
             let fields = [("node", node.address.as_str()), ("error", &error.to_string())];
@@ -28,7 +31,6 @@ pub(crate) fn initialise() -> Result<()> {
         }
         result => result?,
     };
-    let records = records::all()?;
     let Difference { gone, unknown } = compare(&records, &containers);
     for record in gone {
         log::info("a unit is gone", &[("app", &record.app_name), ("unit", &record.id)]);
@@ -45,6 +47,12 @@ pub(crate) fn startup_message() -> String {
 fn message(nodes: &[String]) -> String {
     let lines: String = nodes.iter().map(|node| format!("    Docker node: {node}\n")).collect();
     format!("Docker provisioner reports the following nodes:\n{lines}")
+}
+
+/// What is written down, then what there is. A unit may start meanwhile, container first: looked at the other way round, its record would be one without a container.
+fn look<W, E>(written: impl FnOnce() -> W, existing: impl FnOnce() -> E) -> (W, E) {
+    let written = written();
+    (written, existing())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -89,8 +97,10 @@ fn adopt(node: &Node, ids: &[String]) -> Result<()> {
             if let StepReply::Container(container) = reply {
                 let record = adopted(&container, &node.host, name::now());
                 let fields = [("app", record.app_name.as_str()), ("unit", record.id.as_str())];
-                log::info("a unit without record is adopted", &fields);
-                records::save(&record)?;
+                // One that was started meanwhile has a record by now, which says more.
+                if records::save_new(&record)? {
+                    log::info("a unit without record is adopted", &fields);
+                }
             }
         }
     }
@@ -126,6 +136,8 @@ fn adopted(container: &Container, host: &str, now: i64) -> UnitRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn container(id: &str, labels: &[(&str, &str)]) -> ContainerSummary {
@@ -156,6 +168,21 @@ mod tests {
         let Difference { gone, unknown } = compare(&records, &containers);
         assert_eq!(gone, [&records[0]]);
         assert_eq!(unknown, ["3"]);
+    }
+
+    #[test]
+    fn a_unit_that_starts_meanwhile_is_not_gone() {
+        let record = UnitRecord { id: "1".to_owned(), ..UnitRecord::default() };
+        // Between the two looks, a deploy starts a container and writes it down.
+        let deployed = Cell::new(false);
+        let (records, containers) = look(
+            || if deployed.replace(true) { vec![record.clone()] } else { Vec::new() },
+            || {
+                let there = deployed.replace(true);
+                if there { vec![container("1", &[("app-name", "a")])] } else { Vec::new() }
+            },
+        );
+        assert_eq!(compare(&records, &containers).gone, Vec::<&UnitRecord>::new());
     }
 
     #[test]

@@ -46,6 +46,15 @@ pub(crate) fn save(record: &UnitRecord) -> Result<()> {
     Err(busy(&key))
 }
 
+/// Writes a record unless there is one; tells whether it did.
+pub(crate) fn save_new(record: &UnitRecord) -> Result<bool> {
+    match state::put_if(&key(record), &write(record)?, None) {
+        Ok(_) => Ok(true),
+        Err(Error::Conflict(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Changes a record; none when it is gone.
 pub(crate) fn update(
     record: &UnitRecord,
