@@ -16,26 +16,63 @@ use crate::store::{AppRecord, Store, StoreError};
 /// The variable that tells which services are bound.
 const SERVICES: &str = "TSURU_SERVICES";
 
-/// Apps, images and keys over the store.
+/// Apps, images and keys over the store, as one provisioner sees them: the apps of others are not there for it.
 pub(crate) struct Platform {
     store: Arc<Store>,
+    provisioner: String,
     names: ImageNames,
     history_size: usize,
 }
 
 impl Platform {
     /// The platform for one provisioner: its configuration says how images are called and how many are kept.
-    pub(crate) fn new(store: Arc<Store>, settings: &(impl Settings + ?Sized)) -> Self {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        provisioner: &str,
+        settings: &(impl Settings + ?Sized),
+    ) -> Self {
         Self {
             store,
+            provisioner: provisioner.to_owned(),
             names: ImageNames::from_settings(settings),
             history_size: ImageHistory::size(settings.integer("docker:image-history-size")),
         }
     }
 
     async fn record(&self, name: &str) -> Result<AppRecord, Error> {
-        self.store.app(name).await.map_err(unavailable)?.ok_or_else(|| no_app(name))
+        let record = self.store.app(name).await.map_err(unavailable)?;
+        record.filter(|record| record.provisioner == self.provisioner).ok_or_else(|| no_app(name))
     }
+
+    /// Whether this is a name that was reserved for an app of the provisioner.
+    async fn is_reserved(&self, image: &str) -> Result<bool, Error> {
+        let Some((app, number)) = named_by(image) else {
+            return Ok(false);
+        };
+        if self.names.app_version(app, number) != image || self.record(app).await.is_err() {
+            return Ok(false);
+        }
+        let reserved = self.store.image_count(app).await.map_err(unavailable)?;
+        Ok((1..=reserved).contains(&number))
+    }
+
+    /// Under what the store knows an image for the provisioner.
+    async fn key(&self, image: &str) -> Result<String, Error> {
+        Ok(if self.is_reserved(image).await? { image.to_owned() } else { self.private(image) })
+    }
+
+    /// Under what the provisioner writes of an image that is not of an app of its own: others write something else of the same image, or nothing.
+    fn private(&self, image: &str) -> String {
+        // No name of a provisioner or of an image has a line feed.
+        format!("{}\n{image}", self.provisioner)
+    }
+}
+
+/// The app and the number in the name of an app's image (`tsuru/app-web:v3`), if it is spelled like one.
+fn named_by(image: &str) -> Option<(&str, u64)> {
+    let (repository, tag) = image.rsplit_once(':')?;
+    let name = repository.rsplit('/').next()?;
+    Some((name.strip_prefix("app-")?, tag.strip_prefix('v')?.parse().ok()?))
 }
 
 fn no_app(name: &str) -> Error {
@@ -82,6 +119,7 @@ impl Apps for Platform {
         let requested = u32::try_from(units).map_err(|_| {
             Error::InvalidArgument("invalid value, cannot be lesser than 0".to_owned())
         })?;
+        self.record(name).await?;
         match self.store.set_units_in_use(name, requested).await.map_err(unavailable)? {
             None => Err(no_app(name)),
             Some(Err(available)) => Err(Error::QuotaExceeded { available, requested }),
@@ -104,6 +142,7 @@ impl Images for Platform {
     }
 
     async fn current(&self, app: &str) -> Result<String, Error> {
+        self.record(app).await?;
         let images = self.store.images(app).await.map_err(unavailable)?;
         let reserved = self.store.image_count(app).await.map_err(unavailable)?;
         let history = ImageHistory { images, reserved };
@@ -114,12 +153,14 @@ impl Images for Platform {
     }
 
     async fn history(&self, app: &str) -> Result<Vec<String>, Error> {
+        self.record(app).await?;
         let images = self.store.images(app).await.map_err(unavailable)?;
         Ok(ImageHistory { images, reserved: 0 }.valid(self.history_size).to_vec())
     }
 
     async fn metadata(&self, image: &str) -> Result<Option<ImageMetadata>, Error> {
-        self.store.image_metadata(image).await.map_err(unavailable)
+        let key = self.key(image).await?;
+        self.store.image_metadata(&key).await.map_err(unavailable)
     }
 
     async fn save_metadata(&self, image: &str, custom_data: &str) -> Result<(), Error> {
@@ -129,10 +170,11 @@ impl Images for Platform {
             serde_json::from_str(custom_data).map_err(|error| invalid(error.to_string()))?;
         let metadata =
             ImageMetadata::from_custom_data(&data).map_err(|error| invalid(error.to_string()))?;
+        let key = self.key(image).await?;
         // Written by serde_json again, two spellings of one document are the same text.
         let saved = self
             .store
-            .save_image_metadata(image, data.to_string(), metadata)
+            .save_image_metadata(&key, data.to_string(), metadata)
             .await
             .map_err(unavailable)?;
         if saved {
@@ -145,6 +187,11 @@ impl Images for Platform {
     }
 
     async fn forget(&self, app: &str, image: &str) -> Result<(), Error> {
+        self.record(app).await?;
+        if self.is_reserved(image).await? {
+            return self.store.forget_image(app, image).await.map_err(unavailable);
+        }
+        self.store.forget_image(app, &self.private(image)).await.map_err(unavailable)?;
         self.store.forget_image(app, image).await.map_err(unavailable)
     }
 }
@@ -200,11 +247,59 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let app = App { name: "web".to_owned(), ..App::default() };
-        let record = AppRecord { app, unit_quota: quota, ..AppRecord::default() };
+        let provisioner = "docker".to_owned();
+        let record = AppRecord { app, provisioner, unit_quota: quota, ..AppRecord::default() };
         assert!(store.insert_app(record).await.unwrap());
-        let platform =
-            Platform::new(store, &serde_json::json!({"docker": {"image-history-size": 2}}));
+        let platform = of(store, "docker");
         (folder, platform)
+    }
+
+    fn of(store: Arc<Store>, provisioner: &str) -> Platform {
+        let tables = serde_json::json!({"docker": {"image-history-size": 2}});
+        Platform::new(store, provisioner, &tables)
+    }
+
+    #[tokio::test]
+    async fn the_app_of_another_provisioner_is_not_there() {
+        let (_folder, docker) = platform(None).await;
+        let acme = of(Arc::clone(&docker.store), "acme");
+        let image = docker.reserve("web").await.unwrap();
+        docker.append("web", &image).await.unwrap();
+        docker.save_metadata(&image, "{}").await.unwrap();
+        let (unit, not_there) = (Unit::default(), Err(no_app("web")));
+        assert_eq!(Apps::get(&acme, "web").await.map(drop), not_there);
+        assert_eq!(acme.envs("web").await.map(drop), not_there);
+        assert_eq!(acme.routers("web").await.map(drop), not_there);
+        assert_eq!(acme.bind_unit("web", &unit).await, not_there);
+        assert_eq!(acme.set_quota_in_use("web", 1).await, not_there);
+        assert_eq!(acme.reserve("web").await.map(drop), not_there);
+        assert_eq!(acme.append("web", "theirs:1").await, not_there);
+        assert_eq!(acme.current("web").await.map(drop), not_there);
+        assert_eq!(Images::history(&acme, "web").await.map(drop), not_there);
+        assert_eq!(acme.forget("web", &image).await, not_there);
+        assert_eq!(acme.metadata(&image).await, Ok(None));
+        assert_eq!(docker.current("web").await.unwrap(), image);
+        assert!(docker.metadata(&image).await.unwrap().is_some());
+        assert_eq!(docker.store.app("web").await.unwrap().unwrap().units_in_use, 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_provisioner_writes_of_an_image_is_not_what_another_reads() {
+        let (_folder, docker) = platform(None).await;
+        let acme = of(Arc::clone(&docker.store), "acme");
+        // The name of the next image of the other's app, and an image of nobody.
+        for image in ["tsuru/app-web:v1", "sha256:0a"] {
+            acme.save_metadata(image, r#"{"processes": {"web": "steal"}}"#).await.unwrap();
+        }
+        assert_eq!(docker.reserve("web").await.unwrap(), "tsuru/app-web:v1");
+        for image in ["tsuru/app-web:v1", "sha256:0a"] {
+            assert_eq!(docker.metadata(image).await, Ok(None), "{image}");
+            docker.save_metadata(image, r#"{"exposedPort": "80/tcp"}"#).await.unwrap();
+            let metadata = docker.metadata(image).await.unwrap().unwrap();
+            assert_eq!(metadata.exposed_port, "80/tcp");
+            docker.forget("web", image).await.unwrap();
+            assert_eq!(docker.metadata(image).await, Ok(None), "{image}");
+        }
     }
 
     #[tokio::test]

@@ -224,7 +224,7 @@ impl Service {
         for (address, engine) in &self.engines {
             self.nodes.give(name, address, Arc::clone(engine));
         }
-        let platform = Arc::new(Platform::new(Arc::clone(&self.store), &config.config));
+        let platform = Arc::new(Platform::new(Arc::clone(&self.store), name, &config.config));
         let backends = Backends {
             nodes: Arc::clone(&self.nodes),
             apps: Arc::clone(&platform) as Arc<dyn gantry_engine::Apps>,
@@ -248,7 +248,8 @@ impl Service {
 
     /// The platform as the plugins of a provisioner see it.
     pub(super) fn platform(&self, provisioner: &str) -> Platform {
-        Platform::new(Arc::clone(&self.store), &self.config.provisioner(provisioner).config)
+        let config = self.config.provisioner(provisioner).config;
+        Platform::new(Arc::clone(&self.store), provisioner, &config)
     }
 
     fn resource_of(&self, record: PluginRecord) -> PluginInfo {
