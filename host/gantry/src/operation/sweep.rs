@@ -2,6 +2,7 @@
 //!
 //! Everything an operation makes carries its id in a label. An operation that ended well, or that had begun to replace what was there before it, has put what it made in service;
 //! of every other one nothing may stay. What cannot be removed because an engine does not answer is tried again later, and at every start.
+//! A create whose answer was lost may be carried out long after its operation has ended: for some minutes one empty list proves nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use gantry_engine::{Containers, ContainersError};
 use crate::api::{OperationState, Problem, ProblemKind};
 use crate::clock;
 use crate::store::{OperationRecord, Store, StoreError};
+
+/// How long after its end an operation may still get a container, in milliseconds.
+const LATE: i64 = 10 * 60 * 1000;
 
 /// The container engines by their addresses.
 pub type Engines = Vec<(String, Arc<dyn Containers>)>;
@@ -42,17 +46,20 @@ impl Sweeper {
     pub(crate) async fn sweep(&self) -> Result<Vec<(OperationRecord, Swept)>, StoreError> {
         let mut swept = Vec::new();
         for record in self.store.operations_to_sweep().await? {
-            let result = self.sweep_one(&record.begin.id).await?;
+            let result = self.sweep_one(&record).await?;
             swept.push((record, result));
         }
         Ok(swept)
     }
 
     /// Removes what is left of one operation.
-    pub(crate) async fn sweep_one(&self, operation: &str) -> Result<Swept, StoreError> {
+    pub(crate) async fn sweep_one(&self, record: &OperationRecord) -> Result<Swept, StoreError> {
+        let operation = &record.begin.id;
+        // Before the engines are asked: what comes after they answered is not seen.
+        let settled = is_settled(record, clock::now());
         let labels = BTreeMap::from([
             (INSTANCE.to_owned(), self.instance.clone()),
-            (OPERATION.to_owned(), operation.to_owned()),
+            (OPERATION.to_owned(), operation.clone()),
         ]);
         let mut swept = Swept::default();
         for (address, engine) in &self.engines {
@@ -61,11 +68,16 @@ impl Sweeper {
                 Err(error) => swept.failures.push((address.clone(), error)),
             }
         }
-        if swept.failures.is_empty() {
+        if settled && swept.failures.is_empty() {
             self.store.swept(operation).await?;
         }
         Ok(swept)
     }
+}
+
+/// Whether every create of an operation that ended has ended too.
+fn is_settled(record: &OperationRecord, now: i64) -> bool {
+    record.ended.is_some_and(|ended| now.saturating_sub(ended) >= LATE)
 }
 
 async fn remove_all(
@@ -182,7 +194,34 @@ mod tests {
         let swept = sweeper(&store, Arc::new(engine.clone())).sweep().await.unwrap();
         assert_eq!(swept.iter().map(|(_, swept)| swept.removed).sum::<usize>(), 2);
         assert_eq!(names(&engine).await, ["01", "03", "of-another"]);
-        assert!(store.operations_to_sweep().await.unwrap().is_empty());
+        // 02 ended long ago; 04 has only just been found interrupted.
+        let again = store.operations_to_sweep().await.unwrap();
+        assert_eq!(again.iter().map(|record| &*record.begin.id).collect::<Vec<_>>(), ["04"]);
         assert!(mark_interrupted(&store).await.unwrap().is_empty(), "told once");
+    }
+
+    #[tokio::test]
+    async fn a_container_that_comes_after_the_first_sweep_goes_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let engine = Memory::new().with_image("i:1", Default::default(), []);
+        let begin = Begin { id: "01".into(), detail: "{}".into(), ..Begin::default() };
+        store.begin_operation(begin).await.unwrap();
+        store.end_operation("01", "failed", clock::now(), None, None).await.unwrap();
+        let sweeper = sweeper(&store, Arc::new(engine.clone()));
+        assert_eq!(sweeper.sweep().await.unwrap()[0].1.removed, 0);
+        created(&engine, "late", "01", INSTANCE_ID).await;
+        let swept = sweeper.sweep().await.unwrap();
+        assert_eq!(swept.iter().map(|(_, swept)| swept.removed).sum::<usize>(), 1);
+        assert_eq!(names(&engine).await, [""; 0]);
+    }
+
+    #[test]
+    fn an_operation_is_settled_some_time_after_its_end() {
+        let ended = |ended| OperationRecord { ended, ..OperationRecord::default() };
+        let table = [(Some(0), LATE - 1, false), (Some(0), LATE, true), (None, LATE, false)];
+        for (end, now, settled) in table {
+            assert_eq!(is_settled(&ended(end), now), settled, "{end:?} at {now}");
+        }
     }
 }
