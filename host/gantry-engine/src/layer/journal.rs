@@ -1,7 +1,7 @@
 //! The ledger of an operation: what it created and has not yet put in service.
 //!
 //! ```text
-//! create sent ─► under way ─► created ─► in service      the operation ended well, or began to replace what was there before it
+//! create sent ─► under way ─► created ─► in service      the operation ended well, or, when this one was there, began to replace what was there before it
 //!                    │            └────► gone            the operation removed it itself
 //!                    ├─► gone                            the engine refused the create
 //!                    └─► unknown ─► created              nobody can tell what became of the create, until the engine shows the container with the operation's mark
@@ -14,7 +14,7 @@
 
 mod entry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -50,8 +50,6 @@ pub struct Ledger {
 struct Entries {
     next: u64,
     created: BTreeMap<u64, Entry>,
-    /// How many stops and removals of containers that were there before the operation were sent, less those that were refused.
-    replacing: u64,
     ended_well: bool,
 }
 
@@ -90,10 +88,20 @@ impl Ledger {
     #[must_use]
     pub fn loose(&self) -> Vec<Created> {
         let entries = self.lock();
-        if entries.ended_well || entries.replacing > 0 {
+        if entries.ended_well {
             return Vec::new();
         }
-        entries.created.values().map(Entry::created).collect()
+        let loose = entries.created.values().filter(|entry| !entry.state.is_in_service());
+        loose.map(Entry::created).collect()
+    }
+
+    /// Whether a stop or a removal of this container makes the app of what the operation created: the container was there before, and something that takes its place is.
+    #[must_use]
+    pub fn replaces(&self, node: &str, id: &str) -> bool {
+        let entries = self.lock();
+        let created = || entries.created.values();
+        !created().any(|entry| entry.is(node, id))
+            && created().any(|entry| entry.state.is_in_service())
     }
 
     /// Waits until no create is under way any more. Creates go on when the call that asked for them dies, so that nothing escapes the ledger.
@@ -156,14 +164,16 @@ impl Ledger {
         self.lock().hear(Event::Removed, |_, entry| entry.is(node, id));
     }
 
-    fn replacing(&self) {
+    /// What is there now is the app from here on. Gives the numbers of what was put in service.
+    fn replacing(&self) -> BTreeSet<u64> {
         let mut entries = self.lock();
-        entries.replacing = entries.replacing.saturating_add(1);
+        entries.hear(Event::Replacing, |_, _| true);
+        let serving = entries.created.iter().filter(|(_, entry)| entry.state.is_in_service());
+        serving.map(|(number, _)| *number).collect()
     }
 
-    fn not_replacing(&self) {
-        let mut entries = self.lock();
-        entries.replacing = entries.replacing.saturating_sub(1);
+    fn not_replacing(&self, put_in_service: &BTreeSet<u64>) {
+        self.lock().hear(Event::Kept, |number, _| put_in_service.contains(&number));
     }
 }
 
@@ -190,7 +200,8 @@ fn is_of_operation(scope: &Scope, labels: Option<&BTreeMap<String, String>>) -> 
 }
 
 /// Whether an error says for sure that nothing was changed.
-fn refuses(error: &Error) -> bool {
+#[must_use]
+pub fn refuses(error: &Error) -> bool {
     match error {
         Error::Containers(error) => match error {
             ContainersError::NotFound(_)
@@ -235,17 +246,19 @@ impl Layer for Journal {
         let removes = matches!(call, ContainersCall::Remove { .. });
         let id = id.clone();
         tell_apart(scope, &node, &id, next.clone()).await?;
-        let new = scope.ledger.is_new(&node, &id);
-        if !new {
-            // Marked before it is sent: a call that dies now may have been carried out.
-            scope.ledger.replacing();
+        let ledger = &scope.ledger;
+        if ledger.is_new(&node, &id) {
+            let answer = next.send(scope, request).await;
+            if answer.is_ok() && removes {
+                ledger.removed(&node, &id);
+            }
+            return answer;
         }
+        // Marked before it is sent: a call that dies now may have been carried out.
+        let put_in_service = ledger.replacing();
         let answer = next.send(scope, request).await;
-        match &answer {
-            Ok(_) if new && removes => scope.ledger.removed(&node, &id),
-            Ok(_) => {}
-            Err(error) if !new && refuses(error) => scope.ledger.not_replacing(),
-            Err(_) => {}
+        if answer.as_ref().is_err_and(refuses) {
+            ledger.not_replacing(&put_in_service);
         }
         answer
     }

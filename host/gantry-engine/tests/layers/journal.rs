@@ -52,6 +52,43 @@ async fn the_first_old_container_that_is_stopped_puts_the_new_ones_in_service() 
 }
 
 #[tokio::test]
+async fn what_is_created_after_a_replacement_is_loose() {
+    let chain = Chain::new(backends(&engine()));
+    let before = operation(Arc::default());
+    for old in ["leftover", "old"] {
+        created(&chain, &before, old).await;
+    }
+    let scope = operation(Arc::default());
+    reply(&chain, &scope, remove("leftover")).await.unwrap();
+    created(&chain, &scope, "new-1").await;
+    assert_eq!(loose(&scope), ["new-1"], "nothing of it was there when the leftover went");
+    reply(&chain, &scope, stop("old")).await.unwrap();
+    created(&chain, &scope, "new-2").await;
+    assert_eq!(loose(&scope), ["new-2"]);
+    reply(&chain, &scope, remove("new-1")).await.unwrap();
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    assert_eq!(clean_up(&chain, &host).await.removed.len(), 1);
+    assert_eq!(names(&chain, &before).await, ["old"]);
+}
+
+#[tokio::test]
+async fn a_refusal_takes_back_only_what_it_put_in_service() {
+    let chain = Chain::new(backends(&engine()));
+    let before = operation(Arc::default());
+    for old in ["old-1", "old-2"] {
+        created(&chain, &before, old).await;
+        reply(&chain, &before, start(old)).await.unwrap();
+    }
+    let scope = operation(Arc::default());
+    created(&chain, &scope, "new-1").await;
+    reply(&chain, &scope, stop("old-1")).await.unwrap();
+    created(&chain, &scope, "new-2").await;
+    let unforced = ContainersCall::Remove { id: "old-2".to_owned(), force: false };
+    assert_eq!(reply(&chain, &scope, on_node(unforced)).await.unwrap_err().kind(), "conflict");
+    assert_eq!(loose(&scope), ["new-2"]);
+}
+
+#[tokio::test]
 async fn a_stop_that_is_refused_replaces_nothing() {
     let engine = engine();
     let chain = Chain::new(backends(&engine));

@@ -9,6 +9,8 @@ pub(super) enum State {
     Unknown,
     /// It is there, with this id.
     Made(String),
+    /// It is there, and so many stops and removals of containers from before the operation have made it the app, less those that were refused.
+    InService(String, u64),
     /// It never came to be, or is removed.
     Gone,
 }
@@ -24,6 +26,10 @@ pub(super) enum Event<'a> {
     Lost,
     /// The engine showed a container of somebody else under its name.
     Taken,
+    /// A container from before the operation is about to be stopped or removed.
+    Replacing,
+    /// That was refused.
+    Kept,
     /// It was removed.
     Removed,
 }
@@ -38,16 +44,35 @@ impl State {
             // While the create is under way, the other one may go in time.
             (Self::Asked, Event::Taken) => Self::Asked,
             (Self::Unknown, Event::Taken) => Self::Gone,
-            (made @ Self::Made(_), Event::Shown(_) | Event::Lost | Event::Taken) => made,
+            // What may not be there serves nobody.
+            (nothing @ (Self::Asked | Self::Unknown), Event::Replacing | Event::Kept) => nothing,
+            (Self::Made(id), Event::Replacing) => Self::InService(id, 1),
+            (Self::InService(id, times), Event::Replacing) => {
+                Self::InService(id, times.saturating_add(1))
+            }
+            (Self::InService(id, 0 | 1), Event::Kept) => Self::Made(id),
+            (Self::InService(id, times), Event::Kept) => {
+                Self::InService(id, times.saturating_sub(1))
+            }
+            (made @ Self::Made(_), Event::Kept) => made,
+            (
+                made @ (Self::Made(_) | Self::InService(..)),
+                Event::Shown(_) | Event::Lost | Event::Taken,
+            ) => made,
         }
     }
 
     /// Its id, once it is known.
     pub(super) fn id(&self) -> Option<&str> {
         match self {
-            Self::Made(id) => Some(id),
+            Self::Made(id) | Self::InService(id, _) => Some(id),
             Self::Asked | Self::Unknown | Self::Gone => None,
         }
+    }
+
+    /// Whether it is the app now.
+    pub(super) fn is_in_service(&self) -> bool {
+        matches!(self, Self::InService(..))
     }
 }
 
@@ -58,6 +83,7 @@ mod tests {
     #[test]
     fn what_is_known_follows_from_what_is_heard() {
         let made = |id: &str| State::Made(id.to_owned());
+        let serves = |times| State::InService("a".to_owned(), times);
         let table = [
             (State::Asked, Event::Shown("a"), made("a")),
             (State::Asked, Event::Refused, State::Gone),
@@ -74,7 +100,17 @@ mod tests {
             (made("a"), Event::Removed, State::Gone),
             // The name was taken by another create of the same operation, which was seen under it.
             (made("a"), Event::Refused, State::Gone),
+            (State::Asked, Event::Replacing, State::Asked),
+            (State::Unknown, Event::Replacing, State::Unknown),
+            (made("a"), Event::Replacing, serves(1)),
+            (serves(1), Event::Replacing, serves(2)),
+            (serves(2), Event::Kept, serves(1)),
+            (serves(1), Event::Kept, made("a")),
+            (made("a"), Event::Kept, made("a")),
+            (serves(1), Event::Shown("a"), serves(1)),
+            (serves(1), Event::Removed, State::Gone),
             (State::Gone, Event::Shown("a"), State::Gone),
+            (State::Gone, Event::Replacing, State::Gone),
             (State::Gone, Event::Lost, State::Gone),
         ];
         for (before, event, after) in table {
