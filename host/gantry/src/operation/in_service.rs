@@ -3,25 +3,34 @@
 //! The ledger of the journal layer above knows it too, but it is gone with the daemon. After a crash the store must be able to tell new units that nobody uses from new units that are the
 //! app: the first are removed, the second are not. So the mark is on the disk before the first old unit is touched; when it cannot be written, nothing is touched.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_engine::call::ContainersCall;
+use gantry_engine::layer::journal::refuses;
 use gantry_engine::layer::{Layer, Next};
 use gantry_engine::{Call, Error, Request, Response, Scope};
 use tokio::sync::Mutex;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
-/// How many operations are remembered as marked; marking one twice is harmless.
+/// How many operations are remembered; of one that was forgotten the mark is never taken back.
 const REMEMBERED: usize = 1000;
 
 /// Writes the mark.
 pub(crate) struct InService {
     store: Arc<Store>,
     /// The operations that are marked. Held across the write: whoever comes second must not send before the mark is on the disk.
-    marked: Mutex<BTreeSet<String>>,
+    marked: Mutex<BTreeMap<String, Mark>>,
+}
+
+/// The mark of an operation.
+struct Mark {
+    /// Whether it was on the disk before: then it is not ours to take back.
+    stays: bool,
+    /// How many calls stand behind it: sent, and not refused.
+    calls: u64,
 }
 
 impl InService {
@@ -32,18 +41,49 @@ impl InService {
 
     async fn mark(&self, operation: &str) -> Result<(), Error> {
         let mut marked = self.marked.lock().await;
-        if marked.contains(operation) {
+        if let Some(mark) = marked.get_mut(operation) {
+            mark.calls = mark.calls.saturating_add(1);
             return Ok(());
         }
-        self.store.put_in_service(operation).await.map_err(|error| {
+        let stays = self.write(operation).await.map_err(|error| {
             tracing::error!(operation, error = &error as &dyn std::error::Error, "could not mark");
             gantry_core::Error::Unavailable(format!("nothing was replaced: {error}"))
         })?;
         if marked.len() >= REMEMBERED {
             marked.clear();
         }
-        marked.insert(operation.to_owned());
+        marked.insert(operation.to_owned(), Mark { stays, calls: 1 });
         Ok(())
+    }
+
+    /// Writes the mark, and tells whether it was there before.
+    async fn write(&self, operation: &str) -> Result<bool, StoreError> {
+        let named = self.store.operations_named(operation).await?;
+        let stays = named.iter().any(|one| one.begin.id == operation && one.in_service);
+        self.store.put_in_service(operation).await?;
+        Ok(stays)
+    }
+
+    /// The engine refused a call that the mark was written for. Without another call behind it the mark goes; one that cannot be taken off only keeps what is loose.
+    async fn take_back(&self, operation: &str) {
+        let mut marked = self.marked.lock().await;
+        let Some(mark) = marked.get_mut(operation) else {
+            return;
+        };
+        mark.calls = mark.calls.saturating_sub(1);
+        if mark.stays || mark.calls > 0 {
+            return;
+        }
+        match self.store.take_out_of_service(operation).await {
+            Ok(()) => {
+                marked.remove(operation);
+            }
+            Err(error) => {
+                mark.stays = true;
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(operation, error, "could not take a mark back");
+            }
+        }
     }
 }
 
@@ -55,22 +95,29 @@ impl Layer for InService {
         request: Request,
         next: Next,
     ) -> Result<Response, Error> {
-        let ends = match &request.call {
-            Call::Containers { call, .. } => {
-                matches!(call, ContainersCall::Stop { .. } | ContainersCall::Remove { .. })
-            }
-            Call::Nodes
+        let replaces = match &request.call {
+            Call::Containers {
+                node,
+                call: ContainersCall::Stop { id, .. } | ContainersCall::Remove { id, .. },
+            } => scope.ledger.replaces(node, id),
+            Call::Containers { .. }
+            | Call::Nodes
             | Call::State(_)
             | Call::Apps(_)
             | Call::Images(_)
             | Call::Config { .. } => false,
         };
-        // The ledger above has taken note of this call. What it still calls loose is not in service; when nothing is, the operation replaces what is not its own.
-        let id = &scope.operation.id;
-        if ends && !id.is_empty() && scope.ledger.loose().is_empty() {
-            self.mark(id).await?;
+        let operation = &scope.operation.id;
+        if !replaces || operation.is_empty() {
+            return next.send(scope, request).await;
         }
-        next.send(scope, request).await
+        // The ledger above has taken note of this call.
+        self.mark(operation).await?;
+        let answer = next.send(scope, request).await;
+        if answer.as_ref().is_err_and(refuses) {
+            self.take_back(operation).await;
+        }
+        answer
     }
 }
 
@@ -194,5 +241,45 @@ mod tests {
         assert!(!wired.is_marked().await);
         wired.send(&wired.scope, ContainersCall::Stop { id: old, seconds: 1 }).await;
         assert!(wired.is_marked().await);
+    }
+
+    /// An operation that has begun, with a container from before it that runs.
+    async fn with_a_running_container() -> Wired {
+        let wired = wired().await;
+        let before = Operation::new("00", Duration::from_secs(60));
+        let before = Arc::new(Scope::new("docker", "test", before));
+        let id = wired.create(&before, "old").await;
+        wired.send(&before, ContainersCall::Start { id }).await;
+        wired
+    }
+
+    fn remove(force: bool) -> Call {
+        let call = ContainersCall::Remove { id: "old".into(), force };
+        Call::Containers { node: NODE.to_owned(), call }
+    }
+
+    #[tokio::test]
+    async fn a_refused_removal_takes_its_mark_back_and_a_done_one_stays() {
+        let wired = with_a_running_container().await;
+        wired.create(&wired.scope, "new").await;
+        for _ in 0..2 {
+            let refused = wired.chain.send(&wired.scope, remove(false)).await.map(|_| ());
+            assert_eq!(refused.unwrap_err().kind(), "conflict");
+            assert!(!wired.is_marked().await);
+        }
+        wired.send(&wired.scope, ContainersCall::Stop { id: "old".into(), seconds: 1 }).await;
+        assert!(wired.is_marked().await);
+        wired.send(&wired.scope, ContainersCall::Start { id: "old".into() }).await;
+        wired.chain.send(&wired.scope, remove(false)).await.map(|_| ()).unwrap_err();
+        assert!(wired.is_marked().await, "the stop was done");
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_has_created_nothing_marks_nothing() {
+        let wired = with_a_running_container().await;
+        wired.chain.send(&wired.scope, remove(true)).await.map(|_| ()).unwrap();
+        assert!(!wired.is_marked().await);
+        wired.create(&wired.scope, "new").await;
+        assert!(!wired.is_marked().await);
     }
 }

@@ -172,6 +172,13 @@ impl Store {
         self.write_durably(move |tx| Ok(tx.execute(sql, [id]).map(|_| ())?)).await
     }
 
+    /// What an operation made is not the app after all: nothing was replaced.
+    pub(crate) async fn take_out_of_service(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        let sql = "UPDATE operations SET in_service = 0 WHERE id = ?";
+        self.write_durably(move |tx| Ok(tx.execute(sql, [id]).map(|_| ())?)).await
+    }
+
     /// The operations that ended otherwise than well, and of which something may be left that nobody uses.
     pub(crate) async fn operations_to_sweep(&self) -> Result<Vec<OperationRecord>> {
         self.read(|connection| {
