@@ -58,7 +58,7 @@ pub trait Containers: Send + Sync {
     async fn attach(&self, id: &str, logs: bool) -> Result<Session>;
     /// Reads a container's log.
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<Session>;
-    /// Asks a published port of a container.
+    /// Asks a published port of a container. Without an answer it is [`ContainersError::Failed`]; `Unreachable` is the engine alone.
     async fn http(&self, id: &str, request: &HttpRequest) -> Result<HttpResponse>;
     /// Prepares a command and gives its id.
     async fn create_exec(&self, id: &str, options: &ExecOptions) -> Result<String>;

@@ -276,7 +276,7 @@ impl Containers for Memory {
         let container = self.inspect(id).await?;
         let name = &container.name;
         if !container.state.running {
-            return Err(ContainersError::Unreachable(format!(
+            return Err(ContainersError::Conflict(format!(
                 "the container `{name}` does not run: it is {}",
                 container.state.status
             )));
@@ -288,7 +288,7 @@ impl Containers for Memory {
             )));
         }
         self.processes.http(&container, request).ok_or_else(|| {
-            ContainersError::Unreachable(format!(
+            ContainersError::Failed(format!(
                 "nothing listens at the port `{port}` of the container `{name}` in memory"
             ))
         })

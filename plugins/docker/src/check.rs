@@ -244,17 +244,15 @@ fn ask(plan: &HealthPlan, unit: &UnitRecord) -> Step {
     Step::Http { id: unit.id.clone(), request }
 }
 
-/// Whether asking again cannot help.
+/// Whether asking again cannot help. A unit that does not listen yet is `failed` and one that is being restarted `conflict`; `unreachable` is its whole host.
 fn is_final(error: &EngineError) -> bool {
     match error {
         EngineError::NotFound(_)
         | EngineError::Invalid(_)
         | EngineError::Denied(_)
-        | EngineError::Cancelled => true,
-        EngineError::Conflict(_)
         | EngineError::Unreachable(_)
-        | EngineError::TimedOut(_)
-        | EngineError::Failed(_) => false,
+        | EngineError::Cancelled => true,
+        EngineError::Conflict(_) | EngineError::TimedOut(_) | EngineError::Failed(_) => false,
     }
 }
 
@@ -337,7 +335,7 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_is_named_by_url() {
-        let error = EngineError::Unreachable("connection refused".to_owned());
+        let error = EngineError::Failed("connection refused".to_owned());
         assert_eq!(
             unreachable(&plan("hc", "post"), &unit(), &error),
             r#"Post "http://10.0.0.1:32768/hc": connection refused"#
@@ -347,8 +345,10 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_asked_again() {
         let text = String::new;
-        assert!(!is_final(&EngineError::Unreachable(text())));
+        assert!(!is_final(&EngineError::Failed(text())));
+        assert!(!is_final(&EngineError::Conflict(text())));
         assert!(!is_final(&EngineError::TimedOut(text())));
+        assert!(is_final(&EngineError::Unreachable(text())));
         assert!(is_final(&EngineError::NotFound(text())));
         assert!(is_final(&EngineError::Cancelled));
     }

@@ -87,7 +87,10 @@ fn wanted(image: &Prepared, old: &[UnitRecord]) -> BTreeMap<String, usize> {
 /// Whatever keeps new units from serving is told as that, with its own text, but for what callers act on otherwise.
 fn startup_error(failure: Failure) -> Error {
     match failure.error {
-        error @ (Error::Cancelled | Error::QuotaExceeded { .. } | Error::Denied(_)) => error,
+        error @ (Error::Cancelled
+        | Error::QuotaExceeded { .. }
+        | Error::Denied(_)
+        | Error::Unavailable(_)) => error,
         error @ (Error::UnitNotFound(_)
         | Error::NodeNotFound
         | Error::EmptyApp
@@ -98,7 +101,6 @@ fn startup_error(failure: Failure) -> Error {
         | Error::NotFound(_)
         | Error::Conflict(_)
         | Error::InvalidArgument(_)
-        | Error::Unavailable(_)
         | Error::TimedOut(_)
         | Error::Other(_)) => Error::UnitStartup(error.to_string()),
     }
@@ -110,13 +112,15 @@ mod tests {
 
     #[test]
     fn a_failed_start_keeps_its_text_and_gets_its_kind() {
-        let failure = Failure::from(Error::Unavailable("gone".to_owned()));
-        assert_eq!(startup_error(failure), Error::UnitStartup("gone".to_owned()));
+        let failure = Failure::from(Error::Conflict("taken".to_owned()));
+        assert_eq!(startup_error(failure), Error::UnitStartup("taken".to_owned()));
         assert_eq!(startup_error(Failure::cancelled()), Error::Cancelled);
         let failure = Failure::from(Error::InvalidProcess("no".to_owned()));
         assert_eq!(startup_error(failure), Error::UnitStartup("process error: no".to_owned()));
         let denied = Error::Denied("the grant `x` is needed".to_owned());
         assert_eq!(startup_error(denied.clone().into()), denied);
+        let gone = Error::Unavailable("the engine is gone".to_owned());
+        assert_eq!(startup_error(gone.clone().into()), gone);
     }
 
     #[test]

@@ -263,7 +263,7 @@ async fn answered(fixture: &Fixture, id: &str, request: &HttpRequest) -> HttpRes
         if let Ok(answer) = answer {
             return answer;
         }
-        refused(answer, "unreachable");
+        refused(answer, "failed");
         assert!(fixture.engine.inspect(id).await.unwrap().state.running);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
@@ -276,7 +276,7 @@ pub async fn a_published_port_is_asked(fixture: &Fixture) {
     match fixture.kind {
         // Nothing listens in memory.
         Kind::Memory => {
-            let told = refused(engine.http(&id, &ask("/")).await, "unreachable");
+            let told = refused(engine.http(&id, &ask("/")).await, "failed");
             assert!(told.contains(PORT), "{told}");
         }
         Kind::Docker => {
@@ -304,9 +304,9 @@ pub async fn a_port_that_is_not_published_is_not_asked(fixture: &Fixture) {
     refused(engine.http(&exposed, &ask("/")).await, "invalid");
 }
 
-/// A container that does not run gives no answer, as one that does not listen.
+/// A container that does not run is in the way of the question; its engine can be reached.
 pub async fn what_does_not_run_gives_no_answer(fixture: &Fixture) {
     let id = fixture.started(&fixture.serving()).await;
     fixture.engine.stop(&id, 10).await.unwrap();
-    refused(fixture.engine.http(&id, &ask("/")).await, "unreachable");
+    refused(fixture.engine.http(&id, &ask("/")).await, "conflict");
 }

@@ -1,6 +1,8 @@
 //! The health-check probe: one HTTP request to a published port of a container, from the machine the host runs on.
 //!
 //! It follows no redirect, verifies no certificate, and keeps at most 64 KiB of the body.
+//!
+//! Whoever asks has the container's inspect from the engine: what goes wrong here is the unit's, never an engine that cannot be reached.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,7 +58,7 @@ fn published(
 ) -> Result<(String, u16), ContainersError> {
     let name = &container.name;
     if !container.state.running {
-        return Err(ContainersError::Unreachable(format!(
+        return Err(ContainersError::Conflict(format!(
             "the container `{name}` on `{endpoint}` does not run: it is {}",
             container.state.status
         )));
@@ -116,8 +118,8 @@ impl Target {
         Ok(Self { url, host, port, tls, method, path, authority })
     }
 
-    fn unreachable(&self, why: &str) -> ContainersError {
-        ContainersError::Unreachable(format!("`{}` gives no answer: {why}", self.url))
+    fn silent(&self, why: &str) -> ContainersError {
+        ContainersError::Failed(format!("`{}` gives no answer: {why}", self.url))
     }
 
     async fn ask(&self) -> Result<HttpResponse, ContainersError> {
@@ -128,18 +130,18 @@ impl Target {
         };
         let stream = timeout(CONNECT, connecting)
             .await
-            .map_err(|_| self.unreachable(&format!("no connection within {CONNECT:?}")))?
-            .map_err(|error| self.unreachable(&errors::io_reason(&error)))?;
+            .map_err(|_| self.silent(&format!("no connection within {CONNECT:?}")))?
+            .map_err(|error| self.silent(&errors::io_reason(&error)))?;
         if !self.tls {
             return self.talk(stream).await;
         }
         let name = ServerName::try_from(self.host.clone())
-            .map_err(|_| self.unreachable("its host is no name for a certificate"))?;
+            .map_err(|_| self.silent("its host is no name for a certificate"))?;
         let stream = unverified()
-            .map_err(|error| self.unreachable(&error.to_string()))?
+            .map_err(|error| self.silent(&error.to_string()))?
             .connect(name, stream)
             .await
-            .map_err(|error| self.unreachable(&errors::io_reason(&error)))?;
+            .map_err(|error| self.silent(&errors::io_reason(&error)))?;
         self.talk(stream).await
     }
 
@@ -147,7 +149,7 @@ impl Target {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> Result<HttpResponse, ContainersError> {
-        let broken = |error: hyper::Error| self.unreachable(&errors::innermost(&error));
+        let broken = |error: hyper::Error| self.silent(&errors::innermost(&error));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let request = Request::builder()
@@ -157,7 +159,7 @@ impl Target {
             .header(header::USER_AGENT, "gantry")
             .header(header::CONNECTION, "close")
             .body(Empty::<Bytes>::new())
-            .map_err(|error| self.unreachable(&error.to_string()))?;
+            .map_err(|error| self.silent(&error.to_string()))?;
         let answer = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let status = response.status().as_u16();

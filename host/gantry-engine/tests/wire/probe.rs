@@ -84,11 +84,23 @@ async fn a_refused_connection_says_which_url_and_why() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let answer = docker(&engine(&port.to_string())).http("web-1", &get("/health")).await;
-    let text = refused(answer, "unreachable");
+    let text = refused(answer, "failed");
     assert_eq!(
         text,
         format!("`http://127.0.0.1:{port}/health` gives no answer: connection refused")
     );
+}
+
+#[tokio::test]
+async fn an_engine_that_went_away_is_told_from_a_unit_that_does_not_answer() {
+    let cut = Peer::new(|_| Answer::Last(Vec::new()));
+    let text = refused(docker(&cut).http("web-1", &get("/health")).await, "unreachable");
+    assert!(text.contains("went away in the middle"), "{text}");
+    let stopped = Peer::new(|_| {
+        json(200, r#"{"Id":"0f","Name":"/web-1","State":{"Status":"exited","Running":false}}"#)
+    });
+    let text = refused(docker(&stopped).http("web-1", &get("/health")).await, "conflict");
+    assert!(text.contains("does not run: it is exited"), "{text}");
 }
 
 #[tokio::test]
@@ -99,7 +111,7 @@ async fn an_answer_that_is_late_or_broken_is_none() {
     assert_eq!(text, format!("{url} gave no answer within 100ms"));
     for bytes in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "SSH-2.0-x\r\n\r\n"] {
         let unit = Peer::tcp(None, move |_| Answer::Last(bytes.into())).await;
-        let text = refused(ask(&unit, &get("/")).await, "unreachable");
+        let text = refused(ask(&unit, &get("/")).await, "failed");
         assert!(text.starts_with(&format!("`http://127.0.0.1:{}/`", unit.port())), "{text}");
     }
 }
@@ -145,5 +157,5 @@ async fn a_unit_with_a_certificate_of_its_own_is_asked_over_tls() {
     let unit = Peer::tcp(tls, |_| plain(200, "", "secret")).await;
     let request = HttpRequest { scheme: "https".to_owned(), ..get("/") };
     assert_eq!(ask(&unit, &request).await.unwrap().body, b"secret");
-    refused(ask(&unit, &get("/")).await, "unreachable");
+    refused(ask(&unit, &get("/")).await, "failed");
 }
