@@ -1,9 +1,9 @@
 //! Every verb makes host calls without end.
 //!
-//! The key `call` says which: `config` (the default), `labels` (a set made and dropped), `state` (a key that is not there), `nodes`, or `batch` (waiting sequences, more and more of them
-//! at the same time).
+//! The key `call` says which: `config` (the default), `labels` (a set made and dropped), `state` (a key that is not there), `nodes`, `denied` (a container that takes a right that nobody gave),
+//! or `batch` (waiting sequences, more and more of them at the same time).
 
-use gantry_guests::containers::{Sequence, Step};
+use gantry_guests::containers::{Client, CreateOptions, EngineError, Sequence, Step};
 use gantry_guests::labels::LabelSet;
 use gantry_guests::types::Error;
 use gantry_guests::{Guest, config, containers, first_node, setting, state};
@@ -24,6 +24,17 @@ impl Guest for Flood {
             Some("nodes") => loop {
                 containers::nodes();
             },
+            Some("denied") => {
+                let client = Client::open(&first_node()?)?;
+                let body = r#"{"HostConfig": {"Privileged": true}}"#.to_owned();
+                let options = CreateOptions { name: String::new(), body };
+                loop {
+                    match client.create_container(&options) {
+                        Err(EngineError::Denied(_)) => {}
+                        answered => return Ok(answered.map(drop)?),
+                    }
+                }
+            }
             Some("batch") => {
                 let sequence = Sequence { node: first_node()?, steps: vec![Step::Pause(600_000)] };
                 let sequences = vec![sequence; 16];

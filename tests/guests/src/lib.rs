@@ -41,7 +41,7 @@
 //! | `spin` | every verb: computes for ever | |
 //! | `memory` | every verb: takes and writes memory, a mebibyte at a time | |
 //! | `recurse` | every verb: calls itself without end | |
-//! | `flood` | every verb: host calls without end | `call`: `config` (default), `labels`, `state`, `nodes`, `batch` (ever more waiting sequences) |
+//! | `flood` | every verb: host calls without end | `call`: `config` (default), `labels`, `state`, `nodes`, `denied` (a container nobody allowed), `batch` (ever more waiting sequences) |
 //! | `handles` | every verb: opens handles without end and keeps them | `handle`: `label-set` (default), `reader`, `writer`, `client`, `batch` |
 //! | `chatter` | every verb: lines without end | `through`: `log`, `progress`, `output`, `stderr`, `stdout` (default: all in turn); `lines` (default: no end) |
 //! | `huge_call` | every verb: one host call of many bytes | `through`: `state` (default), `progress`, `log`, `reader`, `writer`, `labels`, `create`; `bytes` (default: 32 MiB) |

@@ -110,7 +110,7 @@ async fn a_plugin_that_calls_itself_without_end_is_over_the_stack() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plugin_that_floods_the_host_is_over_the_calls_or_their_rate() {
-    for call in ["config", "labels", "state", "nodes", "batch"] {
+    for call in ["config", "labels", "state", "nodes", "denied", "batch"] {
         let with = With::bounds([("host-calls", "500")]).config(key("call", call));
         assert_eq!(over("flood", with).await, limit("host-calls", "500"), "{call}");
         let with = With::bounds([("host-call-rate", "100/s")]).config(key("call", call));
