@@ -11,7 +11,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -37,6 +37,16 @@ pub enum DataError {
         /// Why.
         source: io::Error,
     },
+    /// Others may write there, or it is somebody else's.
+    #[error("the folder `{path}` is not this user's alone")]
+    Shared {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// Whether this user owns it.
+        own: bool,
+    },
     /// The store cannot be opened.
     #[error("cannot open the store")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -52,6 +62,12 @@ impl DataError {
             )),
             Self::Write { .. } => {
                 Some("name a folder that can be written: `gantry serve --data-dir DIR`".to_owned())
+            }
+            Self::Shared { path, own: true, .. } => {
+                Some(format!("`chmod go-w {}`, or name a folder of its own", path.display()))
+            }
+            Self::Shared { own: false, .. } => {
+                Some("name a folder of this user: `gantry serve --data-dir DIR`".to_owned())
             }
             Self::Store(_) => None,
         }
@@ -92,6 +108,12 @@ impl DataDirectory {
 
     /// The store.
     pub(crate) fn open_store(&self) -> Result<Store, DataError> {
+        // Others may be able to read the folder, but not this: it has the values of private variables. SQLite gives the files beside it the same mode.
+        let path = self.path.join(crate::store::FILE);
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&path);
+        file.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)))
+            .map_err(cannot_write(&path))?;
         Store::open(&self.path).map_err(|error: StoreError| DataError::Store(Box::new(error)))
     }
 
@@ -130,12 +152,15 @@ fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> DataError {
     move |source| DataError::Write { path, source }
 }
 
+/// Makes a folder that nobody else may enter. One that is there already stays as it is, and is refused when others could change what is in it.
 fn private_folder(path: &Path) -> Result<(), DataError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700).create(path).map_err(cannot_write(path))?;
-    let permissions = fs::metadata(path).map_err(cannot_write(path))?.permissions();
-    if permissions.mode() & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(cannot_write(path))?;
+    let found = fs::metadata(path).map_err(cannot_write(path))?;
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    let mode = found.permissions().mode() & 0o7777;
+    if !own || mode & 0o022 != 0 {
+        return Err(DataError::Shared { path: path.to_owned(), mode, own });
     }
     Ok(())
 }
@@ -230,6 +255,31 @@ mod tests {
         for path in [path.clone(), path.join("plugins")] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_there_keeps_its_mode_and_the_store_in_it_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let held = DataDirectory::open(folder.path(), None).unwrap();
+        assert_eq!(mode(folder.path()), 0o755);
+        let _store = held.open_store().unwrap();
+        for file in ["gantry.db", "gantry.db-wal", "lock", "instance"] {
+            assert_eq!(mode(&folder.path().join(file)), 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_in_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let error = DataDirectory::open(folder.path(), None).err().unwrap();
+        assert!(matches!(error, DataError::Shared { mode: 0o1777, own: true, .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("chmod go-w"));
+        let mode = fs::metadata(folder.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o1777);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made in it");
     }
 
     #[test]

@@ -29,10 +29,10 @@ pub(crate) use operations::{Begin, Begun, Line, OperationRecord};
 pub(crate) use plugins::PluginRecord;
 
 /// The name of the database in the data directory.
-const FILE: &str = "gantry.db";
+pub(crate) const FILE: &str = "gantry.db";
 
 /// The schema, one step a version; a step that was released never changes.
-const MIGRATIONS: &[&str] = 
+const MIGRATIONS: &[&str] =
     &[include_str!("store/schema-1.sql"), include_str!("store/schema-2.sql")];
 
 /// Why the store did not do it.

@@ -97,7 +97,7 @@ impl Trouble for StoreError {
 impl Trouble for DataError {
     fn kind(&self) -> ProblemKind {
         match self {
-            Self::Write { .. } => ProblemKind::Storage,
+            Self::Write { .. } | Self::Shared { .. } => ProblemKind::Storage,
             Self::InUse { .. } | Self::Store(_) => ProblemKind::Internal,
         }
     }
@@ -109,7 +109,7 @@ impl Trouble for DataError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Write { .. } => Some(SHOW_FREE.to_owned()),
-            Self::InUse { .. } | Self::Store(_) => None,
+            Self::InUse { .. } | Self::Shared { .. } | Self::Store(_) => None,
         }
     }
 }
