@@ -121,7 +121,8 @@ impl DataDirectory {
     pub(crate) fn keep_plugin(&self, bytes: &[u8]) -> Result<String, DataError> {
         let digest = digest(bytes);
         let path = self.plugin(&digest);
-        if !path.exists() {
+        // A file that was damaged is as good as none.
+        if self.read_plugin(&digest).is_err() {
             write_whole(&path, bytes)?;
         }
         Ok(digest)
@@ -296,5 +297,15 @@ mod tests {
         assert_eq!(data.read_plugin(&digest).unwrap(), b"\0asm");
         fs::write(data.plugin(&digest), b"other").unwrap();
         assert_eq!(data.read_plugin(&digest).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_plugin_that_was_damaged_is_whole_again_when_it_is_kept_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(folder.path(), None).unwrap();
+        let digest = data.keep_plugin(b"\0asm").unwrap();
+        fs::write(data.plugin(&digest), b"other").unwrap();
+        assert_eq!(data.keep_plugin(b"\0asm").unwrap(), digest);
+        assert_eq!(data.read_plugin(&digest).unwrap(), b"\0asm");
     }
 }
