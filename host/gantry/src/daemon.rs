@@ -405,9 +405,75 @@ async fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Da
 /// The log of the daemon, to standard error: `GANTRY_LOG` filters it, `GANTRY_LOG_FORMAT=json` makes it JSON.
 fn log() {
     use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::util::SubscriberInitExt;
     let filter = EnvFilter::try_from_env("GANTRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let json = std::env::var("GANTRY_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A program that embeds the daemon may have its own log already.
-    let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
+    let _ = log_to(io::stderr, filter, json).try_init();
+}
+
+fn log_to<W>(
+    writer: W,
+    filter: tracing_subscriber::EnvFilter,
+    json: bool,
+) -> impl tracing::Subscriber + Send + Sync
+where
+    W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    use tracing_subscriber::filter::filter_fn;
+    use tracing_subscriber::fmt::layer;
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    let lines = match json {
+        true => layer().json().with_writer(writer).boxed(),
+        false => layer().with_ansi(false).with_writer(writer).boxed(),
+    };
+    let spoken = filter_fn(|metadata| !tells_bodies(metadata.target(), *metadata.level()));
+    tracing_subscriber::registry().with(filter).with(spoken).with(lines)
+}
+
+/// Below `info` the clients of the engine write whole requests, with the private variables in them. No filter that somebody sets may show those.
+fn tells_bodies(target: &str, level: tracing::Level) -> bool {
+    let crates = ["bollard", "hyper", "hyper_util", "h2"];
+    let of = target.split("::").next().unwrap_or_default();
+    level > tracing::Level::INFO && crates.contains(&of)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_shows_what_is_sent_to_the_engine() {
+        for (filter, json) in [("trace", false), ("bollard::docker=trace,gantry=trace", true)] {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let log = log_to(move || writer.clone(), filter.parse().unwrap(), json);
+            tracing::subscriber::with_default(log, || {
+                tracing::debug!(target: "bollard::docker", "PASSWORD=hush");
+                tracing::trace!(target: "hyper::proto", "PASSWORD=hush");
+                tracing::debug!(target: "hyper_util::client", "PASSWORD=hush");
+                tracing::info!(target: "bollard::docker", "connected");
+                tracing::trace!(target: "gantry::daemon", "our own");
+            });
+            let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            assert!(!text.contains("hush"), "{text}");
+            assert!(text.contains("connected") && text.contains("our own"), "{text}");
+        }
+    }
 }
