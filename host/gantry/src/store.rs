@@ -154,6 +154,15 @@ impl Store {
         self.writer.ask(ask).await?.map_err(|error| self.explain(error))
     }
 
+    /// Makes every write fail, as on a disk that is read-only, or lets them work again.
+    #[cfg(test)]
+    pub(crate) async fn refuse_writes(&self, refuse: bool) -> Result<()> {
+        let set = move |connection: &mut Connection| {
+            connection.pragma_update(None, "query_only", refuse).map_err(JobError::from)
+        };
+        self.writer.ask(set).await?.map_err(|error| self.explain(error))
+    }
+
     /// Asks for a change without waiting for it; it happens before whatever is asked later. A failure is logged.
     fn write_later<F>(&self, job: F)
     where

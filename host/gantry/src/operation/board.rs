@@ -11,14 +11,16 @@ use tokio::sync::watch;
 use super::resource;
 use crate::api::{self, OperationState, Problem, ProblemKind};
 use crate::clock;
-use crate::store::{Begin, Line, OperationRecord, Store};
+use crate::store::{Begin, Line, OperationRecord, Store, StoreError};
 
 /// How many lines of one operation are kept.
 const MOST_LINES: usize = 10_000;
 
-/// How often writing down the end is tried, and how long is waited in between.
-const ATTEMPTS: u32 = 10;
+/// How long is waited before writing down the end is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How often it is tried before whoever follows the operation is told that it does not work.
+const PATIENCE: u32 = 4;
 
 /// How many bytes of one line are kept.
 const LONGEST_LINE: usize = 4096;
@@ -38,6 +40,8 @@ struct Told {
     /// A line that has not ended yet.
     part: String,
     ended: bool,
+    /// The work is done, but how it ended cannot be written down yet.
+    unwritten: Option<Problem>,
 }
 
 /// What a reader of a board is told.
@@ -56,11 +60,15 @@ impl Board {
             state: OperationState::Running.word().to_owned(),
             ..OperationRecord::default()
         };
-        let told = Told { record, lines: Vec::new(), part: String::new(), ended: false };
+        let told =
+            Told { record, lines: Vec::new(), part: String::new(), ended: false, unwritten: None };
         Self { store, told: Mutex::new(told), news: watch::Sender::new(0) }
     }
 
     /// Writes down how the operation ended and tells whoever reads.
+    ///
+    /// An end that is not written down makes the next start take the operation for interrupted and remove what it made. So nobody is told that it is done before it is written, and
+    /// writing is tried for as long as the daemon lives.
     pub(super) async fn end(&self, outcome: Result<Value, Problem>) {
         self.show("\n");
         let at = clock::now();
@@ -74,16 +82,18 @@ impl Board {
             }
         };
         let id = self.told().record.begin.id.clone();
-        for attempt in 1..=ATTEMPTS {
+        let mut attempt = 0_u32;
+        loop {
             let end = (problem.clone(), result.clone());
-            match self.store.end_operation(&id, state.word(), at, end.0, end.1).await {
-                Ok(()) => break,
-                // An end that is not written down makes the next start take the operation for interrupted: worth some patience.
-                Err(error) => {
-                    tracing::error!(operation = %id, attempt, error = &error as &dyn std::error::Error, "could not write down the end");
-                    tokio::time::sleep(AGAIN).await;
-                }
+            let written = self.store.end_operation(&id, state.word(), at, end.0, end.1).await;
+            let Err(error) = written else { break };
+            attempt = attempt.saturating_add(1);
+            if attempt == PATIENCE {
+                tracing::error!(operation = %id, error = &error as &dyn std::error::Error, "could not write down the end; trying for as long as it takes");
+                self.told().unwritten = Some(unwritten(&id, state, &error));
+                self.tell();
             }
+            tokio::time::sleep(AGAIN).await;
         }
         {
             let mut told = self.told();
@@ -91,6 +101,7 @@ impl Board {
             told.record.ended = Some(at);
             told.record.problem = problem;
             told.record.result = result;
+            told.unwritten = None;
             told.ended = true;
         }
         self.tell();
@@ -122,7 +133,11 @@ impl Board {
         if let Some(line) = told.lines.get(index) {
             return Some(Update::Line(line.clone()));
         }
-        told.ended.then(|| Update::End(Box::new(resource(told.record.clone()))))
+        (told.ended || told.unwritten.is_some()).then(|| {
+            let mut operation = resource(told.record.clone());
+            operation.problem = told.unwritten.clone().or(operation.problem);
+            Update::End(Box::new(operation))
+        })
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -132,6 +147,15 @@ impl Board {
     fn tell(&self) {
         self.news.send_modify(|count| *count = count.wrapping_add(1));
     }
+}
+
+fn unwritten(id: &str, state: OperationState, error: &StoreError) -> Problem {
+    Problem::new(ProblemKind::Storage, format!("the end of operation {id} is not written down"))
+        .because(format!(
+            "it ended as {}, and {error}; a daemon that starts before it is written takes it for interrupted",
+            state.word()
+        ))
+        .hint(format!("make room, and look again: `gantry operation info {id} --follow`"))
 }
 
 impl Progress for Board {

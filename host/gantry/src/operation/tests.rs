@@ -200,3 +200,37 @@ async fn lines_are_put_together_from_parts_and_cut_when_too_long() {
     assert_eq!(lines[..2], ["half and half", ""]);
     assert_eq!((lines.len(), lines[2].len()), (3, 4096));
 }
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_down_is_not_told_as_done_and_is_written_when_it_can() {
+    let (_folder, store, operations) = operations().await;
+    let (go, gone) = oneshot::channel::<()>();
+    let work = |_: Work| async move {
+        gone.await.unwrap();
+        Ok(json!({"image": "a:1"}))
+    };
+    let id = operations.begin(request("deploy", Some("web")), work).await.unwrap();
+    store.refuse_writes(true).await.unwrap();
+    let updates = operations.board(&id).expect("it runs").follow(0);
+    go.send(()).unwrap();
+    let updates: Vec<Update> = updates.collect().await;
+    let Some(Update::End(told)) = updates.last() else { panic!("{updates:?}") };
+    let problem = told.problem.as_ref().expect("it is not done yet");
+    assert_eq!((told.state, problem.kind), (OperationState::Running, ProblemKind::Storage));
+    assert!(problem.detail.contains("it ended as done"), "{problem:?}");
+    // Nobody else changes the app meanwhile, and the end of the daemon waits.
+    let quick = |_: Work| async { Ok(json!({})) };
+    let busy = operations.begin(request("deploy", Some("web")), quick).await;
+    assert!(matches!(busy, Err(Refusal::Busy { .. })), "{busy:?}");
+    let (soon, hour) = (Duration::from_millis(20), Duration::from_secs(3600));
+    let hurry = CancellationToken::new();
+    let left = operations.drain(soon, soon, &hurry).await;
+    assert_eq!(left, Drained { cancelled: 1, left: 1 });
+    store.refuse_writes(false).await.unwrap();
+    assert_eq!(operations.drain(hour, hour, &hurry).await, Drained::default());
+    let record = store.operations_named(&id).await.unwrap().swap_remove(0);
+    assert_eq!(
+        (record.state.as_str(), record.result.as_deref()),
+        ("done", Some("{\"image\":\"a:1\"}"))
+    );
+}
