@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::ui::printable;
+
 /// A table.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -15,8 +17,11 @@ impl Table {
 
     /// Adds a row. An empty cell shows as a dash, so that columns can be cut by programs too.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let cells =
-            cells.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell });
+        // A line feed in a cell would look like another row.
+        let cells = cells.into_iter().map(|cell| match cell.as_str() {
+            "" => "-".to_owned(),
+            text => printable(text).replace(['\n', '\t'], "\u{fffd}"),
+        });
         self.rows.push(cells.collect());
     }
 

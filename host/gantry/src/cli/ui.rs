@@ -3,6 +3,7 @@
 //! Data (what was asked for) goes to standard output. Status, warnings, hints and errors go to standard error, so that the output of a command can be piped. Quiet mode silences status;
 //! colour is used on a terminal and never when `NO_COLOR` is set.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
@@ -136,7 +137,7 @@ impl Ui {
         if !self.quiet {
             self.hide_bottom();
             // Nobody reads any more when a write fails; the work goes on.
-            let _ = writeln!(self.err, "{text}");
+            let _ = writeln!(self.err, "{}", printable(text));
         }
     }
 
@@ -169,7 +170,7 @@ impl Ui {
     /// Shows a line at the bottom of the terminal, in place of the one before; nothing elsewhere.
     pub(crate) fn bottom(&mut self, text: &str) {
         if self.terminal.live && !self.quiet {
-            let _ = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
+            let _ = write!(self.err, "\r\x1b[K{}", printable(text)).and_then(|()| self.err.flush());
             self.bottom = true;
         }
     }
@@ -184,7 +185,7 @@ impl Ui {
     /// Asks a question that is answered with yes or no; no is the default.
     pub(crate) fn confirm(&mut self, question: &str) -> std::io::Result<bool> {
         self.hide_bottom();
-        write!(self.err, "{question} [y/N] ")?;
+        write!(self.err, "{} [y/N] ", printable(question))?;
         self.err.flush()?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
@@ -197,9 +198,21 @@ impl Ui {
             _ => format!("{label}:"),
         };
         // Lines of a longer text stand below the first.
-        let text = text.trim_end().replace('\n', "\n    ");
+        let text = printable(text.trim_end()).replace('\n', "\n    ");
         let _ = writeln!(self.err, "{label} {text}");
     }
+}
+
+/// Text that plugins, apps and engines chose, without what a terminal would obey: control characters other than line feeds and tabs, and those that turn the direction of writing.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect())
 }
 
 /// Text for people, put together before it is shown.
@@ -208,7 +221,7 @@ pub(crate) struct Page(String);
 impl Page {
     /// Adds a line.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
-        self.0.push_str(text.as_ref());
+        self.0.push_str(&printable(text.as_ref()));
         self.0.push('\n');
     }
 
@@ -317,6 +330,30 @@ pub(crate) mod tests {
         ui.bottom("1s");
         ui.status("line");
         assert_eq!(err.text(), "\r\x1b[K1s\r\x1b[Kline\n");
+    }
+
+    #[test]
+    fn nothing_that_was_sent_moves_the_cursor_or_sets_the_title() {
+        let live = Terminal { live: true, ..Terminal::default() };
+        let (mut ui, out, err) = door(Format::Table, false, live);
+        let sent = "a\x1b]0;title\x07\x1b[2Jb\rc\u{9b}1m\u{202e}\td";
+        let mut table = Table::new(["NAME"]);
+        table.row(["x\x1b[1A\ny".to_owned()]);
+        ui.data(&1, |page| {
+            page.line(sent);
+            page.field("name", sent);
+            page.table(&table);
+        });
+        ui.status(sent);
+        ui.warning(sent);
+        ui.hint(sent);
+        ui.failure(&Failure::from(Problem::new(ProblemKind::Failed, sent).because(sent)));
+        let shown = out.text() + &err.text();
+        assert!(!shown.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{shown:?}");
+        assert!(!shown.contains('\u{202e}') && shown.contains("b\u{fffd}c"), "{shown:?}");
+        assert!(out.text().ends_with("NAME\nx\u{fffd}[1A\u{fffd}y\n"), "one line a row: {shown:?}");
+        ui.bottom(sent);
+        assert!(err.text().ends_with("\td") && err.text().matches('\x1b').count() == 1);
     }
 
     #[test]
