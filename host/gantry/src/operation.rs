@@ -46,7 +46,7 @@ pub(crate) struct Request {
     pub(crate) plugin: Option<String>,
     /// The digest of its plugin.
     pub(crate) digest: Option<String>,
-    /// What was asked.
+    /// What was asked, as far as the journal may show it.
     pub(crate) detail: Value,
     /// What must not be changed by anybody else meanwhile.
     pub(crate) lock: Option<String>,
@@ -65,6 +65,8 @@ pub(crate) struct Caller {
     pub(crate) key: Option<String>,
     /// Wait for whoever holds the lock instead of being refused.
     pub(crate) wait: bool,
+    /// What was asked beyond what the journal may show: with it two requests are told apart, and nothing of it is kept but a digest.
+    pub(crate) unshown: Value,
 }
 
 /// What the work of an operation is given.
@@ -145,7 +147,8 @@ impl Operations {
         let at = clock::now();
         let id = self.ids.next(at);
         let detail = detail.to_string();
-        let fingerprint = format!("{verb} {} {detail}", app.as_deref().unwrap_or_default());
+        let whole = serde_json::json!([verb, app, plugin, detail, caller.unshown]).to_string();
+        let fingerprint = crate::data::digest(whole.as_bytes());
         let begin = Begin {
             id: id.clone(),
             verb: verb.to_owned(),

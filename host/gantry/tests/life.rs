@@ -216,6 +216,18 @@ async fn a_request_that_comes_again_is_done_once() -> Result<()> {
     let other = refused(ask(deploy, json!({"image": "plain:2"})).await)?.unwrap_err();
     assert_eq!(other.kind, ProblemKind::Conflict);
     assert_eq!(units(&house, "web").await?.len(), 1);
+    // What the journal does not show tells requests apart too.
+    let env = "/v1/apps/web/env";
+    let change = Change { key: Some("three".to_owned()), ..Change::default() };
+    let set = |value: &str| json!({"set": {"COLOUR": value}, "no_restart": true});
+    let patch = |body: Value| {
+        let (client, change) = (house.client.clone(), change.clone());
+        async move { client.change(Method::PATCH, env, &body, &change).await }
+    };
+    let first = patch(set("blue")).await?;
+    house.end_of(&first).await?.unwrap();
+    assert_eq!(patch(set("blue")).await?.operation, first.operation);
+    assert_eq!(refused(patch(set("red")).await)?.unwrap_err().kind, ProblemKind::Conflict);
     // A create that comes again finds its operation, not that the name is taken.
     let create = Change { key: Some("two".to_owned()), ..Change::default() };
     let body = json!({"name": "api"});

@@ -61,7 +61,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         let who =
             parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.0.clone());
         let wait = Query::<Waiting>::try_from_uri(&parts.uri).is_ok_and(|Query(query)| query.wait);
-        Ok(Self { who: who.unwrap_or_default(), key: key(&parts.headers)?, wait })
+        let key = key(&parts.headers)?;
+        Ok(Self { who: who.unwrap_or_default(), key, wait, ..Self::default() })
     }
 }
 

@@ -108,6 +108,10 @@ async fn the_same_request_again_gives_the_operation_it_began_also_while_that_hol
     assert_eq!(again, first);
     let other = operations.begin(with_key("k", json!({"image": "b"})), never).await;
     assert!(matches!(other, Err(Refusal::KeyUsed(id)) if id == first));
+    let mut unshown = with_key("k", json!({"image": "a"}));
+    unshown.caller.unshown = json!("what the journal does not show");
+    let other = operations.begin(unshown, never).await;
+    assert!(matches!(other, Err(Refusal::KeyUsed(id)) if id == first));
     go.send(()).unwrap();
     told(&operations, &first, 0).await;
     let again = operations.begin(with_key("k", json!({"image": "a"})), never).await.unwrap();

@@ -184,7 +184,7 @@ impl Service {
     /// Changes the environment, and replaces the units by new ones that have it.
     pub(crate) async fn change_envs(
         self: &Arc<Self>,
-        caller: Caller,
+        mut caller: Caller,
         app: &str,
         change: EnvChange,
     ) -> Result<String, Problem> {
@@ -198,6 +198,7 @@ impl Service {
             }
         }
         // Values may be secrets; the journal is read by people.
+        caller.unshown = json!({"set": set, "private": private, "no_restart": no_restart});
         let detail = json!({"set": set.keys().collect::<Vec<_>>(), "unset": unset});
         let set: Vec<EnvVar> =
             set.into_iter().map(|(name, value)| EnvVar { name, value, public: !private }).collect();
