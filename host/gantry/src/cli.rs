@@ -16,6 +16,7 @@ mod ui;
 mod unit;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -145,8 +146,9 @@ fn sure(ui: &mut Ui, question: &str) -> Result<bool, Failure> {
     ui.confirm(question).map_err(|error| Failure::new(Exit::Failed, "cannot ask").because(&error))
 }
 
-/// Runs the program with these arguments, the first of which is its name.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+/// Runs the program with these arguments, the first of which is its name. The daemon compiles plugins with the program at `own`, which must be one that ends here too; without it, in
+/// its own process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, own: Option<PathBuf>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -157,7 +159,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let mut ui = Ui::of_process(cli.global.output, cli.global.quiet);
-    match perform(cli, &mut ui) {
+    match perform(cli, own, &mut ui) {
         Ok(exit) => {
             ui.hide_bottom();
             exit
@@ -169,7 +171,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-fn perform(cli: Cli, ui: &mut Ui) -> Result<Exit, Failure> {
+fn perform(cli: Cli, own: Option<PathBuf>, ui: &mut Ui) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Completions(Completions { shell }) => {
@@ -181,7 +183,7 @@ fn perform(cli: Cli, ui: &mut Ui) -> Result<Exit, Failure> {
             written(ui.bytes(format!("{}\n", exit::HELP).as_bytes()))
         }
         Command::CompileWorker => compile_worker(),
-        Command::Serve(serve) => block_on(async { serve.run(ui).await }),
+        Command::Serve(serve) => block_on(async { serve.run(own, ui).await }),
         Command::App(command) => {
             ask(global, |client| async move { command.run(ui, &client).await })
         }

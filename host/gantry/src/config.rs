@@ -132,8 +132,11 @@ pub struct Config {
 }
 
 /// What compiling a plugin may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompilerConfig {
+    /// The program that compiles in a process of its own: one that knows the verb `compile-worker`. A file never names it; a program that is `gantry` names itself, and any other that
+    /// embeds the daemon compiles in its own process.
+    pub program: Option<PathBuf>,
     /// How long.
     pub timeout: Duration,
     /// How much address space, in bytes.
@@ -331,6 +334,7 @@ fn resolve(
         text.map(read).transpose()
     };
     let compiler = CompilerConfig {
+        program: None,
         timeout: time("compiler.timeout", raw.compiler.timeout, 120)?,
         memory: size("compiler.memory", raw.compiler.memory)?.unwrap_or(4 << 30),
     };

@@ -219,22 +219,17 @@ fn ended(kind: &str, result: io::Result<()>) {
     }
 }
 
-/// The worker that compiles: this very program, if it can find itself.
+/// The worker that compiles, if there is a program that can be one.
 fn compiler(config: &CompilerConfig) -> Compiler {
-    match std::env::current_exe() {
-        Ok(program) if is_gantry(&program) => Compiler::Worker {
+    match config.program.clone() {
+        Some(program) => Compiler::Worker {
             program,
             args: vec!["compile-worker".into()],
             timeout: config.timeout,
             memory: config.memory,
         },
-        // A program that embeds the daemon has no such verb.
-        Ok(_) | Err(_) => Compiler::InProcess,
+        None => Compiler::InProcess,
     }
-}
-
-fn is_gantry(program: &Path) -> bool {
-    program.file_stem().is_some_and(|name| name == "gantry")
 }
 
 fn engines(config: &Config) -> Result<Engines, DaemonError> {

@@ -1,5 +1,6 @@
 //! The program `gantry`.
 
 fn main() -> std::process::ExitCode {
-    gantry::cli::run(std::env::args_os()).into()
+    // Plugins are compiled by this very program, whatever its file is called.
+    gantry::cli::run(std::env::args_os(), std::env::current_exe().ok()).into()
 }

@@ -200,6 +200,29 @@ fn a_mistake_in_the_configuration_is_told_with_the_nearest_key() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn plugins_are_compiled_in_a_process_that_can_be_killed_whatever_the_program_is_called()
+-> Result<()> {
+    let home = tempfile::tempdir()?;
+    let program = home.path().join("renamed");
+    fs::copy(GANTRY, &program)?;
+    // No process compiles in a millisecond; one that cannot be killed would take its time.
+    let config = home.path().join("gantry.toml");
+    fs::write(&config, "compiler.timeout = \"1ms\"\n")?;
+    let plugin = home.path().join("docker.wasm");
+    fs::write(&plugin, crate::support::plugin()?)?;
+    let mut command = Command::new(program);
+    clean(&mut command, home.path());
+    command.args(["serve", "--data-dir"]).arg(home.path().join("data"));
+    command.arg("--socket").arg(home.path().join("g.sock")).arg("--config").arg(config);
+    let _served = Served::start(&mut command)?;
+    let install = gantry(home.path()).args(["plugin", "install", "docker"]).arg(plugin).output()?;
+    let (code, text) = told(&install);
+    ensure!(code.is_some_and(|code| code != 0), "{text}");
+    ensure!(text.contains("compil"), "{text}");
+    Ok(())
+}
+
 /// Runs a line in a shell, where it may be given limits and mounts of its own.
 fn shell(home: &Path, line: &str, own_mounts: bool) -> Command {
     let mut command = match own_mounts {

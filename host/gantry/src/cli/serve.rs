@@ -47,7 +47,7 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) async fn run(self, ui: &mut Ui) -> Result<Exit, Failure> {
+    pub(crate) async fn run(self, own: Option<PathBuf>, ui: &mut Ui) -> Result<Exit, Failure> {
         if self.print_config {
             ui.bytes(SAMPLE.as_bytes()).map_err(|error| {
                 Failure::new(Exit::Failed, "cannot write the configuration").because(&error)
@@ -65,8 +65,9 @@ impl Serve {
             failure.hint = hint;
             failure
         };
-        let config = Config::load(&overrides, &Environment::of_process())
+        let mut config = Config::load(&overrides, &Environment::of_process())
             .map_err(|error| failed(&error, error.hint()))?;
+        config.compiler.program = own;
         let drained = daemon::serve(config, |line| ui.announce(line))
             .await
             .map_err(|error: DaemonError| failed(&error, error.hint()))?;
