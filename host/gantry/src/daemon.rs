@@ -304,13 +304,14 @@ pub async fn serve(config: Config, mut announce: impl FnMut(&str)) -> Result<Dra
     let daemon = Daemon::start(config).await?;
     let mut listeners = Listeners::default();
     let mut places = Vec::new();
-    listeners.unix = Some(listen_unix(&socket)?);
-    places.push(format!("unix://{}", socket.display()));
+    // The socket is a file, so it comes last: nothing that fails after it could leave it behind.
     if let Some((address, token)) = listen {
         let (listener, bound) = listen_tcp(address).await?;
         listeners.tcp = Some((listener, token));
         places.push(format!("http://{bound}"));
     }
+    listeners.unix = Some(listen_unix(&socket)?);
+    places.insert(0, format!("unix://{}", socket.display()));
     for line in daemon.told() {
         tracing::info!("{line}");
     }

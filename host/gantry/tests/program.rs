@@ -185,6 +185,21 @@ fn tcp_takes_a_free_port_and_needs_a_token() -> Result<()> {
 }
 
 #[test]
+fn a_port_that_is_taken_leaves_no_socket_behind() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let mut command = serve(home.path());
+    command.args(["--listen", &address]).env("GANTRY_TOKEN", "sesame");
+    let (code, text) = told(&ended(&mut command)?);
+    assert_eq!(code, Some(1), "{text}");
+    ensure!(text.contains(&format!("cannot listen on `http://{address}`")), "{text}");
+    ensure!(text.contains("hint: another program listens there"), "{text}");
+    ensure!(!home.path().join("g.sock").exists(), "nobody answers there");
+    Ok(())
+}
+
+#[test]
 fn a_mistake_in_the_configuration_is_told_with_the_nearest_key() -> Result<()> {
     let home = tempfile::tempdir()?;
     let file = home.path().join("gantry.toml");
