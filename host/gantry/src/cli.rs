@@ -162,7 +162,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, own: Option<PathBuf>) 
     match perform(cli, own, &mut ui) {
         Ok(exit) => {
             ui.hide_bottom();
-            exit
+            match ui.lost() {
+                // Another end than this one says more.
+                Some(error) if exit == Exit::Done => {
+                    let failure = Failure::new(Exit::Failed, "cannot write").because(&error);
+                    ui.failure(&failure);
+                    failure.exit
+                }
+                Some(_) | None => exit,
+            }
         }
         Err(failure) => {
             ui.failure(&failure);

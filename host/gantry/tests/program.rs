@@ -163,6 +163,30 @@ fn a_file_in_the_place_of_the_socket_is_left_as_it_is() -> Result<()> {
 }
 
 #[test]
+fn what_cannot_be_written_out_is_a_failure() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let _served = Served::start(&mut serve(home.path()))?;
+    let full = fs::OpenOptions::new().write(true).open("/dev/full")?;
+    let mut command = gantry(home.path());
+    command.args(["app", "list", "--output", "json"]).stdout(full).stderr(Stdio::piped());
+    let (code, text) = told(&command.spawn()?.wait_with_output()?);
+    assert_eq!(code, Some(1), "{text}");
+    ensure!(text.contains("error: cannot write\ncaused by: No space left"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_amount_that_is_too_much_is_refused() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    for amount in [["--memory", "9000000000G"], ["--swap", "9000000000G"]] {
+        let output = gantry(home.path()).args(["app", "create", "web"]).args(amount).output()?;
+        let (code, text) = told(&output);
+        ensure!(code == Some(2) && text.contains("9000000000G"), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
 fn tcp_takes_a_free_port_and_needs_a_token() -> Result<()> {
     let home = tempfile::tempdir()?;
     let listen = ["--listen", "127.0.0.1:0"];

@@ -51,14 +51,14 @@ pub(crate) struct Create {
     #[arg(short, long, default_value = "admin")]
     team_owner: String,
     /// Memory of one unit (`256MiB`); 0 is no limit
-    #[arg(long, default_value = "0", value_parser = parse_bytes)]
-    memory: u64,
+    #[arg(long, default_value = "0", value_parser = amount)]
+    memory: i64,
     /// Swap of one unit on top of its memory
-    #[arg(long, default_value = "0", value_parser = parse_bytes)]
-    swap: u64,
+    #[arg(long, default_value = "0", value_parser = amount)]
+    swap: i64,
     /// Relative weight of the CPU; 0 leaves the engine's default
-    #[arg(long, default_value = "0")]
-    cpu_share: u32,
+    #[arg(long, default_value = "0", value_parser = clap::value_parser!(i32).range(0..))]
+    cpu_share: i32,
     /// How many units it may have; as many as wanted when not given
     #[arg(long, value_name = "UNITS")]
     unit_quota: Option<u32>,
@@ -198,19 +198,20 @@ fn done(
     Exit::Done
 }
 
+/// An amount of bytes that an app can have.
+fn amount(text: &str) -> Result<i64, String> {
+    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
+    i64::try_from(bytes).map_err(|_| format!("more than {} bytes", i64::MAX))
+}
+
 impl Create {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
-        let number = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
         let new = NewApp {
             name: self.name.clone(),
             platform: self.platform,
             pool: self.pool,
             team_owner: self.team_owner,
-            plan: Plan {
-                memory: number(self.memory),
-                swap: number(self.swap),
-                cpu_share: i32::try_from(self.cpu_share).unwrap_or(i32::MAX),
-            },
+            plan: Plan { memory: self.memory, swap: self.swap, cpu_share: self.cpu_share },
             unit_quota: self.unit_quota,
         };
         let accepted = client.change(Method::POST, "/v1/apps", &new, &self.change.change()).await?;

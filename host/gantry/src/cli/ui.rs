@@ -57,6 +57,8 @@ pub(crate) struct Ui {
     terminal: Terminal,
     /// The line at the bottom of the terminal, if one is shown.
     bottom: bool,
+    /// Why something that was asked for did not arrive, unless nobody reads any more.
+    lost: Option<std::io::Error>,
 }
 
 impl Ui {
@@ -79,7 +81,7 @@ impl Ui {
         quiet: bool,
         terminal: Terminal,
     ) -> Self {
-        Self { out, err, format, quiet, terminal, bottom: false }
+        Self { out, err, format, quiet, terminal, bottom: false, lost: None }
     }
 
     /// What the terminal can do.
@@ -99,8 +101,7 @@ impl Ui {
         };
         self.hide_bottom();
         match text {
-            // Nobody reads any more when this fails; there is nobody to tell either.
-            Ok(text) => drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())),
+            Ok(text) => self.give(&text),
             Err(error) => self.line("error", Some("31"), &error.to_string()),
         }
     }
@@ -112,12 +113,27 @@ impl Ui {
             Format::Table => people(),
         };
         self.hide_bottom();
-        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        self.give(&(text + "\n"));
     }
 
     /// Shows a line of the daemon's that programs wait for.
     pub(crate) fn announce(&mut self, line: &str) {
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        self.give(&format!("{line}\n"));
+    }
+
+    fn give(&mut self, text: &str) {
+        let given = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        if let Err(error) = given
+            // A reader that has seen enough misses nothing.
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.lost.get_or_insert(error);
+        }
+    }
+
+    /// Why something that was asked for did not arrive.
+    pub(crate) fn lost(&mut self) -> Option<std::io::Error> {
+        self.lost.take()
     }
 
     /// Shows bytes as they are.
