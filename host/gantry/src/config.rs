@@ -190,24 +190,35 @@ pub struct ProvisionerConfig {
 
 /// What the environment says, read once.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    root: bool,
+}
 
 impl Environment {
     /// The environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self(std::env::vars().collect())
+        let root = rustix::process::geteuid().is_root();
+        Self { variables: std::env::vars().collect(), root }
     }
 
     /// These variables.
     pub fn of<const N: usize>(variables: [(&str, &str); N]) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self { variables: variables.collect(), root: false }
+    }
+
+    /// The same for the user root.
+    #[must_use]
+    pub fn as_root(self) -> Self {
+        Self { root: true, ..self }
     }
 
     /// A variable that is set to something.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
@@ -220,12 +231,11 @@ impl Environment {
         if let Some(data) = self.path("GANTRY_DATA") {
             return Some(data);
         }
-        let home = self.path("HOME");
-        if home.as_deref() == Some(Path::new("/root")) && self.get("XDG_DATA_HOME").is_none() {
+        if self.root && self.get("XDG_DATA_HOME").is_none() {
             return Some(PathBuf::from("/var/lib/gantry"));
         }
         self.path("XDG_DATA_HOME")
-            .or_else(|| Some(home?.join(".local/share")))
+            .or_else(|| Some(self.path("HOME")?.join(".local/share")))
             .map(|folder| folder.join("gantry"))
     }
 

@@ -177,6 +177,8 @@ fn places_follow_the_environment() {
         ("DOCKER_CERT_PATH", "/certs"),
     ]);
     let config = load("", &environment).unwrap();
+    assert_eq!(config.data, Path::new("/root/.local/share/gantry"), "a home is no user");
+    let config = load("", &environment.as_root()).unwrap();
     assert_eq!(config.data, Path::new("/var/lib/gantry"));
     assert_eq!(config.socket, Path::new("/run/user/0/gantry.sock"));
     let host = DockerHost { address: "tcp://10.0.0.1:2376".into(), tls: Some("/certs".into()) };
