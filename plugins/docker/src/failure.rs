@@ -44,9 +44,14 @@ impl Failure {
     }
 }
 
-/// The reference names the host in front of what its engine says.
+/// The reference names the host in front of what its engine says. Our engine names it too, in its middle; once is enough.
 fn in_node(node: &str, error: EngineError) -> EngineError {
-    error.map_text(|text| format!("error in docker node {}: {text}", gantry_sdk::quote(node)))
+    error.map_text(|text| {
+        let text = text
+            .replace(&format!(" on `{node}`"), "")
+            .replace(&format!("the Docker host `{node}`"), "the Docker host");
+        format!("error in docker node {}: {text}", gantry_sdk::quote(node))
+    })
 }
 
 impl From<Error> for Failure {
@@ -142,6 +147,21 @@ mod tests {
         let failure = Failure::start("n", EngineError::Cancelled);
         assert_eq!(failure.line, "unit creation canceled by user action");
         assert_eq!(Attempts::default().failed(failure.clone()), Next::GiveUp(failure));
+    }
+
+    #[test]
+    fn the_host_is_named_once() {
+        let said = "cannot start the container `a-1` on `tcp://h:1`: \
+                    the Docker host `tcp://h:1` cannot be reached: connection refused";
+        let failure = Failure::engine("tcp://h:1", EngineError::Unreachable(said.to_owned()));
+        assert_eq!(
+            failure.line,
+            "error in docker node \"tcp://h:1\": cannot start the container `a-1`: \
+             the Docker host cannot be reached: connection refused"
+        );
+        let other = "cannot start the container `a-1` on `tcp://h:12`: no";
+        let failure = Failure::start("tcp://h:1", EngineError::Failed(other.to_owned()));
+        assert!(failure.line.ends_with(other), "{}", failure.line);
     }
 
     #[test]
