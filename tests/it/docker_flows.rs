@@ -320,6 +320,14 @@ fn said(text: &str, peer: &str) -> String {
     lines.join("\n").trim_end().to_owned()
 }
 
+/// Whether each line, and each of several errors in a line, names the engine's machine at most once, as its address or in a URL.
+fn names_the_machine_once(text: &str, peer: &str) -> bool {
+    let engine = peer.trim_start_matches("tcp://");
+    let host = engine.split(':').next().unwrap_or_default();
+    let mut errors = text.lines().flat_map(|line| line.split("error in docker node"));
+    errors.all(|error| error.matches(host).count() <= 1)
+}
+
 /// A word with `(abcdef0123)` as `(<short>)`.
 fn shortened(word: &str) -> String {
     let Some((before, rest)) = word.split_once('(') else { return word.to_owned() };
@@ -356,6 +364,9 @@ async fn the_flows_of_the_reference_run_through_the_compiled_plugin() -> Result<
             let requests = stage.peer.take_requests();
             let peer = stage.peer.address();
 
+            for text in error.iter().chain([&log]) {
+                ensure!(names_the_machine_once(text, &peer), "{about}: once is enough: {text}");
+            }
             let wanted = step["error"].as_str().map(|text| said(text, &peer));
             let got = error.as_deref().map(|text| said(text, &peer));
             assert_eq!(got, wanted, "{about}: the error; it said\n{log}");

@@ -40,12 +40,12 @@ pub(super) async fn ask(
 ) -> Result<HttpResponse, ContainersError> {
     let limit = Duration::from_millis(request.timeout.into());
     let (host, port) = published(endpoint, container, &request.port)?;
-    let target = Target::new(request, host, port)?;
+    let target = Target::new(&container.name, request, host, port)?;
     match timeout(limit, target.ask()).await {
         Ok(answer) => answer,
         Err(_) => Err(ContainersError::TimedOut(format!(
-            "`{}` gave no answer within {limit:?}",
-            target.url
+            "{} gave no answer within {limit:?}",
+            target.asked
         ))),
     }
 }
@@ -84,7 +84,8 @@ fn published(
 
 /// A request on its way.
 struct Target {
-    url: String,
+    /// What is asked, for people. Not by its URL: that is for the one who asks to name, who knows what for.
+    asked: String,
     host: String,
     port: u16,
     tls: bool,
@@ -94,7 +95,12 @@ struct Target {
 }
 
 impl Target {
-    fn new(request: &HttpRequest, host: String, port: u16) -> Result<Self, ContainersError> {
+    fn new(
+        container: &str,
+        request: &HttpRequest,
+        host: String,
+        port: u16,
+    ) -> Result<Self, ContainersError> {
         let tls = match request.scheme.as_str() {
             "http" => false,
             "https" => true,
@@ -115,11 +121,12 @@ impl Target {
         let path = request.path.parse().map_err(|_| odd("its path is no path"))?;
         let authority = HeaderValue::try_from(format!("{shown}:{port}"))
             .map_err(|_| odd("its host is no host"))?;
-        Ok(Self { url, host, port, tls, method, path, authority })
+        let asked = format!("the port `{}` of the container `{container}`", request.port);
+        Ok(Self { asked, host, port, tls, method, path, authority })
     }
 
     fn silent(&self, why: &str) -> ContainersError {
-        ContainersError::Failed(format!("`{}` gives no answer: {why}", self.url))
+        ContainersError::Failed(format!("{} gives no answer: {why}", self.asked))
     }
 
     async fn ask(&self) -> Result<HttpResponse, ContainersError> {
