@@ -223,12 +223,10 @@ async fn run_worker(
         said
     };
     let ((), answer, said, status) = tokio::join!(give, take, listen, child.wait());
-    let (mut answer, status) = (answer.map_err(failed)?, status.map_err(failed)?);
-    let said_first = answer.first().copied().filter(|_| status.success());
-    match said_first {
-        Some(COMPILED) => Ok(answer.split_off(1)),
-        Some(REFUSED) => {
-            let why = answer.get(1..).unwrap_or_default();
+    let (answer, status) = (answer.map_err(failed)?, status.map_err(failed)?);
+    match answer.split_first() {
+        Some((&COMPILED, artifact)) if status.success() => Ok(artifact.to_vec()),
+        Some((&REFUSED, why)) if status.success() => {
             Err(CompileError::Refused(String::from_utf8_lossy(why).into_owned()))
         }
         _ => Err(CompileError::Died {

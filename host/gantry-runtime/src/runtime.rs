@@ -9,6 +9,7 @@ use std::time::Duration;
 use gantry_core::policy::{Grant, Grants};
 use gantry_engine::{Chain, Config};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -167,14 +168,15 @@ impl Runtime {
         let most = settings.bounds.get(Bound::PluginSize);
         admit::glance(bytes, most)?;
         let bytes: Arc<[u8]> = bytes.into();
-        let (digest, kept) = self.find(Arc::clone(&bytes)).await;
+        let (digest, kept) = self.find(Arc::clone(&bytes)).await?;
         let component = match kept {
             // Only what was admitted is compiled, and only what was compiled is kept.
             Some(component) => component,
             None => {
-                let admitted = aside(Arc::clone(&bytes), admit::admit).await;
+                let looked_at = Arc::clone(&bytes);
+                let admitted = spawn_blocking(move || admit::admit(&looked_at)).await;
                 // A parser that breaks on hostile bytes breaks alone.
-                admitted.unwrap_or_else(|| {
+                admitted.unwrap_or_else(|_| {
                     Err(AdmitError::Invalid("the host cannot make sense of it".to_owned()))
                 })?;
                 self.0.compiling.component(&self.0.engine, &digest, bytes).await?
@@ -232,17 +234,14 @@ impl Runtime {
     }
 
     /// The digest of a plugin, and what was compiled of it before.
-    async fn find(&self, bytes: Arc<[u8]>) -> (Arc<str>, Option<Component>) {
+    async fn find(&self, bytes: Arc<[u8]>) -> Result<(Arc<str>, Option<Component>), CompileError> {
         let runtime = self.clone();
-        let finding = tokio::task::spawn_blocking(move || {
+        let finding = spawn_blocking(move || {
             let digest = admit::digest(&bytes);
             let kept = runtime.0.compiling.kept(&runtime.0.engine, &digest);
             (digest.into(), kept)
         });
-        match finding.await {
-            Ok(found) => found,
-            Err(gone) => std::panic::resume_unwind(gone.into_panic()),
-        }
+        finding.await.map_err(|gone| CompileError::Artifact(gone.to_string()))
     }
 
     fn link(&self, component: &Component) -> Result<InstancePre<CallState>, LoadError> {
@@ -317,11 +316,6 @@ impl Runtime {
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }
-}
-
-/// Does what takes milliseconds where nobody waits for it; none when it panicked.
-async fn aside<T: Send + 'static>(bytes: Arc<[u8]>, work: fn(&[u8]) -> T) -> Option<T> {
-    tokio::task::spawn_blocking(move || work(&bytes)).await.ok()
 }
 
 fn exports(

@@ -100,9 +100,9 @@ impl Cache {
     pub(crate) fn entry(&self, engine: &Engine, digest: &str) -> Entry {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        admit::RULES.hash(&mut hasher);
         let engine = hasher.finish();
         let mut depends = engine.to_le_bytes().to_vec();
-        depends.extend_from_slice(&admit::RULES.to_le_bytes());
         depends.extend_from_slice(digest.as_bytes());
         Entry {
             folder: Arc::clone(&self.folder),
