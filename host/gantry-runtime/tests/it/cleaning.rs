@@ -128,7 +128,12 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
 }
 
 /// An engine that lets nothing go.
-struct Clinging;
+enum Clinging {
+    /// It says so.
+    Refuses,
+    /// It never answers a removal.
+    Silent,
+}
 
 #[async_trait::async_trait]
 impl Layer for Clinging {
@@ -139,6 +144,9 @@ impl Layer for Clinging {
         next: Next,
     ) -> Result<Response, gantry_engine::Error> {
         if let Call::Containers { call: ContainersCall::Remove { .. }, .. } = &request.call {
+            if let Self::Silent = self {
+                std::future::pending::<()>().await;
+            }
             let gone = ContainersError::Unreachable("the engine is gone".to_owned());
             return Err(gone.into());
         }
@@ -149,7 +157,7 @@ impl Layer for Clinging {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_cleaned_up_is_told() {
     let mut world = World::new();
-    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(Clinging)]);
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(Clinging::Refuses)]);
     let deployer = world.provisioner("deployer", dying("trap-after-create")).await;
     let error = deployer.deploy(&operation("second"), &app(), IMAGE).await.unwrap_err();
     assert_eq!(error.clean_up.removed, []);
@@ -163,29 +171,11 @@ async fn what_cannot_be_cleaned_up_is_told() {
     assert_eq!(world.names().await, ["web-second"]);
 }
 
-/// An engine that never answers a removal.
-struct Silent;
-
-#[async_trait::async_trait]
-impl Layer for Silent {
-    async fn call(
-        &self,
-        scope: &Arc<Scope>,
-        request: Request,
-        next: Next,
-    ) -> Result<Response, gantry_engine::Error> {
-        if let Call::Containers { call: ContainersCall::Remove { .. }, .. } = &request.call {
-            std::future::pending::<()>().await;
-        }
-        next.send(scope, request).await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clean_up_that_runs_out_of_time_is_told_as_such() {
     let clean_up = Duration::from_millis(200);
     let mut world = World::with(RuntimeSettings { clean_up, ..settings() });
-    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(Silent)]);
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(Clinging::Silent)]);
     let deployer = world.provisioner("deployer", dying("trap-after-create")).await;
     let error = deployer.deploy(&operation("second"), &app(), IMAGE).await.unwrap_err();
     assert_eq!(error.clean_up.removed, []);
