@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames};
+use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames, split_image_name};
 use gantry_core::settings::Settings;
 use gantry_core::{App, AppRouter, EnvVar, Error, Unit};
 use gantry_engine::call::{Entry, EntryPage};
@@ -70,7 +70,7 @@ impl Platform {
 
 /// The app and the number in the name of an app's image (`tsuru/app-web:v3`), if it is spelled like one.
 fn named_by(image: &str) -> Option<(&str, u64)> {
-    let (repository, tag) = image.rsplit_once(':')?;
+    let (repository, tag) = split_image_name(image);
     let name = repository.rsplit('/').next()?;
     Some((name.strip_prefix("app-")?, tag.strip_prefix('v')?.parse().ok()?))
 }
@@ -188,10 +188,10 @@ impl Images for Platform {
 
     async fn forget(&self, app: &str, image: &str) -> Result<(), Error> {
         self.record(app).await?;
-        if self.is_reserved(image).await? {
-            return self.store.forget_image(app, image).await.map_err(unavailable);
+        // What was written of an image whose name is not reserved is private; the app's history has it under its name either way.
+        if !self.is_reserved(image).await? {
+            self.store.forget_image(app, &self.private(image)).await.map_err(unavailable)?;
         }
-        self.store.forget_image(app, &self.private(image)).await.map_err(unavailable)?;
         self.store.forget_image(app, image).await.map_err(unavailable)
     }
 }
