@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use gantry_runtime::digest;
 
 use crate::store::{Store, StoreError};
 
@@ -141,11 +141,6 @@ impl DataDirectory {
     fn plugin(&self, digest: &str) -> PathBuf {
         self.path.join("plugins").join(format!("{digest}.wasm"))
     }
-}
-
-/// The digest of a plugin: the sha256 of its bytes, in hexadecimal.
-pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> DataError {

@@ -148,7 +148,7 @@ impl Operations {
         let id = self.ids.next(at);
         let detail = detail.to_string();
         let whole = serde_json::json!([verb, app, plugin, detail, caller.unshown]).to_string();
-        let fingerprint = crate::data::digest(whole.as_bytes());
+        let fingerprint = gantry_runtime::digest(whole.as_bytes());
         let begin = Begin {
             id: id.clone(),
             verb: verb.to_owned(),

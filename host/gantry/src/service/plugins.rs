@@ -271,12 +271,13 @@ impl Service {
 }
 
 fn plugin_request(verb: &'static str, caller: Caller, new: &NewPlugin) -> Request {
+    let digest = gantry_runtime::digest(&new.bytes);
     Request {
         verb,
         app: None,
         plugin: Some(new.name.clone()),
-        digest: Some(crate::data::digest(&new.bytes)),
-        detail: json!({"file": new.file, "grants": new.grants, "digest": crate::data::digest(&new.bytes)}),
+        detail: json!({"file": new.file, "grants": new.grants, "digest": digest}),
+        digest: Some(digest),
         lock: Some(format!("the provisioner {}", new.name)),
         time: TIME,
         caller,
