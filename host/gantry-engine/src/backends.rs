@@ -9,8 +9,8 @@ use gantry_core::env::{PlatformEnv, envs_for_app};
 use crate::call::{AppsCall, ContainersCall, EntryPage, ImagesCall, StateCall};
 use crate::stream::{Output, Reader, Session, Stream};
 use crate::{
-    Apps, Call, Config, Containers, ContainersError, Error, Images, Reply, Request, Response,
-    Scope, State, follow,
+    Apps, Call, Config, Containers, EngineError, Error, Images, Reply, Request, Response, Scope,
+    State, follow,
 };
 
 /// What is at the end of the chain.
@@ -69,12 +69,12 @@ impl Nodes {
     /// The engine of a node that a provisioner was given.
     ///
     /// # Errors
-    /// [`ContainersError::NotFound`] when it was not given this node.
+    /// [`EngineError::NotFound`] when it was not given this node.
     pub fn engine(
         &self,
         provisioner: &str,
         address: &str,
-    ) -> Result<Arc<dyn Containers>, ContainersError> {
+    ) -> Result<Arc<dyn Containers>, EngineError> {
         self.by_owner
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -82,7 +82,7 @@ impl Nodes {
             .and_then(|nodes| nodes.get(address))
             .map(Arc::clone)
             .ok_or_else(|| {
-                ContainersError::NotFound(format!(
+                EngineError::NotFound(format!(
                     "no node `{address}` was given to the provisioner `{provisioner}`"
                 ))
             })
@@ -90,7 +90,7 @@ impl Nodes {
 }
 
 impl Backends {
-    /// Carries a call out. What waits for something ends with [`ContainersError::Cancelled`] as soon as the operation is interrupted; what is short is let finish.
+    /// Carries a call out. What waits for something ends with [`EngineError::Cancelled`] as soon as the operation is interrupted; what is short is let finish.
     pub(crate) async fn perform(
         &self,
         scope: &Arc<Scope>,
@@ -118,11 +118,11 @@ impl Backends {
 
 async fn uninterrupted(
     scope: &Scope,
-    answer: impl Future<Output = Result<Response, ContainersError>>,
-) -> Result<Response, ContainersError> {
+    answer: impl Future<Output = Result<Response, EngineError>>,
+) -> Result<Response, EngineError> {
     tokio::select! {
         biased;
-        () = scope.operation.interruption() => Err(ContainersError::Cancelled),
+        () = scope.operation.interruption() => Err(EngineError::Cancelled),
         answer = answer => answer,
     }
 }
@@ -132,7 +132,7 @@ async fn containers(
     call: ContainersCall,
     input: Option<Reader>,
     output: Option<Output>,
-) -> Result<Response, ContainersError> {
+) -> Result<Response, EngineError> {
     let reply = match call {
         ContainersCall::List { all, labels } => Reply::Containers(engine.list(all, &labels).await?),
         ContainersCall::Create { name, spec } => Reply::Text(engine.create(&name, &spec).await?),
@@ -227,8 +227,8 @@ fn session(session: Session) -> Response {
 }
 
 /// The bytes beside a call. Their absence is the host's fault, not the plugin's.
-fn wanted<T>(end: Option<T>, what: &str) -> Result<T, ContainersError> {
-    end.ok_or_else(|| ContainersError::Failed(format!("the host sent a call without its {what}")))
+fn wanted<T>(end: Option<T>, what: &str) -> Result<T, EngineError> {
+    end.ok_or_else(|| EngineError::Failed(format!("the host sent a call without its {what}")))
 }
 
 /// The bounds on keys, for every store alike.

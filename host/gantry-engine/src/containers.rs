@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use gantry_core::container::{Container, ContainerSpec, Image};
 
-use crate::ContainersError;
+use crate::EngineError;
 use crate::call::{
     BuildOptions, ContainerSummary, ExecOptions, ExecState, HttpRequest, HttpResponse, Layer,
     LogOptions, PathStat,
@@ -13,7 +13,7 @@ use crate::call::{
 use crate::stream::{Output, Reader, Session, Writer};
 
 /// The result of a call to a container engine.
-pub type Result<T> = std::result::Result<T, ContainersError>;
+pub type Result<T> = std::result::Result<T, EngineError>;
 
 /// One container engine: everything of the reference's `BuilderDockerClient` and `ExecDockerClient`, and list, logs and HTTP.
 ///
@@ -58,7 +58,7 @@ pub trait Containers: Send + Sync {
     async fn attach(&self, id: &str, logs: bool) -> Result<Session>;
     /// Reads a container's log.
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<Session>;
-    /// Asks a published port of a container. Without an answer it is [`ContainersError::Failed`]; `Unreachable` is the engine alone.
+    /// Asks a published port of a container. Without an answer it is [`EngineError::Failed`]; `Unreachable` is the engine alone.
     async fn http(&self, id: &str, request: &HttpRequest) -> Result<HttpResponse>;
     /// Prepares a command and gives its id.
     async fn create_exec(&self, id: &str, options: &ExecOptions) -> Result<String>;

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::call::LogOptions;
 use crate::stream::{Output, Session, Source, Writer};
-use crate::{Containers, ContainersError};
+use crate::{Containers, EngineError};
 
 /// The port that the image of a fixture serves.
 pub const PORT: &str = "8888/tcp";
@@ -190,7 +190,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
 
 /// Fails unless an answer is an error of this kind, and gives its text.
 #[track_caller]
-pub fn refused<T>(answer: Result<T, ContainersError>, kind: &str) -> String {
+pub fn refused<T>(answer: Result<T, EngineError>, kind: &str) -> String {
     match answer {
         Ok(_) => panic!("no error where `{kind}` was due"),
         Err(error) => {

@@ -43,7 +43,7 @@ use crate::call::{
 };
 use crate::containers::Result;
 use crate::stream::{Output, Reader, Session, Writer};
-use crate::{Containers, ContainersError, names};
+use crate::{Containers, EngineError, names};
 
 /// How long an engine may take, by kind of call. What waits for a container's end, and a build, have no limit here: operations have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Docker {
     /// The engine at this place. Certificates are read; nothing is sent yet.
     ///
     /// # Errors
-    /// [`ContainersError::Invalid`] when a certificate cannot be used.
+    /// [`EngineError::Invalid`] when a certificate cannot be used.
     pub fn new(endpoint: Endpoint) -> Result<Self> {
         Self::with(endpoint, Auth::none(), Timeouts::default())
     }
@@ -201,7 +201,7 @@ impl Docker {
             Ok(None | Some(Ok(_) | Err(BollardError::DockerContainerWaitError { .. }))) => Ok(()),
             Ok(Some(Err(error))) => {
                 let error = about.error(&self.endpoint, error);
-                if matches!(error, ContainersError::NotFound(_)) { Ok(()) } else { Err(error) }
+                if matches!(error, EngineError::NotFound(_)) { Ok(()) } else { Err(error) }
             }
             Err(_) => Err(about.late(&self.endpoint, self.timeouts.change)),
         }
@@ -237,7 +237,7 @@ impl Containers for Docker {
         let created = self.change(about, self.bollard.create_container(options, body)).await;
         match created {
             Ok(created) => Ok(created.id),
-            Err(ContainersError::NotFound(why)) if why.contains("no such image") => {
+            Err(EngineError::NotFound(why)) if why.contains("no such image") => {
                 Err(About::image("find", &spec.image).absent(&self.endpoint))
             }
             Err(error) => Err(error),
@@ -265,8 +265,8 @@ impl Containers for Docker {
         let options = query::RemoveContainerOptionsBuilder::new().v(true).force(force).build();
         let removed = self.bollard.remove_container(id, Some(options));
         match self.change(about, removed).await {
-            Err(ContainersError::NotFound(_)) => Ok(()),
-            Err(ContainersError::Conflict(why)) if why.contains("already in progress") => {
+            Err(EngineError::NotFound(_)) => Ok(()),
+            Err(EngineError::Conflict(why)) if why.contains("already in progress") => {
                 self.gone(about).await
             }
             answer => answer,
@@ -329,7 +329,7 @@ impl Containers for Docker {
                 link_target: told.link_target,
             }),
             // The answer to this question has no text.
-            Err(ContainersError::NotFound(_)) => Err(ContainersError::NotFound(format!(
+            Err(EngineError::NotFound(_)) => Err(EngineError::NotFound(format!(
                 "no `{path}` in the container `{id}` on `{}`",
                 self.endpoint
             ))),
@@ -409,7 +409,7 @@ impl Containers for Docker {
         let about = About::image("remove", image);
         let removed = self.bollard.remove_image(image, None::<query::RemoveImageOptions>, None);
         match self.change(about, removed).await {
-            Ok(_) | Err(ContainersError::NotFound(_)) => Ok(()),
+            Ok(_) | Err(EngineError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Why a call to a container engine failed: the `engine-error` variant of the WIT package, one case for one case. Messages are lowercase fragments that name the thing
 /// in backticks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum ContainersError {
+pub enum EngineError {
     /// No such container, image, file or exec.
     #[error("{0}")]
     NotFound(String),
@@ -37,7 +37,7 @@ pub enum ContainersError {
 pub enum Error {
     /// A container engine said so, or the policy in front of it.
     #[error(transparent)]
-    Containers(#[from] ContainersError),
+    Engine(#[from] EngineError),
     /// The platform said so.
     #[error(transparent)]
     Platform(#[from] gantry_core::Error),
@@ -46,7 +46,7 @@ pub enum Error {
     OverLimit(#[from] OverLimit),
 }
 
-impl ContainersError {
+impl EngineError {
     /// One word for its case, as the WIT package spells it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -68,7 +68,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Containers(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
             Self::Platform(_) => "refused by the platform",
             Self::OverLimit(_) => "over a limit",
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::call::LogOptions;
 use crate::stream::{Chunk, Output, Source};
-use crate::{Containers, ContainersError};
+use crate::{Containers, EngineError};
 
 /// How soon a container that ended before somebody attached is noticed, and how often one is looked at.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
@@ -52,7 +52,7 @@ pub(crate) async fn container(
     id: &str,
     logs: bool,
     output: Output,
-) -> Result<(), ContainersError> {
+) -> Result<(), EngineError> {
     let mut session = engine.attach(id, logs).await?;
     let mut copied = Copied { output, stdout: 0, stderr: 0 };
     let mut look = interval_at(Instant::now() + FIRST_LOOK, LOOK);
@@ -72,7 +72,7 @@ pub(crate) async fn container(
                     Ok(true) => break logs,
                     Ok(false) => {}
                     // With the container its log is gone: the stream is all there is.
-                    Err(ContainersError::NotFound(_)) => break false,
+                    Err(EngineError::NotFound(_)) => break false,
                     Err(error) => return Err(error),
                 }
             }
@@ -92,17 +92,13 @@ pub(crate) async fn container(
     if its_log { rest(engine, id, copied).await } else { Ok(()) }
 }
 
-async fn has_ended(engine: &dyn Containers, id: &str) -> Result<bool, ContainersError> {
+async fn has_ended(engine: &dyn Containers, id: &str) -> Result<bool, EngineError> {
     let state = engine.inspect(id).await?.state;
     Ok(matches!(state.status.as_str(), "exited" | "dead" | "removing"))
 }
 
 /// Copies what the log of an ended container has beyond what was copied already.
-async fn rest(
-    engine: &dyn Containers,
-    id: &str,
-    mut copied: Copied,
-) -> Result<(), ContainersError> {
+async fn rest(engine: &dyn Containers, id: &str, mut copied: Copied) -> Result<(), EngineError> {
     let all = LogOptions { lines: u32::MAX, follow: false, timestamps: false };
     let mut log = engine.logs(id, &all).await?;
     let (mut stdout, mut stderr) = (copied.count(Source::Stdout), copied.count(Source::Stderr));

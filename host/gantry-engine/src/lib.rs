@@ -27,7 +27,7 @@ pub use call::{Call, Reply, Request, Response};
 pub use config::Config;
 pub use containers::Containers;
 pub use docker::Docker;
-pub use error::{ContainersError, Error, OverLimit};
+pub use error::{EngineError, Error, OverLimit};
 pub use images::Images;
 pub use layer::journal::{Created, Ledger};
 pub use layer::quota::{Limits, Meter};

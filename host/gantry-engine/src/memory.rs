@@ -38,7 +38,7 @@ use crate::call::{
 };
 use crate::containers::Result;
 use crate::stream::{Chunk, Output, Reader, Session, Source, Writer};
-use crate::{Containers, ContainersError};
+use crate::{Containers, EngineError};
 
 /// A container engine in memory. Cloning it gives the same engine.
 #[derive(Clone)]
@@ -244,7 +244,7 @@ impl Containers for Memory {
         self.lock().cell(id)?;
         let mut bytes = Vec::new();
         archive.read_to_end(&mut bytes).await.map_err(|error| {
-            ContainersError::Failed(format!("the archive for `{id}` broke off: {error}"))
+            EngineError::Failed(format!("the archive for `{id}` broke off: {error}"))
         })?;
         self.change(|machine| machine.cell_mut(id)?.files.unpack(path, &bytes))
     }
@@ -276,19 +276,19 @@ impl Containers for Memory {
         let container = self.inspect(id).await?;
         let name = &container.name;
         if !container.state.running {
-            return Err(ContainersError::Conflict(format!(
+            return Err(EngineError::Conflict(format!(
                 "the container `{name}` does not run: it is {}",
                 container.state.status
             )));
         }
         let port = &request.port;
         if container.network_settings.ports.get(port).is_none_or(Option::is_none) {
-            return Err(ContainersError::Invalid(format!(
+            return Err(EngineError::Invalid(format!(
                 "the port `{port}` of the container `{name}` is not published"
             )));
         }
         self.processes.http(&container, request).ok_or_else(|| {
-            ContainersError::Failed(format!(
+            EngineError::Failed(format!(
                 "nothing listens at the port `{port}` of the container `{name}` in memory"
             ))
         })
@@ -302,7 +302,7 @@ impl Containers for Memory {
         let (container, options) = self.change(|machine| {
             let exec = machine.exec(exec_id)?;
             if exec.started {
-                return Err(ContainersError::Conflict(format!("the exec `{exec_id}` has run")));
+                return Err(EngineError::Conflict(format!("the exec `{exec_id}` has run")));
             }
             exec.started = true;
             let (container, options) = (exec.container.clone(), exec.options.clone());
@@ -310,7 +310,7 @@ impl Containers for Memory {
         })?;
         let Some(Ended { output: chunks, exit_code }) = self.processes.exec(&container, &options)
         else {
-            return Err(ContainersError::Failed(format!(
+            return Err(EngineError::Failed(format!(
                 "no command runs in the container `{}`: it is in memory",
                 container.name
             )));
@@ -358,7 +358,7 @@ impl Containers for Memory {
     ) -> Result<()> {
         let mut bytes = Vec::new();
         context.read_to_end(&mut bytes).await.map_err(|error| {
-            ContainersError::Failed(format!("the context of the build broke off: {error}"))
+            EngineError::Failed(format!("the context of the build broke off: {error}"))
         })?;
         let told = self.change(|machine| build::build(machine, options, &bytes))?;
         tell(output, &told).await;

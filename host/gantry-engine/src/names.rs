@@ -1,6 +1,6 @@
 //! What may stand in the path of a request. Everything else is refused before anything is sent: a name is never a way to another address of the API.
 
-use crate::ContainersError;
+use crate::EngineError;
 use crate::containers::Result;
 
 /// An id, a prefix of one, or a name.
@@ -8,7 +8,7 @@ pub(crate) fn container(text: &str) -> Result<()> {
     if is_word(text) {
         return Ok(());
     }
-    Err(ContainersError::Invalid(format!("`{text}` is no name of a container")))
+    Err(EngineError::Invalid(format!("`{text}` is no name of a container")))
 }
 
 /// A name for a new container: Docker wants two characters or more.
@@ -16,7 +16,7 @@ pub(crate) fn new_container(text: &str) -> Result<()> {
     if is_word(text) && text.len() > 1 {
         return Ok(());
     }
-    Err(ContainersError::Invalid(format!(
+    Err(EngineError::Invalid(format!(
         "`{text}` is no name for a container: it has two or more letters, digits, `_`, `.` or `-`, \
          the first a letter or digit"
     )))
@@ -27,7 +27,7 @@ pub(crate) fn exec(text: &str) -> Result<()> {
     if is_word(text) {
         return Ok(());
     }
-    Err(ContainersError::Invalid(format!("`{text}` is no id of an exec")))
+    Err(EngineError::Invalid(format!("`{text}` is no id of an exec")))
 }
 
 /// The name or id of an image.
@@ -39,7 +39,7 @@ pub(crate) fn image(text: &str) -> Result<()> {
     }) {
         return Ok(());
     }
-    Err(ContainersError::Invalid(format!("`{text}` is no name of an image")))
+    Err(EngineError::Invalid(format!("`{text}` is no name of an image")))
 }
 
 fn is_word(text: &str) -> bool {

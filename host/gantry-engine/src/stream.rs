@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::ContainersError;
+use crate::EngineError;
 
 /// Where bytes come out.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -43,7 +43,7 @@ pub struct Chunk {
 /// Bytes in both directions between an engine and a caller. Dropping it closes it.
 pub struct Session {
     /// What the container writes.
-    pub chunks: BoxStream<'static, Result<Chunk, ContainersError>>,
+    pub chunks: BoxStream<'static, Result<Chunk, EngineError>>,
     /// What the container reads, if it does.
     pub input: Option<Writer>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gantry_core::image::ImageMetadata;
 use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit};
-use gantry_engine::ContainersError;
+use gantry_engine::EngineError;
 use gantry_engine::call::{
     BuildOptions, ContainerSummary, Entry, ExecOptions, ExecState, HttpRequest, HttpResponse,
     Layer, LogOptions, PathStat,
@@ -15,7 +15,7 @@ use crate::bindings::gantry::provision::{
     apps as wit_apps, containers as wit_containers, images as wit_images, state as wit_state,
     types as wit,
 };
-use crate::call::{containers_error, platform_error};
+use crate::call::{engine_error, platform_error};
 use crate::generation::{Description, GrantRequest, LimitRequest};
 
 /// Pairs as a guest gives them; the last of two with one name wins.
@@ -160,16 +160,16 @@ pub(crate) fn platform_error_to(error: gantry_engine::Error) -> wit::Error {
 
 /// What a guest sees when a call to a container engine failed.
 pub(crate) fn engine_error_to(error: gantry_engine::Error) -> wit_containers::EngineError {
-    use wit_containers::EngineError;
-    match containers_error(error) {
-        ContainersError::NotFound(text) => EngineError::NotFound(text),
-        ContainersError::Conflict(text) => EngineError::Conflict(text),
-        ContainersError::Invalid(text) => EngineError::Invalid(text),
-        ContainersError::Denied(text) => EngineError::Denied(text),
-        ContainersError::Unreachable(text) => EngineError::Unreachable(text),
-        ContainersError::TimedOut(text) => EngineError::TimedOut(text),
-        ContainersError::Cancelled => EngineError::Cancelled,
-        ContainersError::Failed(text) => EngineError::Failed(text),
+    use wit_containers::EngineError as Refused;
+    match engine_error(error) {
+        EngineError::NotFound(text) => Refused::NotFound(text),
+        EngineError::Conflict(text) => Refused::Conflict(text),
+        EngineError::Invalid(text) => Refused::Invalid(text),
+        EngineError::Denied(text) => Refused::Denied(text),
+        EngineError::Unreachable(text) => Refused::Unreachable(text),
+        EngineError::TimedOut(text) => Refused::TimedOut(text),
+        EngineError::Cancelled => Refused::Cancelled,
+        EngineError::Failed(text) => Refused::Failed(text),
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_engine::docker::Endpoint;
-use gantry_engine::{Containers, ContainersError, Docker, Nodes};
+use gantry_engine::{Containers, Docker, EngineError, Nodes};
 use gantry_runtime::{Compiler, Runtime, RuntimeSettings};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -246,7 +246,7 @@ fn engines(config: &Config) -> Result<Engines, DaemonError> {
         .collect()
 }
 
-fn engine(host: &DockerHost) -> Result<Docker, ContainersError> {
+fn engine(host: &DockerHost) -> Result<Docker, EngineError> {
     let endpoint = Endpoint::parse(&host.address)?;
     Docker::new(match &host.tls {
         Some(folder) => endpoint.with_certificates(folder),

@@ -18,7 +18,7 @@ use gantry_core::container::{Container, ContainerConfig, Empty, Image};
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::memory::{Ended, Life, Memory, Processes};
 use gantry_engine::stream::{Chunk, Source};
-use gantry_engine::{Containers, ContainersError};
+use gantry_engine::{Containers, EngineError};
 use hyper::Method;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -356,7 +356,7 @@ pub(crate) async fn last_of(
 }
 
 /// Puts a container there that is not the daemon's.
-pub(crate) async fn stranger(engine: &Memory) -> std::result::Result<String, ContainersError> {
+pub(crate) async fn stranger(engine: &Memory) -> std::result::Result<String, EngineError> {
     let spec =
         gantry_core::container::ContainerSpec { image: "plain:1".to_owned(), ..Default::default() };
     engine.create("stranger", &spec).await

@@ -8,15 +8,15 @@ use gantry_core::container::{
     PortBinding,
 };
 
-use crate::ContainersError;
+use crate::EngineError;
 use crate::call::{ContainerSummary, ExecOptions, ExecState, Layer};
 
 /// The body of a create. Both sides spell Docker, so JSON is the conversion.
 pub(super) fn create_body(
     spec: &ContainerSpec,
-) -> Result<models::ContainerCreateBody, ContainersError> {
+) -> Result<models::ContainerCreateBody, EngineError> {
     serde_json::to_value(spec).and_then(serde_json::from_value).map_err(|error| {
-        ContainersError::Invalid(format!("the container cannot be told to Docker: {error}"))
+        EngineError::Invalid(format!("the container cannot be told to Docker: {error}"))
     })
 }
 

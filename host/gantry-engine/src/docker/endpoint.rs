@@ -4,7 +4,7 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::ContainersError;
+use crate::EngineError;
 
 /// Where Docker answers when nobody says otherwise.
 const DEFAULT: &str = "unix:///var/run/docker.sock";
@@ -31,12 +31,10 @@ impl Endpoint {
     /// Reads an address: `unix:///path`, `tcp://host:port`, `http://host:port`, `https://host:port` (which needs [certificates](Self::with_certificates)), or `host:port`.
     ///
     /// # Errors
-    /// [`ContainersError::Invalid`] when it is none of these.
-    pub fn parse(address: &str) -> Result<Self, ContainersError> {
+    /// [`EngineError::Invalid`] when it is none of these.
+    pub fn parse(address: &str) -> Result<Self, EngineError> {
         let invalid = |why: &str| {
-            ContainersError::Invalid(format!(
-                "`{address}` is not the address of a Docker host: {why}"
-            ))
+            EngineError::Invalid(format!("`{address}` is not the address of a Docker host: {why}"))
         };
         let (scheme, rest) = address.split_once("://").unwrap_or(("tcp", address));
         let place = match scheme {
@@ -72,11 +70,11 @@ impl Endpoint {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub fn from_env() -> Result<Self, ContainersError> {
+    pub fn from_env() -> Result<Self, EngineError> {
         Self::from_vars(|name| env::var(name).ok())
     }
 
-    pub(super) fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, ContainersError> {
+    pub(super) fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, EngineError> {
         let set = |name: &str| var(name).filter(|value| !value.is_empty());
         let endpoint = Self::parse(set("DOCKER_HOST").as_deref().unwrap_or(DEFAULT))?;
         let folder = set("DOCKER_CERT_PATH").map(PathBuf::from);

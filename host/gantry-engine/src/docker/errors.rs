@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::errors::Error as BollardError;
 
 use super::endpoint::Endpoint;
-use crate::ContainersError;
+use crate::EngineError;
 
 /// What a call was about: `start`, `container`, `web-1`.
 #[derive(Clone, Copy, Debug)]
@@ -44,32 +44,32 @@ impl<'a> About<'a> {
     }
 
     /// No thing of this name.
-    pub(super) fn absent(self, endpoint: &Endpoint) -> ContainersError {
-        ContainersError::NotFound(format!("no {} `{}` on `{endpoint}`", self.kind, self.name))
+    pub(super) fn absent(self, endpoint: &Endpoint) -> EngineError {
+        EngineError::NotFound(format!("no {} `{}` on `{endpoint}`", self.kind, self.name))
     }
 
     /// It took too long.
-    pub(super) fn late(self, endpoint: &Endpoint, limit: Duration) -> ContainersError {
+    pub(super) fn late(self, endpoint: &Endpoint, limit: Duration) -> EngineError {
         let why = format!("no answer within {limit:?}; what became of it is not known");
-        ContainersError::TimedOut(self.told(endpoint, &why))
+        EngineError::TimedOut(self.told(endpoint, &why))
     }
 
-    pub(super) fn invalid(self, endpoint: &Endpoint, why: &str) -> ContainersError {
-        ContainersError::Invalid(self.told(endpoint, why))
+    pub(super) fn invalid(self, endpoint: &Endpoint, why: &str) -> EngineError {
+        EngineError::Invalid(self.told(endpoint, why))
     }
 
-    pub(super) fn conflict(self, endpoint: &Endpoint, why: &str) -> ContainersError {
-        ContainersError::Conflict(self.told(endpoint, why))
+    pub(super) fn conflict(self, endpoint: &Endpoint, why: &str) -> EngineError {
+        EngineError::Conflict(self.told(endpoint, why))
     }
 
-    pub(super) fn failed(self, endpoint: &Endpoint, why: &str) -> ContainersError {
-        ContainersError::Failed(self.told(endpoint, why))
+    pub(super) fn failed(self, endpoint: &Endpoint, why: &str) -> EngineError {
+        EngineError::Failed(self.told(endpoint, why))
     }
 
     /// The engine went away before its answer was over.
-    pub(super) fn cut_off(self, endpoint: &Endpoint) -> ContainersError {
+    pub(super) fn cut_off(self, endpoint: &Endpoint) -> EngineError {
         let why = "the engine went away in the middle of its answer";
-        ContainersError::Unreachable(self.told(endpoint, why))
+        EngineError::Unreachable(self.told(endpoint, why))
     }
 
     /// What bollard tells.
@@ -77,14 +77,14 @@ impl<'a> About<'a> {
         clippy::wildcard_enum_match_arm,
         reason = "which errors bollard has depends on its features; the rest is told as it is"
     )]
-    pub(super) fn error(self, endpoint: &Endpoint, error: BollardError) -> ContainersError {
+    pub(super) fn error(self, endpoint: &Endpoint, error: BollardError) -> EngineError {
         match error {
             BollardError::DockerResponseServerError { status_code, message } => {
                 self.status(endpoint, status_code, &message)
             }
             BollardError::DockerStreamError { error } => self.stream(endpoint, &error),
             BollardError::RequestTimeoutError => {
-                ContainersError::TimedOut(self.told(endpoint, "no answer in time"))
+                EngineError::TimedOut(self.told(endpoint, "no answer in time"))
             }
             BollardError::JsonDataError { .. } | BollardError::JsonSerdeError { .. } => {
                 self.failed(endpoint, "its answer is not Docker's JSON")
@@ -92,7 +92,7 @@ impl<'a> About<'a> {
             error @ (BollardError::HyperLegacyError { .. }
             | BollardError::HyperResponseError { .. }
             | BollardError::IOError { .. }) => match broken(endpoint, &error) {
-                Broken::Connection(why) => ContainersError::Unreachable(self.told(endpoint, &why)),
+                Broken::Connection(why) => EngineError::Unreachable(self.told(endpoint, &why)),
                 Broken::Exchange(why) => self.failed(endpoint, &why),
             },
             other => self.failed(endpoint, &lowered(&other.to_string())),
@@ -100,20 +100,20 @@ impl<'a> About<'a> {
     }
 
     /// An answer with a status that is none of success.
-    pub(super) fn status(self, endpoint: &Endpoint, status: u16, message: &str) -> ContainersError {
+    pub(super) fn status(self, endpoint: &Endpoint, status: u16, message: &str) -> EngineError {
         let message = lowered(message.trim());
         let message = if message.is_empty() { format!("status {status}") } else { message };
         let told = self.told(endpoint, &message);
         match status {
             404 if message.starts_with(&format!("no such {}", self.kind)) => self.absent(endpoint),
-            404 => ContainersError::NotFound(told),
-            409 => ContainersError::Conflict(told),
-            400 => ContainersError::Invalid(told),
+            404 => EngineError::NotFound(told),
+            409 => EngineError::Conflict(told),
+            400 => EngineError::Invalid(told),
             // Docker answers much with 500 that is not its own failure.
-            _ if is_port_taken(&message) => ContainersError::Conflict(told),
-            _ if message.starts_with("multiple IDs found") => ContainersError::Invalid(told),
-            _ if self.is_pull_of_unknown(&message) => ContainersError::NotFound(told),
-            _ => ContainersError::Failed(told),
+            _ if is_port_taken(&message) => EngineError::Conflict(told),
+            _ if message.starts_with("multiple IDs found") => EngineError::Invalid(told),
+            _ if self.is_pull_of_unknown(&message) => EngineError::NotFound(told),
+            _ => EngineError::Failed(told),
         }
     }
 
@@ -124,13 +124,13 @@ impl<'a> About<'a> {
     }
 
     /// An error in the middle of the lines of a pull, a push or a build.
-    pub(super) fn stream(self, endpoint: &Endpoint, message: &str) -> ContainersError {
+    pub(super) fn stream(self, endpoint: &Endpoint, message: &str) -> EngineError {
         let message = lowered(message.trim());
         let told = self.told(endpoint, &message);
         if self.is_pull_of_unknown(&message) {
-            return ContainersError::NotFound(told);
+            return EngineError::NotFound(told);
         }
-        ContainersError::Failed(told)
+        EngineError::Failed(told)
     }
 }
 
@@ -147,10 +147,10 @@ enum Broken {
 }
 
 /// A call to an engine that nothing was asked of yet.
-pub(super) fn transport(endpoint: &Endpoint, error: &BollardError) -> ContainersError {
+pub(super) fn transport(endpoint: &Endpoint, error: &BollardError) -> EngineError {
     match broken(endpoint, error) {
-        Broken::Connection(why) => ContainersError::Unreachable(why),
-        Broken::Exchange(why) => ContainersError::Failed(why),
+        Broken::Connection(why) => EngineError::Unreachable(why),
+        Broken::Exchange(why) => EngineError::Failed(why),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 
 use super::endpoint::Endpoint;
 use super::errors;
-use crate::ContainersError;
+use crate::EngineError;
 use crate::call::{HttpRequest, HttpResponse};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -37,16 +37,15 @@ pub(super) async fn ask(
     endpoint: &Endpoint,
     container: &Container,
     request: &HttpRequest,
-) -> Result<HttpResponse, ContainersError> {
+) -> Result<HttpResponse, EngineError> {
     let limit = Duration::from_millis(request.timeout.into());
     let (host, port) = published(endpoint, container, &request.port)?;
     let target = Target::new(&container.name, request, host, port)?;
     match timeout(limit, target.ask()).await {
         Ok(answer) => answer,
-        Err(_) => Err(ContainersError::TimedOut(format!(
-            "{} gave no answer within {limit:?}",
-            target.asked
-        ))),
+        Err(_) => {
+            Err(EngineError::TimedOut(format!("{} gave no answer within {limit:?}", target.asked)))
+        }
     }
 }
 
@@ -55,10 +54,10 @@ fn published(
     endpoint: &Endpoint,
     container: &Container,
     port: &str,
-) -> Result<(String, u16), ContainersError> {
+) -> Result<(String, u16), EngineError> {
     let name = &container.name;
     if !container.state.running {
-        return Err(ContainersError::Conflict(format!(
+        return Err(EngineError::Conflict(format!(
             "the container `{name}` on `{endpoint}` does not run: it is {}",
             container.state.status
         )));
@@ -70,7 +69,7 @@ fn published(
         Some((address, number(&binding.host_port)?))
     });
     let Some((address, port)) = found else {
-        return Err(ContainersError::Invalid(format!(
+        return Err(EngineError::Invalid(format!(
             "the port `{port}` of the container `{name}` on `{endpoint}` is not published"
         )));
     };
@@ -100,19 +99,19 @@ impl Target {
         request: &HttpRequest,
         host: String,
         port: u16,
-    ) -> Result<Self, ContainersError> {
+    ) -> Result<Self, EngineError> {
         let tls = match request.scheme.as_str() {
             "http" => false,
             "https" => true,
             other => {
-                return Err(ContainersError::Invalid(format!(
+                return Err(EngineError::Invalid(format!(
                     "`{other}` is no scheme to ask a container with: it is `http` or `https`"
                 )));
             }
         };
         let shown = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let url = format!("{}://{shown}:{port}{}", request.scheme, request.path);
-        let odd = |what: &str| ContainersError::Invalid(format!("`{url}` cannot be asked: {what}"));
+        let odd = |what: &str| EngineError::Invalid(format!("`{url}` cannot be asked: {what}"));
         if !request.path.starts_with('/') {
             return Err(odd("its path does not start with a slash"));
         }
@@ -125,11 +124,11 @@ impl Target {
         Ok(Self { asked, host, port, tls, method, path, authority })
     }
 
-    fn silent(&self, why: &str) -> ContainersError {
-        ContainersError::Failed(format!("{} gives no answer: {why}", self.asked))
+    fn silent(&self, why: &str) -> EngineError {
+        EngineError::Failed(format!("{} gives no answer: {why}", self.asked))
     }
 
-    async fn ask(&self) -> Result<HttpResponse, ContainersError> {
+    async fn ask(&self) -> Result<HttpResponse, EngineError> {
         let connecting = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
             stream.set_nodelay(true)?;
@@ -155,7 +154,7 @@ impl Target {
     async fn talk(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<HttpResponse, ContainersError> {
+    ) -> Result<HttpResponse, EngineError> {
         let broken = |error: hyper::Error| self.silent(&errors::innermost(&error));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;

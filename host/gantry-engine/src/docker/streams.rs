@@ -15,7 +15,7 @@ use tokio_util::io::StreamReader;
 
 use super::endpoint::Endpoint;
 use super::errors::About;
-use crate::ContainersError;
+use crate::EngineError;
 use crate::stream::{Chunk, Output, Session, Source, Writer};
 
 /// Takes apart what a container writes: frames of two streams, or with a terminal the bytes as they are.
@@ -88,7 +88,7 @@ pub(super) fn session(
 }
 
 /// Copies what a command writes to the two ends. An end that has gone is not an error: the rest is read and dropped, so that the command can end.
-pub(super) async fn copy(mut session: Session, output: Output) -> Result<(), ContainersError> {
+pub(super) async fn copy(mut session: Session, output: Output) -> Result<(), EngineError> {
     let (mut stdout, mut stderr) = (Some(output.stdout), Some(output.stderr));
     while let Some(chunk) = session.chunks.next().await {
         let chunk = chunk?;

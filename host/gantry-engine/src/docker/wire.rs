@@ -32,7 +32,7 @@ use tower_service::Service;
 
 use super::endpoint::{Endpoint, Place};
 use super::errors;
-use crate::ContainersError;
+use crate::EngineError;
 
 /// The oldest API spoken, and the newest: what came after it has not been tried.
 const OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
@@ -79,7 +79,7 @@ struct Base {
 }
 
 impl Wire {
-    pub(super) fn new(endpoint: &Endpoint, connect: Duration) -> Result<Self, ContainersError> {
+    pub(super) fn new(endpoint: &Endpoint, connect: Duration) -> Result<Self, EngineError> {
         let tls = endpoint.certificates.as_deref().map(tls_config).transpose()?;
         let authority = match &endpoint.place {
             Place::Socket(_) => "localhost".to_owned(),
@@ -87,7 +87,7 @@ impl Wire {
             Place::Tcp { host, port } => format!("{host}:{port}"),
         };
         let authority = authority.parse().map_err(|_| {
-            ContainersError::Invalid(format!("`{endpoint}` is not the address of a Docker host"))
+            EngineError::Invalid(format!("`{endpoint}` is not the address of a Docker host"))
         })?;
         let connector = Connector { place: endpoint.place.clone(), tls, limit: connect };
         let client = Client::builder(TokioExecutor::new())
@@ -128,7 +128,7 @@ impl Wire {
         &self,
         endpoint: &Endpoint,
         limit: Duration,
-    ) -> Result<ApiVersion, ContainersError> {
+    ) -> Result<ApiVersion, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Spoken {
@@ -137,9 +137,7 @@ impl Wire {
             min_api_version: String,
         }
         let odd = |why: &str| {
-            ContainersError::Failed(format!(
-                "`{endpoint}` does not answer like a Docker engine: {why}"
-            ))
+            EngineError::Failed(format!("`{endpoint}` does not answer like a Docker engine: {why}"))
         };
         let request = Request::get("/version")
             .body(bollard::body_full(Bytes::new()))
@@ -153,13 +151,13 @@ impl Wire {
         let (status, body) = timeout(limit, answer)
             .await
             .map_err(|_| {
-                ContainersError::TimedOut(format!(
+                EngineError::TimedOut(format!(
                     "the Docker host `{endpoint}` did not answer within {limit:?}"
                 ))
             })?
             .map_err(|error| errors::transport(endpoint, &error))?;
         let body = body.map_err(|_| {
-            ContainersError::Unreachable(format!(
+            EngineError::Unreachable(format!(
                 "the Docker host `{endpoint}` went away in the middle of an answer"
             ))
         })?;
@@ -172,13 +170,13 @@ impl Wire {
             .ok_or_else(|| odd(&format!("its API version is `{}`", spoken.api_version)))?;
         let oldest = ApiVersion::parse(&spoken.min_api_version).unwrap_or(OLDEST);
         if newest < OLDEST {
-            return Err(ContainersError::Failed(format!(
+            return Err(EngineError::Failed(format!(
                 "the Docker host `{endpoint}` speaks API {newest} only, and at least {OLDEST} is \
                  needed (Docker 20.10)"
             )));
         }
         if oldest > NEWEST {
-            return Err(ContainersError::Failed(format!(
+            return Err(EngineError::Failed(format!(
                 "the Docker host `{endpoint}` speaks API {oldest} and newer only, and {NEWEST} is \
                  the newest known here"
             )));
@@ -288,10 +286,10 @@ impl AsyncWrite for Pipe {
     }
 }
 
-fn tls_config(folder: &std::path::Path) -> Result<TlsConnector, ContainersError> {
+fn tls_config(folder: &std::path::Path) -> Result<TlsConnector, EngineError> {
     let wrong = |file: &str, why: &dyn StdError| {
         let path = folder.join(file);
-        ContainersError::Invalid(format!("the certificate `{}` is no good: {why}", path.display()))
+        EngineError::Invalid(format!("the certificate `{}` is no good: {why}", path.display()))
     };
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(folder.join("ca.pem"))

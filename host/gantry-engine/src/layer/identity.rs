@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use crate::call::ContainersCall;
 use crate::layer::owned::Owned;
 use crate::layer::{Layer, Next};
-use crate::{Call, ContainersError, Error, Reply, Request, Response, Scope};
+use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 
 /// What every mark starts with.
 pub const PREFIX: &str = "gantry.";
@@ -60,7 +60,7 @@ impl Identity {
         let call = ContainersCall::Inspect { id: text.to_owned() };
         let call = Call::Containers { node: node.to_owned(), call };
         let Reply::Container(container) = next.send(scope, call.into()).await?.reply else {
-            return Err(ContainersError::Failed("no answer to an inspect".to_owned()).into());
+            return Err(EngineError::Failed("no answer to an inspect".to_owned()).into());
         };
         self.owned.name(scope, node, text, &container.id);
         Ok(container.id)
@@ -120,7 +120,7 @@ impl Layer for Identity {
         let named = mark(scope, call)?;
         let effect = Effect::of(call);
         match self.name_by_id(scope, &node, call, next.clone()).await {
-            Err(Error::Containers(ContainersError::NotFound(_))) if effect == Effect::Removal => {
+            Err(Error::Engine(EngineError::NotFound(_))) if effect == Effect::Removal => {
                 return Ok(Reply::Done.into());
             }
             resolved => resolved?,
@@ -183,7 +183,7 @@ impl Effect {
     }
 
     fn ends(self, answer: &Result<Response, Error>) -> bool {
-        let absent = matches!(answer, Err(Error::Containers(ContainersError::NotFound(_))));
+        let absent = matches!(answer, Err(Error::Engine(EngineError::NotFound(_))));
         match self {
             Self::Removal => absent || answer.is_ok(),
             Self::Use => absent,
@@ -220,10 +220,10 @@ fn mark(scope: &Scope, call: &mut ContainersCall) -> Result<Option<String>, Erro
     Ok(None)
 }
 
-fn refuse_marks(labels: &BTreeMap<String, String>) -> Result<(), ContainersError> {
+fn refuse_marks(labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
     match labels.keys().find(|key| key.starts_with(PREFIX)) {
         None => Ok(()),
-        Some(key) => Err(ContainersError::Invalid(format!(
+        Some(key) => Err(EngineError::Invalid(format!(
             "the label `{key}` is not for plugins: what starts with `{PREFIX}` is the host's"
         ))),
     }
@@ -235,9 +235,9 @@ fn hide(labels: Option<&mut BTreeMap<String, String>>) {
     }
 }
 
-fn unique_name(scope: &Scope) -> Result<String, ContainersError> {
+fn unique_name(scope: &Scope) -> Result<String, EngineError> {
     let random = getrandom::u64().map_err(|error| {
-        ContainersError::Failed(format!("the machine gives no random numbers: {error}"))
+        EngineError::Failed(format!("the machine gives no random numbers: {error}"))
     })?;
     Ok(format!("{}-{random:016x}", scope.provisioner))
 }

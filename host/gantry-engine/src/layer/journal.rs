@@ -26,7 +26,7 @@ use self::entry::{Event, State};
 use crate::call::ContainersCall;
 use crate::layer::identity::{OPERATION, is_own};
 use crate::layer::{Chain, Layer, Next};
-use crate::{Call, ContainersError, Error, Reply, Request, Response, Scope};
+use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 
 /// A container that an operation created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,15 +203,15 @@ fn is_of_operation(scope: &Scope, labels: Option<&BTreeMap<String, String>>) -> 
 #[must_use]
 pub fn refuses(error: &Error) -> bool {
     match error {
-        Error::Containers(error) => match error {
-            ContainersError::NotFound(_)
-            | ContainersError::Conflict(_)
-            | ContainersError::Invalid(_)
-            | ContainersError::Denied(_)
-            | ContainersError::Failed(_) => true,
-            ContainersError::Unreachable(_)
-            | ContainersError::TimedOut(_)
-            | ContainersError::Cancelled => false,
+        Error::Engine(error) => match error {
+            EngineError::NotFound(_)
+            | EngineError::Conflict(_)
+            | EngineError::Invalid(_)
+            | EngineError::Denied(_)
+            | EngineError::Failed(_) => true,
+            EngineError::Unreachable(_) | EngineError::TimedOut(_) | EngineError::Cancelled => {
+                false
+            }
         },
         Error::Platform(_) => true,
         Error::OverLimit(_) => false,
@@ -274,7 +274,7 @@ async fn tell_apart(scope: &Arc<Scope>, node: &str, id: &str, next: Next) -> Res
     match next.send(scope, inspect.into()).await {
         Ok(response) => learn(scope, node, &response.reply),
         // What is not there is no matter; the call itself will say so.
-        Err(Error::Containers(ContainersError::NotFound(_))) => {}
+        Err(Error::Engine(EngineError::NotFound(_))) => {}
         Err(error) => return Err(error),
     }
     Ok(())
@@ -299,7 +299,7 @@ async fn create(
         answer
     });
     task.await.unwrap_or_else(|gone| {
-        Err(ContainersError::Failed(format!("the host gave up a create: {gone}")).into())
+        Err(EngineError::Failed(format!("the host gave up a create: {gone}")).into())
     })
 }
 
@@ -330,7 +330,7 @@ pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
     let removals = scope.ledger.loose().into_iter().map(|created| async move {
         let removal = remove(chain, scope, &created);
         let removed = timeout_at(scope.operation.deadline, removal).await.unwrap_or_else(|_| {
-            Err(ContainersError::TimedOut("it was not removed in time".to_owned()).into())
+            Err(EngineError::TimedOut("it was not removed in time".to_owned()).into())
         });
         (created, removed)
     });
@@ -368,18 +368,18 @@ async fn find(
 ) -> Result<Option<String>, Error> {
     let unknown = || {
         let why = "nobody can tell whether it was made; it may still come";
-        Error::from(ContainersError::TimedOut(why.to_owned()))
+        Error::from(EngineError::TimedOut(why.to_owned()))
     };
     let Created { node, name, .. } = created;
     let call = ContainersCall::Inspect { id: name.clone() };
     let inspect = Call::Containers { node: node.clone(), call };
     let reply = match chain.backends().perform(scope, inspect.into()).await {
         Ok(response) => response.reply,
-        Err(Error::Containers(ContainersError::NotFound(_))) => return Err(unknown()),
+        Err(Error::Engine(EngineError::NotFound(_))) => return Err(unknown()),
         Err(error) => return Err(error),
     };
     let Reply::Container(container) = reply else {
-        return Err(ContainersError::Failed("no answer to an inspect".to_owned()).into());
+        return Err(EngineError::Failed("no answer to an inspect".to_owned()).into());
     };
     if !is_of_operation(scope, container.config.labels.as_ref()) {
         return if scope.ledger.taken(node, name) { Ok(None) } else { Err(unknown()) };

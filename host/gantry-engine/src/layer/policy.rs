@@ -2,7 +2,7 @@
 //!
 //! A container is its own when it carries the marks of its provisioner and of this installation; the engine is asked once for each. An exec belongs to the wasm call that prepared it.
 //!
-//! A refusal is [`ContainersError::Denied`]: it names the grant that would allow the call, and whether the plugin did not ask for it or the operator did not give it.
+//! A refusal is [`EngineError::Denied`]: it names the grant that would allow the call, and whether the plugin did not ask for it or the operator did not give it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::call::ContainersCall;
 use crate::layer::identity::is_own;
 use crate::layer::owned::Owned;
 use crate::layer::{Layer, Next};
-use crate::{Call, ContainersError, Error, Reply, Request, Response, Scope};
+use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 
 /// Refuses what is not the provisioner's own and what no grant covers.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Policy {
             return Ok(());
         }
         scope.grants.check(&Grant::Foreign).map_err(|denial| {
-            ContainersError::Denied(format!(
+            EngineError::Denied(format!(
                 "the container `{}` is not of the provisioner `{}`: {denial}",
                 container.name, scope.provisioner
             ))
@@ -62,7 +62,7 @@ impl Policy {
         let inspect = ContainersCall::Inspect { id: id.clone() };
         let inspect = Call::Containers { node: node.to_owned(), call: inspect };
         let Reply::Container(container) = next.send(scope, inspect.into()).await?.reply else {
-            return Err(ContainersError::Failed("no answer to an inspect".to_owned()).into());
+            return Err(EngineError::Failed("no answer to an inspect".to_owned()).into());
         };
         self.admit(scope, node, &container)?;
         *id = container.id;
@@ -121,7 +121,7 @@ impl Layer for Policy {
             && !scope.knows_exec(node, exec_id)
         {
             let unknown = format!("no exec `{exec_id}` was prepared by this call");
-            return Err(ContainersError::NotFound(unknown).into());
+            return Err(EngineError::NotFound(unknown).into());
         }
         let made = if matches!(call, ContainersCall::Create { .. }) {
             Some(Made::Container)
@@ -142,7 +142,7 @@ impl Layer for Policy {
 }
 
 /// Refuses a call that needs a grant which is not in force.
-fn check_grants(scope: &Scope, call: &ContainersCall) -> Result<(), ContainersError> {
+fn check_grants(scope: &Scope, call: &ContainersCall) -> Result<(), EngineError> {
     let needed = match call {
         ContainersCall::Create { spec, .. } => {
             policy::needed(spec, &ContainerDefaults::from_settings(&*scope.config).log)
@@ -175,7 +175,7 @@ fn check_grants(scope: &Scope, call: &ContainersCall) -> Result<(), ContainersEr
     };
     for grant in needed {
         scope.grants.check(&grant).map_err(|denial| {
-            ContainersError::Denied(format!("`{}` is refused: {denial}", call.name()))
+            EngineError::Denied(format!("`{}` is refused: {denial}", call.name()))
         })?;
     }
     Ok(())

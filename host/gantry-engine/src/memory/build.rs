@@ -6,7 +6,7 @@ use gantry_core::container::Empty;
 
 use super::files::Files;
 use super::machine::{Machine, Picture};
-use crate::ContainersError;
+use crate::EngineError;
 use crate::call::BuildOptions;
 use crate::containers::Result;
 
@@ -21,7 +21,7 @@ pub(super) fn build(
     files.unpack("/", context)?;
     let path = if options.dockerfile.is_empty() { "Dockerfile" } else { &options.dockerfile };
     let dockerfile = files.read(path).map(String::from_utf8_lossy).ok_or_else(|| {
-        ContainersError::Failed(format!("the build of `{}` has no `{path}`", options.name))
+        EngineError::Failed(format!("the build of `{}` has no `{path}`", options.name))
     })?;
     let steps: Vec<&str> = dockerfile
         .lines()
@@ -50,11 +50,8 @@ pub(super) fn build(
     Ok(told)
 }
 
-fn refused(options: &BuildOptions, why: &str) -> ContainersError {
-    ContainersError::Invalid(format!(
-        "the Dockerfile of `{}` is no Dockerfile: {why}",
-        options.name
-    ))
+fn refused(options: &BuildOptions, why: &str) -> EngineError {
+    EngineError::Invalid(format!("the Dockerfile of `{}` is no Dockerfile: {why}", options.name))
 }
 
 fn follow(image: &mut Picture, context: &Files, word: &str, rest: &str) -> Result<()> {
@@ -78,13 +75,13 @@ fn follow(image: &mut Picture, context: &Files, word: &str, rest: &str) -> Resul
         "COPY" => {
             let (source, target) = rest.split_once(char::is_whitespace).unwrap_or((rest, "/"));
             if !image.files.copy(context, source, target.trim()) {
-                return Err(ContainersError::Failed(format!(
+                return Err(EngineError::Failed(format!(
                     "COPY failed: no `{source}` in the context of the build"
                 )));
             }
         }
         _ => {
-            return Err(ContainersError::Failed(format!(
+            return Err(EngineError::Failed(format!(
                 "the in-memory engine does not follow `{word}`: nothing runs in it"
             )));
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::ContainersError;
+use crate::EngineError;
 use crate::call::PathStat;
 use crate::containers::Result;
 
@@ -183,12 +183,12 @@ fn append(builder: &mut Builder<Vec<u8>>, name: &str, file: &File) -> io::Result
     }
 }
 
-fn absent(path: &str) -> ContainersError {
-    ContainersError::NotFound(format!("no `{path}` in the container"))
+fn absent(path: &str) -> EngineError {
+    EngineError::NotFound(format!("no `{path}` in the container"))
 }
 
-fn odd(error: io::Error) -> ContainersError {
-    ContainersError::Invalid(format!("the archive is no tar archive: {error}"))
+fn odd(error: io::Error) -> EngineError {
+    EngineError::Invalid(format!("the archive is no tar archive: {error}"))
 }
 
 fn parts(path: &str) -> impl Iterator<Item = &str> {

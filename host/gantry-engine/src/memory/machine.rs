@@ -13,7 +13,7 @@ use super::process::Life;
 use crate::call::{ContainerSummary, ExecOptions, ExecState, Layer};
 use crate::containers::Result;
 use crate::stream::Chunk;
-use crate::{ContainersError, names};
+use crate::{EngineError, names};
 
 /// The first port that is given to whoever asks for any.
 const FIRST_PORT: u16 = 32768;
@@ -98,10 +98,10 @@ impl Machine {
         let mut found = self.containers.keys().filter(|id| id.starts_with(text));
         match (found.next(), found.next()) {
             (Some(id), None) => Ok(id.clone()),
-            (Some(_), Some(_)) => Err(ContainersError::Invalid(format!(
+            (Some(_), Some(_)) => Err(EngineError::Invalid(format!(
                 "several containers have an id that starts with `{text}`"
             ))),
-            (None, _) => Err(ContainersError::NotFound(format!("no container `{text}`"))),
+            (None, _) => Err(EngineError::NotFound(format!("no container `{text}`"))),
         }
     }
 
@@ -109,14 +109,14 @@ impl Machine {
         let id = self.resolve(text)?;
         self.containers
             .get(&id)
-            .ok_or_else(|| ContainersError::NotFound(format!("no container `{text}`")))
+            .ok_or_else(|| EngineError::NotFound(format!("no container `{text}`")))
     }
 
     pub(super) fn cell_mut(&mut self, text: &str) -> Result<&mut Cell> {
         let id = self.resolve(text)?;
         self.containers
             .get_mut(&id)
-            .ok_or_else(|| ContainersError::NotFound(format!("no container `{text}`")))
+            .ok_or_else(|| EngineError::NotFound(format!("no container `{text}`")))
     }
 
     pub(super) fn list(
@@ -157,12 +157,12 @@ impl Machine {
         let image = self.image(&spec.image)?.clone();
         let config = configured(spec, &image.config);
         if config.cmd.iter().chain(&config.entrypoint).flatten().next().is_none() {
-            return Err(ContainersError::Invalid(format!(
+            return Err(EngineError::Invalid(format!(
                 "cannot create the container `{name}`: no command specified"
             )));
         }
         if let Some(cell) = self.containers.values().find(|cell| cell.container.name == name) {
-            return Err(ContainersError::Conflict(format!(
+            return Err(EngineError::Conflict(format!(
                 "the name `{name}` is in use by the container `{}`",
                 cell.container.id
             )));
@@ -225,7 +225,7 @@ impl Machine {
                         .find(|port| !taken.contains(port))
                         .unwrap_or_default(),
                     fixed if taken.contains(fixed) => {
-                        return Err(ContainersError::Conflict(format!(
+                        return Err(EngineError::Conflict(format!(
                             "the port `{fixed}` is already allocated"
                         )));
                     }
@@ -261,11 +261,11 @@ impl Machine {
     pub(super) fn remove(&mut self, text: &str, force: bool) -> Result<()> {
         let id = match self.resolve(text) {
             Ok(id) => id,
-            Err(ContainersError::NotFound(_)) => return Ok(()),
+            Err(EngineError::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
         if self.cell(&id)?.container.state.running && !force {
-            return Err(ContainersError::Conflict(format!(
+            return Err(EngineError::Conflict(format!(
                 "the container `{text}` runs: stop it before it is removed, or force it"
             )));
         }
@@ -279,10 +279,10 @@ impl Machine {
     pub(super) fn create_exec(&mut self, text: &str, options: &ExecOptions) -> Result<String> {
         let container = self.resolve(text)?;
         if !self.cell(&container)?.container.state.running {
-            return Err(ContainersError::Conflict(format!("the container `{text}` does not run")));
+            return Err(EngineError::Conflict(format!("the container `{text}` does not run")));
         }
         if options.command.is_empty() {
-            return Err(ContainersError::Invalid("no command specified".to_owned()));
+            return Err(EngineError::Invalid("no command specified".to_owned()));
         }
         let exec = Exec {
             container,
@@ -296,7 +296,7 @@ impl Machine {
     }
 
     pub(super) fn exec(&mut self, id: &str) -> Result<&mut Exec> {
-        self.execs.get_mut(id).ok_or_else(|| ContainersError::NotFound(format!("no exec `{id}`")))
+        self.execs.get_mut(id).ok_or_else(|| EngineError::NotFound(format!("no exec `{id}`")))
     }
 
     // ---- images
@@ -304,7 +304,7 @@ impl Machine {
     /// An image by its name, its id or a prefix of it.
     pub(super) fn image(&self, text: &str) -> Result<&Picture> {
         names::image(text)?;
-        let absent = || ContainersError::NotFound(format!("no image `{text}`"));
+        let absent = || EngineError::NotFound(format!("no image `{text}`"));
         if let Some(image) = self.tags.get(&full(text)).and_then(|id| self.images.get(id)) {
             return Ok(image);
         }
@@ -367,7 +367,7 @@ impl Machine {
     pub(super) fn remove_image(&mut self, text: &str) -> Result<()> {
         let id = match self.image(text) {
             Ok(image) => image.id.clone(),
-            Err(ContainersError::NotFound(_)) => return Ok(()),
+            Err(EngineError::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
         let named = self.tags.contains_key(&full(text));
@@ -376,13 +376,13 @@ impl Machine {
         if let Some(cell) = used
             && (count < 2 || !named)
         {
-            return Err(ContainersError::Conflict(format!(
+            return Err(EngineError::Conflict(format!(
                 "the image `{text}` is used by the container `{}`",
                 cell.container.name
             )));
         }
         if !named && count > 1 {
-            return Err(ContainersError::Conflict(format!("the image `{text}` has several names")));
+            return Err(EngineError::Conflict(format!("the image `{text}` has several names")));
         }
         self.tags.retain(|name, of| *of != id || (named && *name != full(text)));
         if self.names_of(&id).next().is_none() {
@@ -425,9 +425,10 @@ impl Machine {
 
     pub(super) fn pull(&mut self, name: &str) -> Result<()> {
         names::image(name)?;
-        let image = self.registry.get(&full(name)).cloned().ok_or_else(|| {
-            ContainersError::NotFound(format!("no registry has the image `{name}`"))
-        })?;
+        let image =
+            self.registry.get(&full(name)).cloned().ok_or_else(|| {
+                EngineError::NotFound(format!("no registry has the image `{name}`"))
+            })?;
         self.tags.insert(full(name), image.id.clone());
         self.images.insert(image.id.clone(), image);
         Ok(())

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gantry_engine::layer::journal::{Cleaned, clean_up};
-use gantry_engine::{Containers as _, ContainersError, Created, Ledger};
+use gantry_engine::{Containers as _, Created, EngineError, Ledger};
 
 use crate::*;
 
@@ -143,7 +143,7 @@ async fn a_create_nobody_knows_the_end_of_is_cleaned_up_by_its_name() {
     let engine = engine();
     let below = Arc::new(Below::default());
     let (chain, scope) = (chain(&engine, Arc::clone(&below) as _), Arc::new(scope()));
-    let lost = ContainersError::Unreachable("it went away".to_owned());
+    let lost = EngineError::Unreachable("it went away".to_owned());
     *below.lost.lock().unwrap() = Some(lost.into());
     for name in ["web-1", ""] {
         assert_eq!(reply(&chain, &scope, create(name)).await.unwrap_err().kind(), "unreachable");
@@ -158,7 +158,7 @@ async fn a_create_nobody_knows_the_end_of_is_cleaned_up_by_its_name() {
 /// A chain whose next create is carried out and answers nothing.
 fn losing(engine: &Memory) -> (Chain, Arc<Below>) {
     let below = Arc::new(Below::default());
-    let lost = ContainersError::TimedOut("it takes too long".to_owned());
+    let lost = EngineError::TimedOut("it takes too long".to_owned());
     *below.lost.lock().unwrap() = Some(lost.into());
     (chain(engine, Arc::clone(&below) as _), below)
 }

@@ -10,7 +10,7 @@ use gantry_engine::docker::{Auth, Endpoint, Timeouts};
 use gantry_engine::layer::journal::clean_up;
 use gantry_engine::memory::Platform;
 use gantry_engine::{
-    Call, Chain, Containers as _, ContainersError, Docker, Error, Operation, Reply, Scope,
+    Call, Chain, Containers as _, Docker, EngineError, Error, Operation, Reply, Scope,
 };
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -123,7 +123,7 @@ async fn cut_connection(fixture: &Fixture) {
     });
     refused(waited, "unreachable");
     let last = futures_util::StreamExt::collect::<Vec<_>>(session.chunks).await.pop();
-    let error: ContainersError = last.expect("a last word").expect_err("it was cut");
+    let error: EngineError = last.expect("a last word").expect_err("it was cut");
     assert_eq!(error.kind(), "unreachable");
     let text = refused(docker.inspect(&id).await, "unreachable");
     assert!(text.contains("connection refused"), "{text}");

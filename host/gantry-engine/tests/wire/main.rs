@@ -18,7 +18,7 @@ mod tls;
 
 use std::time::Duration;
 
-use gantry_engine::ContainersError;
+use gantry_engine::EngineError;
 use gantry_engine::docker::{Auth, Docker, Endpoint, Timeouts};
 
 use crate::peer::Peer;
@@ -43,7 +43,7 @@ fn at(address: &str) -> Docker {
 
 /// Fails unless an answer is an error of this kind, and gives its text.
 #[track_caller]
-fn refused<T>(answer: Result<T, ContainersError>, kind: &str) -> String {
+fn refused<T>(answer: Result<T, EngineError>, kind: &str) -> String {
     let error = answer.err().expect("an error");
     assert_eq!(error.kind(), kind, "{error}");
     error.to_string()

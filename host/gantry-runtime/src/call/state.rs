@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gantry_engine::{Chain, ContainersError, Error, Request, Response, Scope};
+use gantry_engine::{Chain, EngineError, Error, Request, Response, Scope};
 use tokio_util::task::TaskTracker;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
@@ -112,16 +112,16 @@ pub(crate) fn lift<T>(answer: Result<T, Error>) -> wasmtime::Result<Result<T, Er
     match answer {
         Ok(value) => Ok(Ok(value)),
         Err(Error::OverLimit(over)) => Err(wasmtime::Error::new(over)),
-        Err(error @ (Error::Containers(_) | Error::Platform(_))) => Ok(Err(error)),
+        Err(error @ (Error::Engine(_) | Error::Platform(_))) => Ok(Err(error)),
     }
 }
 
 /// An error of the container interface. The platform's errors do not come from there; if one did, its text would be told.
-pub(crate) fn containers_error(error: Error) -> ContainersError {
+pub(crate) fn engine_error(error: Error) -> EngineError {
     match error {
-        Error::Containers(error) => error,
-        Error::Platform(error) => ContainersError::Failed(error.to_string()),
-        Error::OverLimit(over) => ContainersError::Failed(over.to_string()),
+        Error::Engine(error) => error,
+        Error::Platform(error) => EngineError::Failed(error.to_string()),
+        Error::OverLimit(over) => EngineError::Failed(over.to_string()),
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn containers_error(error: Error) -> ContainersError {
 pub(crate) fn platform_error(error: Error) -> gantry_core::Error {
     match error {
         Error::Platform(error) => error,
-        Error::Containers(error) => gantry_core::Error::Other(error.to_string()),
+        Error::Engine(error) => gantry_core::Error::Other(error.to_string()),
         Error::OverLimit(over) => gantry_core::Error::Other(over.to_string()),
     }
 }

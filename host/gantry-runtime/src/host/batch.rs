@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gantry_engine::call::ContainersCall;
 use gantry_engine::stream::{Output, Stream};
-use gantry_engine::{Call, ContainersError, Error, OverLimit, Reply, Request};
+use gantry_engine::{Call, EngineError, Error, OverLimit, Reply, Request};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -71,13 +71,13 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         match error {
             Error::OverLimit(over) => Self::Doom(over),
-            Error::Containers(_) | Error::Platform(_) => Self::Failed(error),
+            Error::Engine(_) | Error::Platform(_) => Self::Failed(error),
         }
     }
 }
 
-impl From<ContainersError> for Stop {
-    fn from(error: ContainersError) -> Self {
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -206,7 +206,7 @@ impl Beside {
         output: Option<Output>,
     ) -> Result<(Reply, Option<Stream>), Stop> {
         let Ok(_slot) = self.slots.acquire().await else {
-            return Err(ContainersError::Cancelled.into());
+            return Err(EngineError::Cancelled.into());
         };
         let _working = self.watch.work();
         let call = Call::Containers { node: node.to_owned(), call };
@@ -233,7 +233,7 @@ impl Beside {
         take: Take<T>,
     ) -> Result<(StepReply, usize), Stop> {
         let value = self.value(node, call, take).await?;
-        let text = document(&value).map_err(|error| ContainersError::Failed(error.to_string()))?;
+        let text = document(&value).map_err(|error| EngineError::Failed(error.to_string()))?;
         let bytes = text.len();
         Ok((StepReply::Document(text), bytes))
     }
@@ -250,7 +250,7 @@ impl Beside {
             Some(exit_code) => Ok(ExecEnd { exit_code, output: written.take() }),
             None => {
                 let text = "nobody knows the exit code of a command that has ended";
-                Err(ContainersError::Failed(text.to_owned()).into())
+                Err(EngineError::Failed(text.to_owned()).into())
             }
         }
     }
@@ -260,10 +260,10 @@ impl Beside {
             (_, Some(Stream::Reader(reader))) => {
                 let mut bytes = Vec::new();
                 let read = reader.take(ARCHIVE + 1).read_to_end(&mut bytes).await;
-                read.map_err(|error| ContainersError::Failed(error.to_string()))?;
+                read.map_err(|error| EngineError::Failed(error.to_string()))?;
                 if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > ARCHIVE {
                     let text = format!("the archive has more than {ARCHIVE} bytes");
-                    return Err(ContainersError::Invalid(text).into());
+                    return Err(EngineError::Invalid(text).into());
                 }
                 Ok(bytes)
             }
@@ -276,7 +276,7 @@ impl Beside {
         self.outside.scope.meter.charge(0).map_err(Stop::Doom)?;
         tokio::select! {
             biased;
-            () = operation.interruption() => Err(ContainersError::Cancelled.into()),
+            () = operation.interruption() => Err(EngineError::Cancelled.into()),
             () = tokio::time::sleep(Duration::from_millis(u64::from(milliseconds))) => Ok(()),
         }
     }
@@ -318,7 +318,7 @@ fn weight(sequence: &Sequence) -> u64 {
 }
 
 fn strange(asked: &str, reply: &Reply) -> Stop {
-    ContainersError::Failed(format!("the host's fault: {}", StrangeReply::new(asked, reply))).into()
+    EngineError::Failed(format!("the host's fault: {}", StrangeReply::new(asked, reply))).into()
 }
 
 /// Keeps the first bytes that are written to it and takes the others to no place.

@@ -7,14 +7,14 @@ use std::time::Duration;
 use gantry_core::container::ContainerSpec;
 use gantry_engine::call::ContainersCall;
 use gantry_engine::stream::{Output, Reader as Bytes, Stream};
-use gantry_engine::{Call, ContainersError, Request, Response};
+use gantry_engine::{Call, EngineError, Request, Response};
 use serde::Serialize;
 use wasmtime::component::Resource;
 
 use crate::bindings::gantry::provision::containers::{
-    BuildOptions, CommitOptions, ContainerFilter, ContainerSummary, CreateOptions, EngineError,
-    ExecOptions, ExecState, Host, HostClient, HttpRequest, HttpResponse, Layer, LogOptions,
-    PathStat, Sequence,
+    BuildOptions, CommitOptions, ContainerFilter, ContainerSummary, CreateOptions,
+    EngineError as Refused, ExecOptions, ExecState, Host, HostClient, HttpRequest, HttpResponse,
+    Layer, LogOptions, PathStat, Sequence,
 };
 use crate::call::CallState;
 use crate::convert::{
@@ -37,12 +37,12 @@ pub struct Client {
 }
 
 /// A result for the guest, or its end.
-type Answer<T> = wasmtime::Result<Result<T, EngineError>>;
+type Answer<T> = wasmtime::Result<Result<T, Refused>>;
 
 /// Reads the body of Docker's create call.
-pub(crate) fn create_call(options: CreateOptions) -> Result<ContainersCall, ContainersError> {
+pub(crate) fn create_call(options: CreateOptions) -> Result<ContainersCall, EngineError> {
     let spec: ContainerSpec = serde_json::from_str(&options.body)
-        .map_err(|error| ContainersError::Invalid(format!("the body of a create: {error}")))?;
+        .map_err(|error| EngineError::Invalid(format!("the body of a create: {error}")))?;
     Ok(ContainersCall::Create { name: options.name, spec: Box::new(spec) })
 }
 
@@ -71,7 +71,7 @@ impl CallState {
                 Ok(answer) => answer?,
                 Err(_) => {
                     let text = format!("`{asked}` took longer than {timeout:?}");
-                    return Ok(Err(EngineError::TimedOut(text)));
+                    return Ok(Err(Refused::TimedOut(text)));
                 }
             },
         };
@@ -149,7 +149,7 @@ impl CallState {
         let known = ContainersCall::InspectImage { image: image.clone() };
         match self.value(client, known, reply::image).await? {
             Ok(_) => Ok(Ok(())),
-            Err(EngineError::NotFound(_)) => {
+            Err(Refused::NotFound(_)) => {
                 self.value(client, ContainersCall::PullImage { image }, reply::done).await
             }
             Err(error) => Ok(Err(error)),
@@ -179,7 +179,7 @@ impl HostClient for CallState {
     async fn open(&mut self, node: String) -> Answer<Resource<Client>> {
         self.charge(node.len())?;
         if node.len() > ADDRESS {
-            return Ok(Err(EngineError::Invalid("the address of the host is too long".to_owned())));
+            return Ok(Err(Refused::Invalid("the address of the host is too long".to_owned())));
         }
         Ok(Ok(self.push(Client { node, timeout: None })?))
     }

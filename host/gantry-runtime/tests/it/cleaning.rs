@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gantry_core::Error;
 use gantry_engine::call::ContainersCall;
-use gantry_engine::{Call, Chain, ContainersError, Layer, Next, Request, Response, Scope};
+use gantry_engine::{Call, Chain, EngineError, Layer, Next, Request, Response, Scope};
 use gantry_runtime::{Cause, RuntimeSettings};
 
 use crate::world::{IMAGE, With, World, app, eventually, key, operation, plain, settings, shown};
@@ -147,7 +147,7 @@ impl Layer for Clinging {
             if let Self::Silent = self {
                 std::future::pending::<()>().await;
             }
-            let gone = ContainersError::Unreachable("the engine is gone".to_owned());
+            let gone = EngineError::Unreachable("the engine is gone".to_owned());
             return Err(gone.into());
         }
         next.send(scope, request).await

@@ -128,7 +128,7 @@ mod tests {
 
     use gantry_core::container::ContainerSpec;
     use gantry_engine::memory::Platform;
-    use gantry_engine::{Chain, ContainersError, Memory, Operation, Reply};
+    use gantry_engine::{Chain, EngineError, Memory, Operation, Reply};
 
     use super::*;
     use crate::store::Begin;
@@ -153,7 +153,7 @@ mod tests {
             );
             let answer = next.send(scope, request).await;
             if creates && self.0.load(Ordering::SeqCst) {
-                return Err(ContainersError::TimedOut("it takes too long".into()).into());
+                return Err(EngineError::TimedOut("it takes too long".into()).into());
             }
             answer
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gantry_engine::layer::identity::{INSTANCE, OPERATION};
-use gantry_engine::{Containers, ContainersError};
+use gantry_engine::{Containers, EngineError};
 
 use crate::api::{OperationState, Problem, ProblemKind};
 use crate::clock;
@@ -33,7 +33,7 @@ pub(crate) struct Swept {
     /// How many containers.
     pub(crate) removed: usize,
     /// The hosts that did not let them be removed, and why.
-    pub(crate) failures: Vec<(String, ContainersError)>,
+    pub(crate) failures: Vec<(String, EngineError)>,
 }
 
 impl Sweeper {
@@ -83,7 +83,7 @@ fn is_settled(record: &OperationRecord, now: i64) -> bool {
 async fn remove_all(
     engine: &dyn Containers,
     labels: &BTreeMap<String, String>,
-) -> Result<usize, ContainersError> {
+) -> Result<usize, EngineError> {
     let containers = engine.list(true, labels).await?;
     for container in &containers {
         engine.remove(&container.id, true).await?;

@@ -313,7 +313,7 @@ async fn pump(tail: Weak<Tail>, title: String, sources: Vec<LogSource>) {
     }
 }
 
-type Lines = std::result::Result<LogLine, gantry_engine::ContainersError>;
+type Lines = std::result::Result<LogLine, gantry_engine::EngineError>;
 
 /// The lines of a unit, each end by itself.
 fn split(unit: String, process: String, session: Session) -> impl Stream<Item = Lines> + Send {

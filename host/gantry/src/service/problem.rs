@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use gantry_engine::ContainersError;
+use gantry_engine::EngineError;
 use gantry_runtime::{CallError, Cause, LoadError};
 
 use crate::api::{Holder, Problem, ProblemKind};
@@ -249,7 +249,7 @@ impl Trouble for LoadError {
     }
 }
 
-impl Trouble for ContainersError {
+impl Trouble for EngineError {
     fn kind(&self) -> ProblemKind {
         match self {
             Self::NotFound(_) => ProblemKind::NotFound,

@@ -1,16 +1,14 @@
 use bytes::Bytes;
-use gantry_engine::ContainersError;
+use gantry_engine::EngineError;
 use gantry_engine::stream::Chunk;
 
 use super::*;
 
-fn chunk(source: Source, text: &str) -> Result<Chunk, ContainersError> {
+fn chunk(source: Source, text: &str) -> Result<Chunk, EngineError> {
     Ok(Chunk { source, bytes: Bytes::copy_from_slice(text.as_bytes()) })
 }
 
-fn source(
-    chunks: impl Stream<Item = Result<Chunk, ContainersError>> + Send + 'static,
-) -> LogSource {
+fn source(chunks: impl Stream<Item = Result<Chunk, EngineError>> + Send + 'static) -> LogSource {
     LogSource {
         unit: "u1".to_owned(),
         process: "web".to_owned(),
@@ -18,7 +16,7 @@ fn source(
     }
 }
 
-fn of(chunks: Vec<Result<Chunk, ContainersError>>) -> LogSource {
+fn of(chunks: Vec<Result<Chunk, EngineError>>) -> LogSource {
     source(futures_util::stream::iter(chunks))
 }
 
@@ -56,7 +54,7 @@ async fn a_line_without_end_is_cut() {
 
 #[tokio::test]
 async fn a_log_that_breaks_says_why() {
-    let broken = Err(ContainersError::Unreachable("cannot reach `unix:///d`".to_owned()));
+    let broken = Err(EngineError::Unreachable("cannot reach `unix:///d`".to_owned()));
     let seen = all(&Tails::default(), of(vec![chunk(Source::Stdout, "one\n"), broken])).await;
     assert_eq!(seen, ["stdout one", "problem cannot reach `unix:///d`"]);
 }
