@@ -27,7 +27,7 @@ pub enum EngineError {
     /// The request was cancelled while this call waited.
     #[error("cancelled")]
     Cancelled,
-    /// The engine answered with another failure.
+    /// The engine failed, or its answer cannot be read; what became of it is not known.
     #[error("{0}")]
     Failed(String),
 }

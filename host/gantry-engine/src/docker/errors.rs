@@ -108,7 +108,7 @@ impl<'a> About<'a> {
             404 if message.starts_with(&format!("no such {}", self.kind)) => self.absent(endpoint),
             404 => EngineError::NotFound(told),
             409 => EngineError::Conflict(told),
-            400 => EngineError::Invalid(told),
+            400..500 => EngineError::Invalid(told),
             // Docker answers much with 500 that is not its own failure.
             _ if is_port_taken(&message) => EngineError::Conflict(told),
             _ if message.starts_with("multiple IDs found") => EngineError::Invalid(told),

@@ -4,7 +4,7 @@
 //! create sent ─► under way ─► created ─► in service      the operation ended well, or, when this one was there, began to replace what was there before it
 //!                    │            └────► gone            the operation removed it itself
 //!                    ├─► gone                            the engine refused the create
-//!                    └─► unknown ─► created              nobody can tell what became of the create, until the engine shows the container with the operation's mark
+//!                    └─► unknown ─► created              it failed, or had no answer, so nobody can tell what became of it, until the engine shows the container with the operation's mark
 //! ```
 //!
 //! Below [`identity`](super::identity) a container is called by its id only. One whose create was lost has none in the ledger, so before anything is stopped or removed while there is
@@ -207,11 +207,12 @@ pub fn refuses(error: &Error) -> bool {
             EngineError::NotFound(_)
             | EngineError::Conflict(_)
             | EngineError::Invalid(_)
-            | EngineError::Denied(_)
-            | EngineError::Failed(_) => true,
-            EngineError::Unreachable(_) | EngineError::TimedOut(_) | EngineError::Cancelled => {
-                false
-            }
+            | EngineError::Denied(_) => true,
+            // An engine may fail, and a proxy in front of it give up, when the effect is there.
+            EngineError::Failed(_)
+            | EngineError::Unreachable(_)
+            | EngineError::TimedOut(_)
+            | EngineError::Cancelled => false,
         },
         Error::Platform(_) => true,
         Error::OverLimit(_) => false,

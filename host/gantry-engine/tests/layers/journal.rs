@@ -163,6 +163,55 @@ fn losing(engine: &Memory) -> (Chain, Arc<Below>) {
     (chain(engine, Arc::clone(&below) as _), below)
 }
 
+/// An engine that does what this call asks and answers that it failed.
+struct DoneAndFailed(&'static str);
+
+#[async_trait]
+impl Layer for DoneAndFailed {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Error> {
+        let fails = request.call.name() == self.0;
+        let answer = next.send(scope, request).await;
+        if fails {
+            return Err(EngineError::Failed("status 504".to_owned()).into());
+        }
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_failed_and_was_carried_out_all_the_same_is_cleaned_up() {
+    let engine = engine();
+    let chain = chain(&engine, Arc::new(DoneAndFailed("containers.create")));
+    let scope = operation(Arc::default());
+    assert_eq!(reply(&chain, &scope, create("web-1")).await.unwrap_err().kind(), "failed");
+    assert_eq!(loose(&scope), ["web-1"]);
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    assert_eq!(clean_up(&chain, &host).await.removed.len(), 1);
+    assert_eq!(engine.list(true, &BTreeMap::new()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_stop_or_a_removal_that_failed_may_have_replaced_the_old() {
+    for (fails, replace) in [
+        ("containers.stop", stop as fn(&str) -> Call),
+        ("containers.remove", remove as fn(&str) -> Call),
+    ] {
+        let chain = chain(&engine(), Arc::new(DoneAndFailed(fails)));
+        let before = operation(Arc::default());
+        created(&chain, &before, "old").await;
+        reply(&chain, &before, start("old")).await.unwrap();
+        let scope = operation(Arc::default());
+        created(&chain, &scope, "new").await;
+        assert_eq!(reply(&chain, &scope, replace("old")).await.unwrap_err().kind(), "failed");
+        assert_eq!(loose(&scope), [""; 0], "the new one is all there may be");
+    }
+}
+
 #[tokio::test]
 async fn undoing_a_create_nobody_knows_the_end_of_replaces_nothing() {
     // The name may be known to the layers above from what another operation saw.

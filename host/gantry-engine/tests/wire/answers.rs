@@ -33,6 +33,12 @@ async fn a_status_is_an_error_that_names_the_host_and_the_thing() {
             "cannot start the container `web-1` on `HOST`: OCI runtime create failed: no such file",
         ),
         (
+            403,
+            "authorization denied by plugin",
+            "invalid",
+            "cannot start the container `web-1` on `HOST`: authorization denied by plugin",
+        ),
+        (
             500,
             "server error",
             "failed",

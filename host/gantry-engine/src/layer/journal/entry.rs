@@ -22,7 +22,7 @@ pub(super) enum Event<'a> {
     Shown(&'a str),
     /// The engine refused the create.
     Refused,
-    /// The create ended without an answer.
+    /// The create ended without an answer, or with one that does not say that nothing was made.
     Lost,
     /// The engine showed a container of somebody else under its name.
     Taken,
