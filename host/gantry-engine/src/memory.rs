@@ -38,7 +38,7 @@ use crate::call::{
 };
 use crate::containers::Result;
 use crate::stream::{Chunk, Output, Reader, Session, Source, Writer};
-use crate::{Containers, EngineError};
+use crate::{Containers, EngineError, names};
 
 /// A container engine in memory. Cloning it gives the same engine.
 #[derive(Clone)]
@@ -230,7 +230,7 @@ impl Containers for Memory {
             (repository, tag) => format!("{repository}:{tag}"),
         };
         if !name.is_empty() {
-            crate::names::image(&name)?;
+            names::image(&name)?;
         }
         self.change(|machine| machine.commit(id, &name, labels))
     }
@@ -273,6 +273,7 @@ impl Containers for Memory {
     }
 
     async fn http(&self, id: &str, request: &HttpRequest) -> Result<HttpResponse> {
+        names::tcp_port(&request.port)?;
         let container = self.inspect(id).await?;
         let name = &container.name;
         if !container.state.running {

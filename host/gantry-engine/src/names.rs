@@ -42,6 +42,17 @@ pub(crate) fn image(text: &str) -> Result<()> {
     Err(EngineError::Invalid(format!("`{text}` is no name of an image")))
 }
 
+/// A port of a container that can be asked over HTTP (`8888/tcp`).
+pub(crate) fn tcp_port(text: &str) -> Result<()> {
+    let number = text.strip_suffix("/tcp").and_then(|number| number.parse::<u16>().ok());
+    if number.is_some_and(|number| number != 0) {
+        return Ok(());
+    }
+    Err(EngineError::Invalid(format!(
+        "`{text}` is no port to ask a container at: it is like `8888/tcp`"
+    )))
+}
+
 fn is_word(text: &str) -> bool {
     text.starts_with(|letter: char| letter.is_ascii_alphanumeric())
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter))
@@ -61,6 +72,14 @@ mod tests {
             ["", "/a", "a//b", "a/../b", "a/./b", "a?b", "a#b", "a b", "../images/a", "a%2fb"]
         {
             assert!(image(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_asked_speaks_tcp() {
+        assert!(tcp_port("8888/tcp").is_ok());
+        for text in ["1/udp", "1/sctp", "1", "", "/tcp", "0/tcp", "70000/tcp", "1/tcp/udp"] {
+            assert!(tcp_port(text).is_err(), "{text:?}");
         }
     }
 

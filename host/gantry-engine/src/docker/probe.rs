@@ -3,8 +3,10 @@
 //! It follows no redirect, verifies no certificate, and keeps at most 64 KiB of the body.
 //!
 //! Whoever asks has the container's inspect from the engine: what goes wrong here is the unit's, never an engine that cannot be reached.
+//!
+//! It asks TCP ports only, and only at an address at which the port is the container's: whatever else listens beside the engine is none of the asker's business.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +22,14 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::endpoint::Endpoint;
 use super::errors;
-use crate::EngineError;
 use crate::call::{HttpRequest, HttpResponse};
+use crate::{EngineError, names};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const BODY: usize = 64 << 10;
@@ -39,22 +41,26 @@ pub(super) async fn ask(
     request: &HttpRequest,
 ) -> Result<HttpResponse, EngineError> {
     let limit = Duration::from_millis(request.timeout.into());
-    let (host, port) = published(endpoint, container, &request.port)?;
-    let target = Target::new(&container.name, request, host, port)?;
-    match timeout(limit, target.ask()).await {
+    let bindings = published(endpoint, container, &request.port)?;
+    let asked = format!("the port `{}` of the container `{}`", request.port, container.name);
+    let answer = async {
+        let at = place(endpoint, &bindings, &asked).await?;
+        let host = if endpoint.is_local() { at.ip().to_string() } else { endpoint.host().into() };
+        Target::new(&asked, request, host, at)?.ask().await
+    };
+    match timeout(limit, answer).await {
         Ok(answer) => answer,
-        Err(_) => {
-            Err(EngineError::TimedOut(format!("{} gave no answer within {limit:?}", target.asked)))
-        }
+        Err(_) => Err(EngineError::TimedOut(format!("{asked} gave no answer within {limit:?}"))),
     }
 }
 
-/// Where a port of a container is published.
+/// Where a port of a container is published: the addresses of its engine's machine, and the ports there.
 fn published(
     endpoint: &Endpoint,
     container: &Container,
     port: &str,
-) -> Result<(String, u16), EngineError> {
+) -> Result<Vec<SocketAddr>, EngineError> {
+    names::tcp_port(port)?;
     let name = &container.name;
     if !container.state.running {
         return Err(EngineError::Conflict(format!(
@@ -63,22 +69,66 @@ fn published(
         )));
     }
     let bindings = container.network_settings.ports.get(port).and_then(Option::as_ref);
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
-    let found = bindings.into_iter().flatten().find_map(|binding| {
-        let address = binding.host_ip.parse::<IpAddr>().ok();
-        Some((address, number(&binding.host_port)?))
-    });
-    let Some((address, port)) = found else {
+    let bindings: Vec<SocketAddr> = bindings
+        .into_iter()
+        .flatten()
+        .filter_map(|binding| {
+            // No address is every address.
+            let ip = match binding.host_ip.as_str() {
+                "" => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+                ip => ip.parse().ok()?,
+            };
+            let port = binding.host_port.parse().ok().filter(|port| *port != 0)?;
+            Some(SocketAddr::new(ip, port))
+        })
+        .collect();
+    if bindings.is_empty() {
         return Err(EngineError::Invalid(format!(
             "the port `{port}` of the container `{name}` on `{endpoint}` is not published"
         )));
+    }
+    Ok(bindings)
+}
+
+/// The first of these places that can be asked from here.
+async fn place(
+    endpoint: &Endpoint,
+    bindings: &[SocketAddr],
+    asked: &str,
+) -> Result<SocketAddr, EngineError> {
+    let remote: Option<Vec<IpAddr>> = if endpoint.is_local() {
+        None
+    } else {
+        let found = lookup_host((endpoint.host(), 0)).await.map_err(|error| {
+            EngineError::Failed(format!("{asked} gives no answer: {}", errors::io_reason(&error)))
+        })?;
+        Some(found.map(|address| address.ip()).collect())
     };
-    // A port that is published on one address of this machine answers there only.
-    let host = match address {
-        Some(address) if endpoint.is_local() && !address.is_unspecified() => address.to_string(),
-        _ => endpoint.host().to_owned(),
+    let reached = |bound: &SocketAddr| {
+        Some(SocketAddr::new(reached(bound.ip(), remote.as_deref())?, bound.port()))
     };
-    Ok((host, port))
+    bindings.iter().find_map(reached).ok_or_else(|| {
+        let bound: Vec<_> = bindings.iter().map(|bound| format!("`{}`", bound.ip())).collect();
+        EngineError::Invalid(format!(
+            "{asked} is published at {} only, which is no address of `{endpoint}`",
+            bound.join(", ")
+        ))
+    })
+}
+
+/// The address at which a port that is bound to `bound` is the container's: on a host with these addresses, or on this machine.
+fn reached(bound: IpAddr, remote: Option<&[IpAddr]>) -> Option<IpAddr> {
+    const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    if bound.is_unspecified() {
+        // Somebody else may have the same port of the other family.
+        let of_family = |address: &&IpAddr| address.is_ipv4() == bound.is_ipv4();
+        return remote.unwrap_or(&HERE).iter().find(of_family).copied();
+    }
+    match remote {
+        // A loopback address, or one of a bridge, is another machine's only in name.
+        Some(addresses) => addresses.contains(&bound).then_some(bound),
+        None => Some(bound),
+    }
 }
 
 /// A request on its way.
@@ -86,7 +136,7 @@ struct Target {
     /// What is asked, for people. Not by its URL: that is for the one who asks to name, who knows what for.
     asked: String,
     host: String,
-    port: u16,
+    at: SocketAddr,
     tls: bool,
     method: Method,
     path: Uri,
@@ -95,11 +145,12 @@ struct Target {
 
 impl Target {
     fn new(
-        container: &str,
+        asked: &str,
         request: &HttpRequest,
         host: String,
-        port: u16,
+        at: SocketAddr,
     ) -> Result<Self, EngineError> {
+        let port = at.port();
         let tls = match request.scheme.as_str() {
             "http" => false,
             "https" => true,
@@ -120,8 +171,7 @@ impl Target {
         let path = request.path.parse().map_err(|_| odd("its path is no path"))?;
         let authority = HeaderValue::try_from(format!("{shown}:{port}"))
             .map_err(|_| odd("its host is no host"))?;
-        let asked = format!("the port `{}` of the container `{container}`", request.port);
-        Ok(Self { asked, host, port, tls, method, path, authority })
+        Ok(Self { asked: asked.to_owned(), host, at, tls, method, path, authority })
     }
 
     fn silent(&self, why: &str) -> EngineError {
@@ -130,7 +180,7 @@ impl Target {
 
     async fn ask(&self) -> Result<HttpResponse, EngineError> {
         let connecting = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            let stream = TcpStream::connect(self.at).await?;
             stream.set_nodelay(true)?;
             Ok::<_, std::io::Error>(stream)
         };
@@ -245,5 +295,31 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_asked_only_where_it_is_the_containers() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (both, v4) = (["10.0.0.1", "fd00::1"].map(ip), ["10.0.0.1"].map(ip));
+        for (bound, remote, asked) in [
+            ("0.0.0.0", None, Some("127.0.0.1")),
+            ("::", None, Some("::1")),
+            ("127.0.0.9", None, Some("127.0.0.9")),
+            ("10.0.0.1", None, Some("10.0.0.1")),
+            ("0.0.0.0", Some(&both[..]), Some("10.0.0.1")),
+            ("::", Some(&both[..]), Some("fd00::1")),
+            ("::", Some(&v4[..]), None),
+            ("10.0.0.1", Some(&v4[..]), Some("10.0.0.1")),
+            ("127.0.0.9", Some(&both[..]), None),
+            ("::1", Some(&both[..]), None),
+            ("172.17.0.1", Some(&both[..]), None),
+        ] {
+            assert_eq!(reached(ip(bound), remote), asked.map(ip), "{bound} on {remote:?}");
+        }
     }
 }

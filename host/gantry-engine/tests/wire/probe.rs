@@ -7,7 +7,7 @@ use gantry_engine::call::{HttpRequest, HttpResponse};
 use gantry_engine::containers::Result;
 use tokio_rustls::TlsAcceptor;
 
-use crate::peer::{Answer, Peer, json};
+use crate::peer::{Answer, Peer, json, version};
 use crate::{docker, refused};
 
 fn get(path: &str) -> HttpRequest {
@@ -137,6 +137,48 @@ async fn a_request_that_cannot_be_made_is_invalid() {
         }
     }
     assert_eq!(unit.lines(), ["GET //other.host/"]);
+}
+
+/// An engine whose container has one binding.
+fn bound(port: &str, host_ip: &str, host_port: &str) -> String {
+    format!(
+        r#"{{"Id":"0f","Name":"/web-1","State":{{"Status":"running","Running":true}},
+            "NetworkSettings":{{"Ports":{{"{port}":[
+                {{"HostIp":"{host_ip}","HostPort":"{host_port}"}}]}}}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn what_listens_beside_the_engine_is_not_asked_through_a_port_of_another_protocol() {
+    let other = Peer::tcp(None, |_| plain(200, "", "not yours")).await;
+    for port in ["1/udp", "1/sctp"] {
+        let body = bound(port, "0.0.0.0", other.port());
+        let engine = Peer::new(move |_| json(200, &body));
+        let request = HttpRequest { port: port.to_owned(), ..get("/") };
+        refused(docker(&engine).http("web-1", &request).await, "invalid");
+    }
+    assert_eq!(other.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn what_listens_beside_the_engine_is_not_asked_at_an_address_that_is_not_published() {
+    let other = Peer::tcp(None, |_| plain(200, "", "not yours")).await;
+    // Here: the port is published at another address of this machine.
+    let body = bound("8888/tcp", "::", other.port());
+    let engine = Peer::new(move |_| json(200, &body));
+    refused(docker(&engine).http("web-1", &get("/")).await, "failed");
+    // On another machine: its loopback is not ours, and its bridges are none of its addresses.
+    for address in ["127.0.0.9", "::", "172.17.0.1"] {
+        let body = bound("8888/tcp", address, other.port());
+        let engine = Peer::tcp(None, move |seen| match seen.path.as_str() {
+            "/version" => version("1.41", "1.12"),
+            _ => json(200, &body),
+        })
+        .await;
+        let text = refused(docker(&engine).http("web-1", &get("/")).await, "invalid");
+        assert!(text.contains(&format!("published at `{address}` only")), "{text}");
+    }
+    assert_eq!(other.seen().len(), 0);
 }
 
 #[tokio::test]
