@@ -18,6 +18,8 @@ pub struct Endpoint {
     address: String,
     pub(super) place: Place,
     pub(super) certificates: Option<PathBuf>,
+    /// Whether it must be spoken to over TLS.
+    secure: bool,
 }
 
 /// What an address comes down to.
@@ -48,7 +50,8 @@ impl Endpoint {
             }
             _ => return Err(invalid("it should start with `unix://` or `tcp://`")),
         };
-        Ok(Self { address: address.to_owned(), place, certificates: None })
+        let secure = scheme == "https";
+        Ok(Self { address: address.to_owned(), place, certificates: None, secure })
     }
 
     /// The same place over TLS with the certificates in a folder: `ca.pem`, which the engine's must be signed with, and `cert.pem` and `key.pem`, which are shown to it.
@@ -64,34 +67,62 @@ impl Endpoint {
         self
     }
 
-    /// What `DOCKER_HOST`, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` say; Docker's own socket without them.
+    /// What `DOCKER_HOST`, `DOCKER_TLS`, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` say; Docker's own socket without them. TLS without a folder of certificates takes those in
+    /// `~/.docker`.
     ///
     /// Unlike Docker's command, an engine's certificate is always verified when there are certificates.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// As [`parse`](Self::parse), and [`EngineError::Invalid`] when TLS is asked for and no certificates are.
     pub fn from_env() -> Result<Self, EngineError> {
         Self::from_vars(|name| env::var(name).ok())
     }
 
-    pub(super) fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, EngineError> {
+    /// The same of variables that are read elsewhere.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, EngineError> {
         let set = |name: &str| var(name).filter(|value| !value.is_empty());
-        let endpoint = Self::parse(set("DOCKER_HOST").as_deref().unwrap_or(DEFAULT))?;
+        let mut endpoint = Self::parse(set("DOCKER_HOST").as_deref().unwrap_or(DEFAULT))?;
+        if let Place::Socket(_) = endpoint.place {
+            return Ok(endpoint);
+        }
+        endpoint.secure |= set("DOCKER_TLS_VERIFY").or_else(|| set("DOCKER_TLS")).is_some();
+        let own = || Some(PathBuf::from(set("HOME")?).join(".docker"));
         let folder = set("DOCKER_CERT_PATH").map(PathBuf::from);
-        let folder = match set("DOCKER_TLS_VERIFY") {
-            Some(_) => folder.or_else(|| Some(PathBuf::from(set("HOME")?).join(".docker"))),
-            None => folder,
+        let folder = folder.or_else(|| if endpoint.secure { own() } else { None });
+        let endpoint = match folder {
+            Some(folder) => endpoint.with_certificates(folder),
+            None => endpoint,
         };
-        Ok(match (&endpoint.place, folder) {
-            (Place::Tcp { .. }, Some(folder)) => endpoint.with_certificates(folder),
-            (Place::Tcp { .. } | Place::Socket(_), _) => endpoint,
-        })
+        endpoint.check()?;
+        Ok(endpoint)
+    }
+
+    /// Whether it can be spoken to as it must be: never without TLS where TLS was asked for.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] when there are no certificates for it.
+    pub(super) fn check(&self) -> Result<(), EngineError> {
+        if self.secure && self.certificates.is_none() {
+            return Err(EngineError::Invalid(format!(
+                "`{self}` is to be spoken to over TLS, and no folder of certificates is named"
+            )));
+        }
+        Ok(())
     }
 
     /// The address as it was given.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The folder of the certificates for it.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Path> {
+        self.certificates.as_deref()
     }
 
     /// The host at which the published ports of its containers answer: 127.0.0.1 for a socket.
@@ -189,7 +220,27 @@ mod tests {
         assert_eq!(verified.certificates, Some("/home/ann/.docker".into()));
         let elsewhere = read(&[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_CERT_PATH", "/certs")]);
         assert_eq!((elsewhere.place, elsewhere.certificates), (tcp("h", 1), Some("/certs".into())));
-        let socket = read(&[("DOCKER_CERT_PATH", "/certs")]);
+        let socket = read(&[("DOCKER_CERT_PATH", "/certs"), ("DOCKER_TLS_VERIFY", "1")]);
         assert_eq!(socket.certificates, None);
+        let secure = read(&[("DOCKER_HOST", "https://h"), ("HOME", "/home/ann")]);
+        assert_eq!(secure.certificates, Some("/home/ann/.docker".into()));
+    }
+
+    #[test]
+    fn tls_that_is_asked_for_is_never_left_out() {
+        for vars in [
+            &[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_TLS_VERIFY", "1")][..],
+            &[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_TLS", "1")],
+            &[("DOCKER_HOST", "https://h")],
+        ] {
+            let var = |name: &str| {
+                vars.iter().find(|(var, _)| *var == name).map(|(_, value)| (*value).to_owned())
+            };
+            let error = Endpoint::from_vars(var).unwrap_err();
+            assert_eq!(error.kind(), "invalid", "{vars:?}");
+        }
+        let secure = Endpoint::parse("https://h").unwrap();
+        assert_eq!(secure.check().unwrap_err().kind(), "invalid");
+        secure.with_certificates("/certs").check().unwrap();
     }
 }

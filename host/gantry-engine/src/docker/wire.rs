@@ -80,7 +80,8 @@ struct Base {
 
 impl Wire {
     pub(super) fn new(endpoint: &Endpoint, connect: Duration) -> Result<Self, EngineError> {
-        let tls = endpoint.certificates.as_deref().map(tls_config).transpose()?;
+        endpoint.check()?;
+        let tls = endpoint.certificates().map(tls_config).transpose()?;
         let authority = match &endpoint.place {
             Place::Socket(_) => "localhost".to_owned(),
             Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),

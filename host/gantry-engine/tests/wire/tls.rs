@@ -126,3 +126,11 @@ async fn certificates_that_cannot_be_read_are_named() {
     let text = refused(Docker::new(absent).map(|_| ()), "invalid");
     assert!(text.contains("`/nowhere/ca.pem`"), "{text}");
 }
+
+#[tokio::test]
+async fn an_engine_that_asks_for_tls_is_not_spoken_to_without() {
+    let peer = Peer::tcp(None, |_| json(200, "[]")).await;
+    let secure = Endpoint::parse(&format!("https://127.0.0.1:{}", peer.port())).unwrap();
+    let text = refused(Docker::new(secure).map(|_| ()), "invalid");
+    assert!(text.contains("over TLS, and no folder of certificates"), "{text}");
+}
