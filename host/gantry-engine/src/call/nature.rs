@@ -90,11 +90,14 @@ impl ContainersCall {
         }
     }
 
-    /// Whether it waits for something that has no end of its own, so that an interrupted operation does not wait for it.
+    /// Whether it waits for something that has no end of its own, or one that is far away, so that an interrupted operation does not wait for it.
     #[must_use]
     pub fn waits(&self) -> bool {
         match self {
             Self::Wait { .. }
+            | Self::Stop { .. }
+            | Self::Commit { .. }
+            | Self::Upload { .. }
             | Self::AttachCopy { .. }
             | Self::Attach { .. }
             | Self::Logs { .. }
@@ -106,12 +109,9 @@ impl ContainersCall {
             Self::List { .. }
             | Self::Create { .. }
             | Self::Start { .. }
-            | Self::Stop { .. }
             | Self::Remove { .. }
             | Self::Inspect { .. }
-            | Self::Commit { .. }
             | Self::Download { .. }
-            | Self::Upload { .. }
             | Self::StatPath { .. }
             | Self::CreateExec { .. }
             | Self::ResizeExec { .. }

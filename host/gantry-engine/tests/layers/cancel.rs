@@ -30,7 +30,8 @@ async fn a_waiting_call_returns_when_the_operation_is_cancelled() {
 
 #[tokio::test]
 async fn after_a_cancel_nothing_waits_and_short_calls_go_on() {
-    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    let chain = Chain::new(backends(&engine()));
+    let scope = Arc::new(scope().with_grants(granted(&["images:commit"])));
     created(&chain, &scope, "web-1").await;
     reply(&chain, &scope, start("web-1")).await.unwrap();
     scope.operation.cancel.cancel();
@@ -50,13 +51,21 @@ async fn after_a_cancel_nothing_waits_and_short_calls_go_on() {
         ContainersCall::Logs { id: id(), options },
         ContainersCall::Http { id: id(), request },
         ContainersCall::PullImage { image: IMAGE.to_owned() },
+        ContainersCall::Stop { id: id(), seconds: 600 },
+        ContainersCall::Commit {
+            id: id(),
+            repository: "app".to_owned(),
+            tag: "v2".to_owned(),
+            comment: String::new(),
+            labels: [].into(),
+        },
+        ContainersCall::Upload { id: id(), path: "/".to_owned() },
     ] {
         let name = call.name();
         let error = reply(&chain, &scope, on_node(call)).await.unwrap_err();
         assert_eq!(error.kind(), "cancelled", "{name}");
     }
     reply(&chain, &scope, inspect("web-1")).await.unwrap();
-    reply(&chain, &scope, stop("web-1")).await.unwrap();
     reply(&chain, &scope, remove("web-1")).await.unwrap();
 }
 
