@@ -1,7 +1,7 @@
 //! The ledger of an operation: what it created and has not yet put in service.
 //!
 //! ```text
-//! create sent ─► under way ─► created ─► in service      the operation ended well, or, when this one was there, began to replace what was there before it
+//! create sent ─► under way ─► created ─► in service      the operation ended well, or, when this one was there, made an image current or began to replace what was there before it
 //!                    │            └────► gone            the operation removed it itself
 //!                    ├─► gone                            the engine refused the create
 //!                    └─► unknown ─► created              it failed, or had no answer, so nobody can tell what became of it, until the engine shows the container with the operation's mark
@@ -23,7 +23,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use self::entry::{Event, State};
-use crate::call::ContainersCall;
+use crate::call::{ContainersCall, ImagesCall};
 use crate::layer::identity::{OPERATION, is_own};
 use crate::layer::{Chain, Layer, Next};
 use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
@@ -102,6 +102,12 @@ impl Ledger {
         let created = || entries.created.values();
         !created().any(|entry| entry.is(node, id))
             && created().any(|entry| entry.state.is_in_service())
+    }
+
+    /// Whether something that the operation created is the app by now.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.lock().created.values().any(|entry| entry.state.is_in_service())
     }
 
     /// Waits until no create is under way any more. Creates go on when the call that asked for them dies, so that nothing escapes the ledger.
@@ -231,6 +237,10 @@ impl Layer for Journal {
         request: Request,
         next: Next,
     ) -> Result<Response, Error> {
+        if matches!(request.call, Call::Images(ImagesCall::Append { .. })) {
+            // Whoever asks for the app from here on means this image, and what runs it.
+            return replace(scope, request, next).await;
+        }
         let Call::Containers { node, call } = &request.call else {
             return next.send(scope, request).await;
         };
@@ -255,14 +265,18 @@ impl Layer for Journal {
             }
             return answer;
         }
-        // Marked before it is sent: a call that dies now may have been carried out.
-        let put_in_service = ledger.replacing();
-        let answer = next.send(scope, request).await;
-        if answer.as_ref().is_err_and(refuses) {
-            ledger.not_replacing(&put_in_service);
-        }
-        answer
+        replace(scope, request, next).await
     }
+}
+
+/// Sends a call that makes the app of what the operation created. Noted before it is sent: a call that dies now may have been carried out.
+async fn replace(scope: &Arc<Scope>, request: Request, next: Next) -> Result<Response, Error> {
+    let put_in_service = scope.ledger.replacing();
+    let answer = next.send(scope, request).await;
+    if answer.as_ref().is_err_and(refuses) {
+        scope.ledger.not_replacing(&put_in_service);
+    }
+    answer
 }
 
 /// Asks the engine whether a container is one that the operation created, when the ledger cannot tell.

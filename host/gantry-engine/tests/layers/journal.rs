@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gantry_engine::call::ImagesCall;
 use gantry_engine::layer::journal::{Cleaned, clean_up};
 use gantry_engine::{Containers as _, Created, EngineError, Ledger};
 
@@ -49,6 +50,50 @@ async fn the_first_old_container_that_is_stopped_puts_the_new_ones_in_service() 
         reply(&chain, &scope, replace("old")).await.unwrap();
         assert_eq!(loose(&scope), [""; 0]);
     }
+}
+
+/// Makes an image the current one of the app `web`.
+fn append() -> Call {
+    Call::Images(ImagesCall::Append { app: "web".to_owned(), image: IMAGE.to_owned() })
+}
+
+#[tokio::test]
+async fn an_image_that_becomes_current_puts_what_was_created_for_it_in_service() {
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    reply(&chain, &scope, append()).await.unwrap();
+    assert!(!scope.ledger.serves(), "there was nothing yet");
+    created(&chain, &scope, "new").await;
+    assert_eq!(loose(&scope), ["new"]);
+    reply(&chain, &scope, append()).await.unwrap();
+    assert_eq!(loose(&scope), [""; 0]);
+    assert!(scope.ledger.serves());
+}
+
+/// A store without room.
+struct Full;
+
+#[async_trait]
+impl Layer for Full {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Error> {
+        if let Call::Images(_) = request.call {
+            return Err(gantry_core::Error::Unavailable("no room left".to_owned()).into());
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_become_current_puts_nothing_in_service() {
+    let chain = chain(&engine(), Arc::new(Full));
+    let scope = operation(Arc::default());
+    created(&chain, &scope, "new").await;
+    reply(&chain, &scope, append()).await.unwrap_err();
+    assert_eq!(loose(&scope), ["new"]);
 }
 
 #[tokio::test]

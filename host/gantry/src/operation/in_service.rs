@@ -1,13 +1,13 @@
-//! A layer of the chain that writes down, before it happens, that an operation begins to replace what was there before it.
+//! A layer of the chain that writes down, before it happens, that an operation makes the app of what it created: it makes an image current, or begins to replace what was there before it.
 //!
 //! The ledger of the journal layer above knows it too, but it is gone with the daemon. After a crash the store must be able to tell new units that nobody uses from new units that are the
-//! app: the first are removed, the second are not. So the mark is on the disk before the first old unit is touched; when it cannot be written, nothing is touched.
+//! app: the first are removed, the second are not. So the mark is on the disk before the image is current and before the first old unit is touched; when it cannot be written, nothing is touched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gantry_engine::call::ContainersCall;
+use gantry_engine::call::{ContainersCall, ImagesCall};
 use gantry_engine::layer::journal::refuses;
 use gantry_engine::layer::{Layer, Next};
 use gantry_engine::{Call, Error, Request, Response, Scope};
@@ -100,6 +100,7 @@ impl Layer for InService {
                 node,
                 call: ContainersCall::Stop { id, .. } | ContainersCall::Remove { id, .. },
             } => scope.ledger.replaces(node, id),
+            Call::Images(ImagesCall::Append { .. }) => scope.ledger.serves(),
             Call::Containers { .. }
             | Call::Nodes
             | Call::State(_)
@@ -241,6 +242,35 @@ mod tests {
         assert!(!wired.is_marked().await);
         wired.send(&wired.scope, ContainersCall::Stop { id: old, seconds: 1 }).await;
         assert!(wired.is_marked().await);
+    }
+
+    fn append() -> Call {
+        Call::Images(ImagesCall::Append { app: "web".into(), image: "i:1".into() })
+    }
+
+    #[tokio::test]
+    async fn an_image_that_becomes_current_marks_what_was_made_for_it() {
+        let wired = wired().await;
+        wired.chain.send(&wired.scope, append()).await.map(|_| ()).unwrap();
+        assert!(!wired.is_marked().await, "nothing was made yet");
+        wired.create(&wired.scope, "new").await;
+        wired.chain.send(&wired.scope, append()).await.map(|_| ()).unwrap();
+        assert!(wired.is_marked().await);
+    }
+
+    #[tokio::test]
+    async fn an_image_is_not_made_current_when_the_mark_cannot_be_written() {
+        let wired = wired().await;
+        wired.create(&wired.scope, "new").await;
+        wired.store.refuse_writes(true).await.unwrap();
+        let refused = wired.chain.send(&wired.scope, append()).await.map(|_| ());
+        assert!(refused.unwrap_err().to_string().contains("nothing was replaced"));
+        let images = Call::Images(ImagesCall::History { app: "web".into() });
+        let Reply::Texts(none) = wired.chain.send(&wired.scope, images).await.unwrap().reply else {
+            panic!("images")
+        };
+        assert_eq!(none, [""; 0]);
+        assert_eq!(wired.scope.ledger.loose().len(), 1);
     }
 
     /// An operation that has begun, with a container from before it that runs.

@@ -9,7 +9,7 @@ pub(super) enum State {
     Unknown,
     /// It is there, with this id.
     Made(String),
-    /// It is there, and so many stops and removals of containers from before the operation have made it the app, less those that were refused.
+    /// It is there, and so many calls have made it the app, less those that were refused: stops and removals of containers from before the operation, and images made current.
     InService(String, u64),
     /// It never came to be, or is removed.
     Gone,
@@ -26,7 +26,7 @@ pub(super) enum Event<'a> {
     Lost,
     /// The engine showed a container of somebody else under its name.
     Taken,
-    /// A container from before the operation is about to be stopped or removed.
+    /// A container from before the operation is about to be stopped or removed, or an image to become current.
     Replacing,
     /// That was refused.
     Kept,
