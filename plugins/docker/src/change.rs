@@ -59,15 +59,15 @@ const BIND_AND_CHECK: Action<Change> = Action {
     commits: false,
 };
 
+/// An image that is current must not lose its units again: nobody could tell which version the app has.
 const UPDATE_IMAGE: Action<Change> =
-    Action { name: "update-app-image", forward: update_image, undo: None, commits: false };
+    Action { name: "update-app-image", forward: update_image, undo: None, commits: true };
 
 const REMOVE_OLD_UNITS: Action<Change> = Action {
     name: "provision-remove-old-units",
-    // The new version runs: an old unit that stays is told, and is no failure of the change.
-    forward: |change| Ok(remove_old_units(&change.node, &change.old).map(drop)?),
+    forward: replace_old_units,
     undo: None,
-    commits: true,
+    commits: false,
 };
 
 const UNBIND_OLD_UNITS: Action<Change> = Action {
@@ -77,7 +77,7 @@ const UNBIND_OLD_UNITS: Action<Change> = Action {
         Ok(())
     },
     undo: None,
-    commits: true,
+    commits: false,
 };
 
 /// Runs a pipeline, told to the people who wait and cancelled by them.
@@ -150,10 +150,16 @@ fn update_image(change: &mut Change) -> std::result::Result<(), Failure> {
     let name = &change.image.name;
     // An app whose history was emptied has no current image; this one becomes it.
     let is_current = images::current(&change.app.name).is_ok_and(|current| current == *name);
-    if !is_current {
+    // With new units it is said again of the current one: from then on the host takes the new units for the app.
+    if !is_current || !change.new.is_empty() {
         images::append(&change.app.name, name)?;
     }
     Ok(())
+}
+
+/// Removes the units that are replaced. The new version runs: an old unit that stays is told, and is no failure of the change.
+fn replace_old_units(change: &mut Change) -> std::result::Result<(), Failure> {
+    Ok(remove_old_units(&change.node, &change.old).map(drop)?)
 }
 
 /// Removes units and gives the reason why one stays, if one does.
@@ -272,10 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_way_back_once_old_units_go() {
-        let first = REPLACE.iter().find(|action| action.commits).map(|action| action.name);
-        assert_eq!(first, Some("provision-remove-old-units"));
-        assert!(CREATE.iter().all(|action| !action.commits));
+    fn there_is_no_way_back_once_the_image_is_current() {
+        for actions in [CREATE, REPLACE] {
+            let first = actions.iter().find(|action| action.commits).map(|action| action.name);
+            assert_eq!(first, Some("update-app-image"));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! forward 0 ► forward 1 ► forward 2 fails ► undo 1 ► undo 0 ► the failure of 2
 //! ```
 //!
-//! The action that fails cleans up after itself; it is not undone. From an action that commits on there is no way back: what fails then is told and nothing is undone.
+//! The action that fails cleans up after itself; it is not undone. Once an action that commits is done there is no way back: what fails after it is told and nothing is undone.
 
 use crate::failure::Failure;
 
@@ -16,7 +16,7 @@ pub(crate) struct Action<C> {
     pub(crate) forward: fn(&mut C) -> Result<(), Failure>,
     /// Takes it back, as far as that is possible.
     pub(crate) undo: Option<fn(&mut C)>,
-    /// From its beginning on there is no way back, and nobody asks any more whether to stop.
+    /// Once it is done there is no way back, and nobody asks any more whether to stop.
     pub(crate) commits: bool,
 }
 
@@ -39,7 +39,6 @@ pub(crate) fn run<C>(
     let mut committed = false;
     for action in actions {
         let go = if committed { Ok(()) } else { watch.before(action.name) };
-        committed |= go.is_ok() && action.commits;
         if let Err(failure) = go.and_then(|()| (action.forward)(context)) {
             if committed {
                 return Err(failure);
@@ -50,6 +49,7 @@ pub(crate) fn run<C>(
             }
             return Err(failure);
         }
+        committed |= action.commits;
         done.push(action);
     }
     Ok(())
@@ -120,7 +120,7 @@ mod tests {
             ("b", "+a +b -a", "b: b failed"),
             ("c", "+a +b +c -a", "c: c failed"),
             ("d", "+a +b +c +d -c -a", "d: d failed"),
-            ("e", "+a +b +c +d +e", ""),
+            ("e", "+a +b +c +d +e -d -c -a", "e: e failed"),
             ("f", "+a +b +c +d +e +f", ""),
         ];
         for (fails_at, told, failed) in table {
