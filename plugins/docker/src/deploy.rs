@@ -12,7 +12,7 @@ use crate::change::{self, CREATE, Change, REPLACE};
 use crate::failure::Failure;
 use crate::image::{self, Prepared};
 use crate::node::Node;
-use crate::{build, records};
+use crate::{build, observe, records};
 
 /// Runs an image as the app's new version. What a build left is made into an image of the app first.
 pub(crate) fn deploy(app: &App, image: &str) -> Result<String> {
@@ -49,7 +49,7 @@ fn deploy_units(app: &App, node: &Rc<Node>, name: &str) -> Result<String> {
     if operation::cancelled() {
         return Err(Error::Cancelled);
     }
-    let old = records::of_app(&app.name)?;
+    let old = observe::to_change(&app.name)?;
     // A deploy means what the name means now, whatever units of that name run.
     let image = image::prepare(node, name, &[])?;
     let wanted = wanted(&image, &old);

@@ -13,7 +13,7 @@ use gantry_sdk::{App, Error, Result, Status, apps, images, labels, log, operatio
 
 use crate::image::{self, Prepared};
 use crate::node::Node;
-use crate::{PROVISIONER, name, records, shell};
+use crate::{PROVISIONER, name, observe, records, shell};
 
 /// How often the engine is asked how a command ended that has just closed its streams, and the pause between.
 const END_TRIES: u32 = 50;
@@ -35,7 +35,7 @@ pub(crate) struct Command<'a> {
 
 /// Runs a command in every unit that runs, one after the other, up to the first that does not end with 0.
 pub(crate) fn in_all(command: &Command<'_>) -> Result<i32> {
-    let units = runnable(records::of_app(&command.app.name)?)?;
+    let units = runnable(observe::of_app(&command.app.name)?)?;
     let node = Node::choose()?;
     for unit in &units {
         let code = in_unit(&node.client, unit, command)?;
@@ -48,7 +48,7 @@ pub(crate) fn in_all(command: &Command<'_>) -> Result<i32> {
 
 /// Runs a command in one unit that runs.
 pub(crate) fn in_one(command: &Command<'_>) -> Result<i32> {
-    let units = runnable(records::of_app(&command.app.name)?)?;
+    let units = runnable(observe::of_app(&command.app.name)?)?;
     let unit = units.first().ok_or(Error::EmptyApp)?;
     in_unit(&Node::choose()?.client, unit, command)
 }

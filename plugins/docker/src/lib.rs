@@ -9,6 +9,7 @@
 //! | `units` | more, fewer, restarted, started and stopped units |
 //! | `change`, `pipeline` | the actions behind both, and how they are undone |
 //! | `launch`, `check`, `removal` | many units at once: started, bound and checked, removed |
+//! | `observe` | what the engine makes of the units that are written down |
 //! | `query`, `exec`, `logs`, `lifecycle` | questions, commands, log lines, the start of the platform |
 //! | `image`, `shell`, `records`, `node`, `name`, `messages`, `failure` | what they share |
 
@@ -25,6 +26,7 @@ mod logs;
 mod messages;
 mod name;
 mod node;
+mod observe;
 mod pipeline;
 mod query;
 mod records;

@@ -9,9 +9,8 @@ use gantry_sdk::containers::{
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{LabelSet, Labels, Result, Status, log};
 
-use crate::name;
 use crate::node::{Node, set_network};
-use crate::records;
+use crate::{name, records};
 
 /// Drops the records of units that are gone, and adopts the owned containers that have none.
 pub(crate) fn initialise() -> Result<()> {
@@ -24,7 +23,7 @@ pub(crate) fn initialise() -> Result<()> {
     let records = records?;
     let containers = match containers {
         // The platform starts without its engine, and says so; what is written down stays.
-        Err(error @ (EngineError::Unreachable(_) | EngineError::TimedOut(_))) => {
+        Err(error) if may_pass(&error) => {
             let fields = [("node", node.address.as_str()), ("error", &error.to_string())];
             log::warn("units are not compared with the engine", &fields);
             return Ok(());
@@ -37,6 +36,18 @@ pub(crate) fn initialise() -> Result<()> {
         records::remove(record)?;
     }
     adopt(&node, &unknown)
+}
+
+/// Whether an engine that gave this error may do better in a while: one that is not there, or is just starting.
+fn may_pass(error: &EngineError) -> bool {
+    match error {
+        EngineError::Unreachable(_) | EngineError::TimedOut(_) | EngineError::Failed(_) => true,
+        EngineError::NotFound(_)
+        | EngineError::Conflict(_)
+        | EngineError::Invalid(_)
+        | EngineError::Denied(_)
+        | EngineError::Cancelled => false,
+    }
 }
 
 /// A line per host.
@@ -91,6 +102,10 @@ fn adopt(node: &Node, ids: &[String]) -> Result<()> {
         let replies = match completion.into_result() {
             // It went away meanwhile.
             Err(EngineError::NotFound(_)) => continue,
+            Err(error) if may_pass(&error) => {
+                log::warn("a unit without record is not adopted", &[("error", &error.to_string())]);
+                continue;
+            }
             result => result?,
         };
         for reply in replies {

@@ -1,14 +1,14 @@
 //! The log lines of units (spec 5.10, 5.13): from the engine, where its driver keeps them.
 
 use gantry_sdk::config::Config;
-use gantry_sdk::containers::LogOptions;
+use gantry_sdk::containers::{EngineError, LogOptions};
 use gantry_sdk::gantry_core::create::ContainerDefaults;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Availability, Result, Source, TailOptions};
 
 use crate::node::Node;
-use crate::records;
 use crate::units::of_process;
+use crate::{observe, records};
 
 /// The drivers whose lines the engine gives back.
 const READABLE: [&str; 3] = ["json-file", "local", "journald"];
@@ -30,20 +30,23 @@ fn availability(driver: &str) -> Availability {
 
 /// Opens the lines of the units asked for.
 pub(crate) fn tail(app: &App, options: &TailOptions) -> Result<Vec<Source>> {
-    let units = wanted(records::of_app(&app.name)?, options)?;
+    let units = wanted(observe::of_app(&app.name)?, options)?;
     if units.is_empty() {
         return Ok(Vec::new());
     }
     let node = Node::choose()?;
     let log_options =
         LogOptions { lines: options.lines, follow: options.follow, timestamps: false };
-    units
-        .into_iter()
-        .map(|unit| {
-            let lines = node.client.container_logs(&unit.id, log_options)?;
-            Ok(Source { unit: unit.id, process: unit.process_name, lines })
-        })
-        .collect()
+    let mut sources = Vec::with_capacity(units.len());
+    for unit in units {
+        let lines = match node.client.container_logs(&unit.id, log_options) {
+            // It went away meanwhile.
+            Err(EngineError::NotFound(_)) => continue,
+            result => result?,
+        };
+        sources.push(Source { unit: unit.id, process: unit.process_name, lines });
+    }
+    Ok(sources)
 }
 
 /// The units whose lines are wanted.

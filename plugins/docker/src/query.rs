@@ -1,14 +1,12 @@
 //! What people ask about units, and what units tell (spec 5.9, 5.10).
 
-use std::collections::BTreeMap;
-
-use gantry_sdk::containers::ContainerSummary;
-use gantry_sdk::gantry_core::record::{Report, UnitRecord, reported_status};
-use gantry_sdk::{App, Error, Labels, Result, Status, UnitPage, images, log};
+use gantry_sdk::gantry_core::record::{Report, UnitRecord};
+use gantry_sdk::{App, Error, Result, Status, UnitPage, images};
 
 use crate::image;
 use crate::name;
 use crate::node::{Node, set_network};
+use crate::observe::observed;
 use crate::records;
 
 /// Units on one page.
@@ -36,7 +34,7 @@ pub(crate) fn units(apps: &[App], after: Option<&str>) -> Result<UnitPage> {
     Ok(UnitPage { units: units.collect(), next })
 }
 
-/// The addresses of the web process's units that run the current image. What does not run is left out (design 10.4).
+/// The addresses of the units of the web process, as the current image names it. What does not run is left out (design 10.4).
 pub(crate) fn routable_addresses(app: &App) -> Result<Vec<String>> {
     let units = records::of_app(&app.name)?;
     if units.is_empty() {
@@ -47,7 +45,7 @@ pub(crate) fn routable_addresses(app: &App) -> Result<Vec<String>> {
     let web = metadata.web_process_name();
     let routable = observed(units).into_iter().filter(|unit| {
         let serves = matches!(unit.status, Some(Status::Starting | Status::Started));
-        serves && unit.image == current && unit.process_name == web
+        serves && unit.process_name == web
     });
     Ok(routable.filter_map(|unit| unit.address()).collect())
 }
@@ -71,57 +69,6 @@ pub(crate) fn register(app: &App, unit_id: &str, custom_data: Option<&str>) -> R
         }
     })?;
     Ok(())
-}
-
-/// What the engine makes of the records: a unit whose container is gone is left out, one that does not do what it should has failed. When the engine does not answer, what is written
-/// down has to do.
-fn observed(records: Vec<UnitRecord>) -> Vec<UnitRecord> {
-    if records.is_empty() {
-        return records;
-    }
-    let containers = Node::choose()
-        .and_then(|node| Ok(node.client.list_containers(true, &labels_of(&records))?));
-    match containers {
-        Ok(containers) => observe(records, &containers),
-        Err(error) => {
-            log::warn("units as they were written down", &[("error", &error.to_string())]);
-            records
-        }
-    }
-}
-
-/// What the containers of all these records carry: the app's label when there is one app, so that the engine need not tell of all others.
-fn labels_of(records: &[UnitRecord]) -> Labels {
-    let mut apps: Vec<&str> = records.iter().map(|record| record.app_name.as_str()).collect();
-    apps.dedup();
-    match apps.as_slice() {
-        [app] => Labels::from([("app-name".to_owned(), (*app).to_owned())]),
-        _ => Labels::new(),
-    }
-}
-
-fn observe(records: Vec<UnitRecord>, containers: &[ContainerSummary]) -> Vec<UnitRecord> {
-    let states: BTreeMap<&str, &str> = containers
-        .iter()
-        .map(|container| (container.id.as_str(), container.state.as_str()))
-        .collect();
-    records
-        .into_iter()
-        .filter_map(|mut record| {
-            let runs = *states.get(record.id.as_str())? == "running";
-            record.status = status(&record, runs);
-            Some(record)
-        })
-        .collect()
-}
-
-/// The status of a unit, knowing whether its container runs. Doing what is expected changes nothing: only the unit itself says that it is up.
-fn status(record: &UnitRecord, runs: bool) -> Option<Status> {
-    let told = if runs { Status::Started } else { Status::Stopped };
-    match reported_status(record.status, record.status_before_error, told) {
-        Report::Becomes(Status::Error) => Some(Status::Error),
-        Report::Becomes(_) | Report::Ignored => record.status,
-    }
 }
 
 /// A page of the records after a place, which is an app and a name, and the place of the next one.
@@ -153,47 +100,6 @@ mod tests {
         };
         unit.set_status(status, 1);
         unit
-    }
-
-    fn container(id: &str, state: &str) -> ContainerSummary {
-        ContainerSummary {
-            id: id.to_owned(),
-            name: String::new(),
-            image: String::new(),
-            state: state.to_owned(),
-            labels: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn the_engine_decides_what_exists_and_what_failed() {
-        let table = [
-            (Status::Starting, "running", Some(Status::Starting)),
-            (Status::Started, "running", Some(Status::Started)),
-            (Status::Started, "exited", Some(Status::Error)),
-            (Status::Starting, "restarting", Some(Status::Error)),
-            (Status::Stopped, "exited", Some(Status::Stopped)),
-            (Status::Stopped, "running", Some(Status::Error)),
-            (Status::Asleep, "exited", Some(Status::Asleep)),
-            (Status::Building, "running", Some(Status::Building)),
-            (Status::Error, "running", Some(Status::Error)),
-            (Status::Error, "dead", Some(Status::Error)),
-        ];
-        for (written, state, seen) in table {
-            let seen_now = observe(vec![unit("1", written)], &[container("1", state)]);
-            assert_eq!(seen_now.len(), 1);
-            assert_eq!(seen_now[0].status, seen, "{written:?} {state}");
-        }
-        assert!(observe(vec![unit("1", Status::Started)], &[container("2", "running")]).is_empty());
-    }
-
-    #[test]
-    fn only_the_containers_of_the_app_are_listed() {
-        let other = UnitRecord { app_name: "b".to_owned(), ..unit("3", Status::Started) };
-        let mut records = vec![unit("1", Status::Started), unit("2", Status::Started)];
-        assert_eq!(labels_of(&records)["app-name"], "a");
-        records.push(other);
-        assert!(labels_of(&records).is_empty());
     }
 
     #[test]

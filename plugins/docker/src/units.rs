@@ -12,7 +12,7 @@ use crate::change::{self, CREATE, Change, REPLACE};
 use crate::image::{self, Prepared};
 use crate::node::{Node, set_network};
 use crate::removal::STOP_SECONDS;
-use crate::{messages, name, records};
+use crate::{messages, name, observe, records};
 
 /// Starts more units of the current image.
 pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
@@ -23,7 +23,7 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     if count == 0 {
         return Err(Error::InvalidArgument("Cannot add 0 units".to_owned()));
     }
-    let units = records::of_app(&app.name)?;
+    let units = observe::to_change(&app.name)?;
     let node = Node::choose()?;
     let image = image::prepare(&node, &images::current(&app.name)?, &units)?;
     let process = resolve_process(&image.metadata, process)?.to_owned();
@@ -36,7 +36,7 @@ pub(crate) fn remove(app: &App, count: u32, process: &str) -> Result<()> {
     if count == 0 {
         return Err(Error::InvalidArgument("cannot remove zero units".to_owned()));
     }
-    let units = records::of_app(&app.name)?;
+    let units = observe::to_change(&app.name)?;
     let metadata = image::metadata(&images::current(&app.name)?, &units)?;
     let process = resolve_process(&metadata, process)?;
     let victims = victims(units, process, count_of(count))?;
@@ -46,7 +46,7 @@ pub(crate) fn remove(app: &App, count: u32, process: &str) -> Result<()> {
 
 /// Removes everything of an app.
 pub(crate) fn destroy(app: &App) -> Result<()> {
-    let units = records::of_app(&app.name)?;
+    let units = observe::to_change(&app.name)?;
     if units.is_empty() {
         return Ok(());
     }
@@ -55,7 +55,7 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
 
 /// Replaces units by new ones of the current image.
 pub(crate) fn restart(app: &App, process: &str) -> Result<()> {
-    let units = records::of_app(&app.name)?;
+    let units = observe::to_change(&app.name)?;
     let node = Node::choose()?;
     let current = images::current(&app.name)?;
     let old = of_process(units, process);
@@ -74,7 +74,7 @@ pub(crate) fn restart(app: &App, process: &str) -> Result<()> {
 
 /// Starts the containers of units. Their ports may be others afterwards.
 pub(crate) fn start(app: &App, process: &str) -> Result<()> {
-    let units = of_process(records::of_app(&app.name)?, process);
+    let units = of_process(observe::to_change(&app.name)?, process);
     if units.is_empty() {
         return Ok(());
     }
@@ -98,7 +98,7 @@ pub(crate) fn start(app: &App, process: &str) -> Result<()> {
 
 /// Stops the containers of units that are not stopped, and keeps them.
 pub(crate) fn stop(app: &App, process: &str) -> Result<()> {
-    let mut units = of_process(records::of_app(&app.name)?, process);
+    let mut units = of_process(observe::to_change(&app.name)?, process);
     units.retain(|unit| unit.status != Some(Status::Stopped));
     if units.is_empty() {
         return Ok(());
