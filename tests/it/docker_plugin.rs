@@ -7,14 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use gantry_core::container::{Container, Image};
 use gantry_core::{App, Status, Unit};
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
+use gantry_engine::layer::Next;
 use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
 use gantry_engine::operation::Progress;
 use gantry_engine::stream::{Chunk, Source};
-use gantry_engine::{Apps as _, Chain, Config, Containers, Operation, State};
+use gantry_engine::{
+    Apps as _, Call, Chain, Config, Containers, EngineError, Layer, Operation, Request, Response,
+    Scope, State,
+};
 use gantry_runtime::{
     Bounds, CallError, Interface, LoadSettings, Provisioner, Runtime, RuntimeSettings, TailOptions,
 };
@@ -85,8 +90,88 @@ fn chunk(text: &str) -> Chunk {
 
 const TSURU_YAML: &[u8] = b"healthcheck:\n  path: /up\n";
 
+/// What stands in the way of calls, just above the engine and the platform.
+#[derive(Default)]
+struct Fault(Mutex<Option<Kind>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An image does not become current: the store is full.
+    Full,
+    /// An image becomes current, and at once somebody cancels.
+    CancelledWhenCurrent,
+    /// An image becomes current, and nobody hears of it any more.
+    StuckWhenCurrent,
+    /// One container may be stopped; the others hang.
+    StuckAfterAStop,
+    /// Every stop hangs.
+    Stuck,
+    /// The engine cannot list its containers.
+    NoList,
+}
+
+impl Fault {
+    fn is(&self, kind: Option<Kind>) {
+        *self.0.lock().unwrap() = kind;
+    }
+
+    /// What stands in the way now, if this call is one that it is about.
+    fn meets(&self, call: &Call) -> Option<Kind> {
+        let mut kind = self.0.lock().unwrap();
+        let about = match (*kind)? {
+            Kind::Full | Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent => "images.append",
+            Kind::StuckAfterAStop | Kind::Stuck => "containers.stop",
+            Kind::NoList => "containers.list",
+        };
+        if call.name() != about {
+            return None;
+        }
+        let met = *kind;
+        if met == Some(Kind::StuckAfterAStop) {
+            *kind = Some(Kind::Stuck);
+        }
+        met
+    }
+}
+
+#[async_trait]
+impl Layer for Fault {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, gantry_engine::Error> {
+        let met = self.meets(&request.call);
+        match met {
+            Some(Kind::Full) => {
+                let full = gantry_core::Error::Unavailable("no room left".to_owned());
+                return Err(full.into());
+            }
+            Some(Kind::NoList) => {
+                let failed = EngineError::Failed("status 503".to_owned());
+                return Err(failed.into());
+            }
+            Some(Kind::Stuck) => std::future::pending().await,
+            Some(Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent | Kind::StuckAfterAStop)
+            | None => {}
+        }
+        let answer = next.send(scope, request).await;
+        if met == Some(Kind::CancelledWhenCurrent) {
+            scope.operation.cancel.cancel();
+        }
+        if met == Some(Kind::StuckWhenCurrent) {
+            self.is(Some(Kind::Stuck));
+            std::future::pending::<()>().await;
+        }
+        answer
+    }
+}
+
 /// An app on an engine in memory.
 struct Stage {
+    runtime: Runtime,
+    fault: Arc<Fault>,
     engine: Memory,
     played: Arc<Played>,
     platform: Platform,
@@ -116,6 +201,7 @@ impl Stage {
         let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
         let runtime = Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?;
         let compiling = COMPILING.lock().await;
+        let fault = Arc::new(Fault::default());
         let generation = runtime
             .load(
                 "docker",
@@ -125,13 +211,13 @@ impl Stage {
                     bounds: Bounds::default(),
                     config: Arc::new(Config::new(json!({}))),
                     instance: "memory".into(),
-                    chain: Chain::new(backends),
+                    chain: Chain::with(backends, vec![Arc::clone(&fault) as Arc<dyn Layer>]),
                 },
             )
             .await?;
         drop(compiling);
         let provisioner = Provisioner::new("docker", generation);
-        Ok(Self { engine, played, platform, provisioner, app, operations: 0 })
+        Ok(Self { runtime, fault, engine, played, platform, provisioner, app, operations: 0 })
     }
 
     /// An operation and the screen that shows it.
@@ -180,6 +266,43 @@ impl Stage {
         let mut ids: Vec<String> = all.into_iter().map(|container| container.id).collect();
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// The images of the containers there are, sorted.
+    async fn images(&self) -> Result<Vec<String>> {
+        let all = self.engine.list(true, &BTreeMap::new()).await?;
+        let mut images: Vec<String> = all.into_iter().map(|container| container.image).collect();
+        images.sort_unstable();
+        Ok(images)
+    }
+
+    async fn current(&self) -> Result<String> {
+        Ok(gantry_engine::Images::current(&self.platform, "shop").await?)
+    }
+
+    /// The keys of the plugin that start so.
+    async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let page = State::list(&self.platform, "docker", prefix, None, 0).await?;
+        Ok(page.entries.into_iter().map(|entry| entry.key).collect())
+    }
+
+    /// A platform that dies in a deploy, at the fault, and starts again without it.
+    async fn die_in_a_deploy(&mut self, fault: Kind, image: &str) -> Result<()> {
+        self.fault.is(Some(fault));
+        let (operation, _) = self.operation();
+        let (provisioner, app, image) =
+            (self.provisioner.clone(), self.app.clone(), image.to_owned());
+        let deploy =
+            tokio::spawn(async move { provisioner.deploy(&operation, &app, &image).await });
+        while *self.fault.0.lock().unwrap() != Some(Kind::Stuck) {
+            ensure!(!deploy.is_finished(), "{:?}", deploy.await?);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        deploy.abort();
+        ensure!(deploy.await.is_err_and(|error| error.is_cancelled()), "it did not end by itself");
+        self.runtime.settled().await;
+        self.fault.is(None);
+        Ok(())
     }
 
     async fn in_use(&self) -> Result<u32> {
@@ -335,6 +458,14 @@ async fn more_units_of_a_name_that_moved_run_what_the_others_run() -> Result<()>
     for id in stage.ids().await? {
         assert_eq!(stage.engine.inspect(&id).await?.image, runs);
     }
+    // Nor does it matter under which name a unit was written down.
+    for key in stage.keys("units/").await? {
+        let entry = State::get(&stage.platform, "docker", &key).await?.context("it is there")?;
+        State::delete_if(&stage.platform, "docker", &key, entry.version).await?;
+    }
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.addresses().await?.len(), 2, "every unit of the web process gets requests");
     // A deploy of the name means the image that it names now.
     stage.deploy("shop:latest").await?;
     for id in stage.ids().await? {
@@ -517,5 +648,162 @@ async fn a_unit_that_registers_is_started_and_its_lines_can_be_read() -> Result<
     assert_eq!(source.unit, ids[0]);
     let line = source.lines.chunks.next().await.context("a line")??;
     assert_eq!(line.bytes, "serving\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_without_a_container_is_no_unit() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let ids = stage.ids().await?;
+    // What a clean-up of the host leaves: the container is gone, the record is not.
+    for gone in &ids[..2] {
+        stage.engine.remove(gone, true).await?;
+    }
+    let none = |stage: &Stage| Operation::new(stage.operations.to_string(), Duration::from_secs(9));
+    let sink = || Box::pin(tokio::io::sink());
+    let code =
+        stage.provisioner.execute(&none(&stage), &stage.app, "0", &[], sink(), sink()).await?;
+    assert_eq!((code, stage.played.commands.lock().unwrap().len()), (0, 1));
+    let options = TailOptions { lines: 1, ..TailOptions::default() };
+    let sources = stage.provisioner.tail(&none(&stage), &stage.app, &options).await?;
+    assert_eq!(sources.len(), 1);
+
+    stage.platform = stage.platform.clone().quota("shop", 1);
+    stage.deploy("shop:2").await?;
+    assert_eq!((stage.ids().await?.len(), stage.in_use().await?), (1, 1));
+    assert_eq!(stage.keys("units/").await?.len(), 1, "what is gone is forgotten");
+
+    let last = stage.ids().await?.remove(0);
+    stage.add(1).await?;
+    stage.engine.remove(&last, true).await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.restart(&operation, &stage.app, "").await?;
+    assert_eq!(stage.ids().await?.len(), 1);
+    let (operation, _) = stage.operation();
+    let error = stage.provisioner.remove_units(&operation, &stage.app, 2, "web").await;
+    assert!(error.unwrap_err().to_string().ends_with("only 1 available"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_run_in_what_runs_and_not_in_what_failed() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(1).await?;
+    let oldest = stage.ids().await?.remove(0);
+    stage.engine.end(&oldest, 1)?;
+    let sink = || Box::pin(tokio::io::sink());
+    let (operation, _) = stage.operation();
+    let code =
+        stage.provisioner.execute_once(&operation, &stage.app, "0", &[], sink(), sink()).await?;
+    assert_eq!((code, stage.played.commands.lock().unwrap().len()), (0, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_units_are_not_checked_when_an_old_one_has_failed() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.played.status.store(500, Ordering::Release);
+    assert!(stage.deploy("shop:2").await.is_err(), "the old unit answers, so the new one must");
+    stage.engine.end(&stage.ids().await?[0], 1)?;
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.images().await?, ["shop:2"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_that_comes_when_the_image_is_current_comes_too_late() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(1).await?;
+    stage.fault.is(Some(Kind::CancelledWhenCurrent));
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.images().await?, ["shop:2", "shop:2"]);
+    assert_eq!((stage.current().await?.as_str(), stage.addresses().await?.len()), ("shop:2", 2));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_cannot_become_current_is_undone() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.fault.is(Some(Kind::Full));
+    let error = stage.deploy("shop:2").await.unwrap_err().to_string();
+    assert!(error.contains("no room left"), "{error}");
+    assert_eq!(stage.images().await?, ["shop:1"]);
+    assert_eq!((stage.current().await?.as_str(), stage.addresses().await?.len()), ("shop:1", 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_before_the_first_old_unit_is_stopped_leaves_an_app_that_answers() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.die_in_a_deploy(Kind::StuckWhenCurrent, "shop:2").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.images().await?, ["shop:1", "shop:2"]);
+    assert_eq!((stage.current().await?.as_str(), stage.addresses().await?.len()), ("shop:2", 2));
+    // What the hint says.
+    let (operation, _) = stage.operation();
+    stage.provisioner.remove_units(&operation, &stage.app, 1, "").await?;
+    assert_eq!(stage.images().await?, ["shop:2"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_that_the_platform_died_in_is_finished_at_the_start() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    stage.die_in_a_deploy(Kind::StuckAfterAStop, "shop:2").await?;
+    assert!(stage.images().await?.len() > 3, "old units are left: {:?}", stage.images().await?);
+    assert_eq!(stage.keys("leaving/").await?, ["leaving/shop"]);
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.images().await?, ["shop:2"; 3]);
+    assert_eq!(stage.ids().await?.len(), 3);
+    assert!(stage.keys("leaving/").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replacement_that_the_platform_died_in_is_finished_by_the_next_change() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    stage.die_in_a_deploy(Kind::StuckAfterAStop, "shop:2").await?;
+    // Nobody could start it again in time: the engine did not answer.
+    stage.fault.is(Some(Kind::NoList));
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    stage.fault.is(None);
+    stage.platform = stage.platform.clone().quota("shop", 3);
+    let (operation, _) = stage.operation();
+    stage.provisioner.restart(&operation, &stage.app, "").await?;
+    assert_eq!(stage.images().await?, ["shop:2"; 3]);
+    stage.deploy("shop:1").await?;
+    assert_eq!(stage.images().await?, ["shop:1"; 3]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_fails_at_the_start_takes_nothing_away() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let ids = stage.ids().await?;
+    stage.fault.is(Some(Kind::NoList));
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.ids().await?, ids, "as they were written down");
+    // To change them they must be known.
+    let error = stage.deploy("shop:2").await.unwrap_err().to_string();
+    assert!(error.contains("status 503"), "{error}");
+    stage.fault.is(None);
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.images().await?, ["shop:2"]);
     Ok(())
 }

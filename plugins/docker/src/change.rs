@@ -20,7 +20,7 @@ use crate::image::Prepared;
 use crate::launch::{self, Wanted};
 use crate::node::Node;
 use crate::pipeline::{self, Action, Watch};
-use crate::{PROVISIONER, messages, removal};
+use crate::{PROVISIONER, leaving, messages, removal};
 
 /// A change of an app's units.
 pub(crate) struct Change {
@@ -159,7 +159,23 @@ fn update_image(change: &mut Change) -> std::result::Result<(), Failure> {
 
 /// Removes the units that are replaced. The new version runs: an old unit that stays is told, and is no failure of the change.
 fn replace_old_units(change: &mut Change) -> std::result::Result<(), Failure> {
-    Ok(remove_old_units(&change.node, &change.old).map(drop)?)
+    let app = &change.app.name;
+    let warn = |error: &Error| {
+        let fields = [("app", app.as_str()), ("error", &error.to_string())];
+        log::warn("which units are on their way out is not written down", &fields);
+    };
+    if !change.old.is_empty()
+        && let Err(error) = leaving::begin(app, &change.old)
+    {
+        warn(&error);
+    }
+    let stays = remove_old_units(&change.node, &change.old)?;
+    if stays.is_none()
+        && let Err(error) = leaving::end(app)
+    {
+        warn(&error);
+    }
+    Ok(())
 }
 
 /// Removes units and gives the reason why one stays, if one does.

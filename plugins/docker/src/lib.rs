@@ -9,7 +9,7 @@
 //! | `units` | more, fewer, restarted, started and stopped units |
 //! | `change`, `pipeline` | the actions behind both, and how they are undone |
 //! | `launch`, `check`, `removal` | many units at once: started, bound and checked, removed |
-//! | `observe` | what the engine makes of the units that are written down |
+//! | `observe`, `leaving` | what the engine makes of the units that are written down, which of them are on their way out |
 //! | `query`, `exec`, `logs`, `lifecycle` | questions, commands, log lines, the start of the platform |
 //! | `image`, `shell`, `records`, `node`, `name`, `messages`, `failure` | what they share |
 
@@ -21,6 +21,7 @@ mod exec;
 mod failure;
 mod image;
 mod launch;
+mod leaving;
 mod lifecycle;
 mod logs;
 mod messages;

@@ -10,7 +10,8 @@ use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{LabelSet, Labels, Result, Status, log};
 
 use crate::node::{Node, set_network};
-use crate::{name, records};
+use crate::observe::is_among;
+use crate::{leaving, name, records};
 
 /// Drops the records of units that are gone, and adopts the owned containers that have none.
 pub(crate) fn initialise() -> Result<()> {
@@ -35,7 +36,13 @@ pub(crate) fn initialise() -> Result<()> {
         log::info("a unit is gone", &[("app", &record.app_name), ("unit", &record.id)]);
         records::remove(record)?;
     }
-    adopt(&node, &unknown)
+    adopt(&node, &unknown)?;
+    for app in leaving::apps()? {
+        let mut units = records::of_app(&app)?;
+        units.retain(|record| is_among(record, &containers));
+        leaving::finish(&node, &app, units)?;
+    }
+    Ok(())
 }
 
 /// Whether an engine that gave this error may do better in a while: one that is not there, or is just starting.

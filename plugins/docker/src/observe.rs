@@ -7,7 +7,7 @@ use gantry_sdk::gantry_core::record::{Report, UnitRecord, reported_status};
 use gantry_sdk::{Labels, Result, Status, log};
 
 use crate::node::Node;
-use crate::records;
+use crate::{leaving, records};
 
 /// The units of an app that exist, the oldest first, as the engine sees them now.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn of_app(app: &str) -> Result<Vec<UnitRecord>> {
     Ok(observe(records, &containers))
 }
 
-/// The same for a change of the app: what is gone is forgotten.
+/// The same for a change of the app: what is gone is forgotten, and what an earlier change was removing is removed first.
 pub(crate) fn to_change(app: &str) -> Result<Vec<UnitRecord>> {
     let records = records::of_app(app)?;
     if records.is_empty() {
@@ -35,7 +35,7 @@ pub(crate) fn to_change(app: &str) -> Result<Vec<UnitRecord>> {
         log::info("a unit is gone", &[("app", app), ("unit", &record.id)]);
         records::remove(record)?;
     }
-    Ok(observe(records, &containers))
+    leaving::finish(&node, app, observe(records, &containers))
 }
 
 /// What the engine makes of the records: a unit whose container is gone is left out, one that does not do what it should has failed. When the engine does not answer, what is written

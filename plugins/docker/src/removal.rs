@@ -28,10 +28,19 @@ pub(crate) fn only_remove(node: &str, container: &str) -> Sequence {
 pub(crate) fn remove(
     node: &Node,
     units: &[UnitRecord],
-    mut told: impl FnMut(&UnitRecord, Result<()>),
+    told: impl FnMut(&UnitRecord, Result<()>),
 ) -> Result<()> {
     // Half a removal helps nobody: one that has begun is not cut short.
     operation::undoing();
+    remove_left(node, units, told)
+}
+
+/// The same for what an earlier removal left. It may be cut short once more.
+pub(crate) fn remove_left(
+    node: &Node,
+    units: &[UnitRecord],
+    mut told: impl FnMut(&UnitRecord, Result<()>),
+) -> Result<()> {
     let sequences = units.iter().map(|unit| stop_and_remove(&node.address, &unit.id)).collect();
     let mut batch = Batch::submit(sequences)?;
     // Sequences of the second try, and the units they are for.
