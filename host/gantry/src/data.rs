@@ -49,7 +49,12 @@ pub enum DataError {
     },
     /// The store cannot be opened.
     #[error("cannot open the store")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Store {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to type next.
+        hint: Option<String>,
+    },
 }
 
 impl DataError {
@@ -69,7 +74,7 @@ impl DataError {
             Self::Shared { own: false, .. } => {
                 Some("name a folder of this user: `gantry serve --data-dir DIR`".to_owned())
             }
-            Self::Store(_) => None,
+            Self::Store { hint, .. } => hint.clone(),
         }
     }
 }
@@ -114,7 +119,10 @@ impl DataDirectory {
         let file = options.append(true).create(true).mode(0o600).open(&path);
         file.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)))
             .map_err(cannot_write(&path))?;
-        Store::open(&self.path).map_err(|error: StoreError| DataError::Store(Box::new(error)))
+        Store::open(&self.path).map_err(|error: StoreError| {
+            let hint = error.hint();
+            DataError::Store { source: Box::new(error), hint }
+        })
     }
 
     /// Keeps the bytes of a plugin and gives their digest. They are on the disk when this returns.

@@ -78,6 +78,25 @@ pub(crate) enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// What to type next.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Full(_) => "`df` tells where there is room",
+            Self::ReadOnly(_) => "mount it writable, and start the daemon again",
+            Self::Newer { .. } => {
+                "serve with the newer gantry, or from another folder: `gantry serve --data-dir DIR`"
+            }
+            Self::Open { .. } | Self::Damaged { .. } => {
+                "put a copy of the data directory in its place, or serve from another folder: `gantry serve --data-dir DIR`"
+            }
+            Self::Sqlite(_) => "try it again; the log of the daemon says more",
+            Self::Closed => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
 /// The result of a call to the store.
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 

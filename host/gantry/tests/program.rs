@@ -300,6 +300,30 @@ fn a_folder_that_cannot_be_written_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_store_that_cannot_be_used_is_told_with_what_to_do() -> Result<()> {
+    let newer = |file: &Path| -> Result<()> {
+        let store = rusqlite::Connection::open(file)?;
+        Ok(store.pragma_update(None, "user_version", 99)?)
+    };
+    let garbage = |file: &Path| -> Result<()> { Ok(fs::write(file, "x".repeat(4096))?) };
+    let cases: [(&dyn Fn(&Path) -> Result<()>, &str, &str); 2] = [
+        (&newer, "was written by a newer gantry", "hint: serve with the newer gantry"),
+        (&garbage, "file is not a database", "hint: put a copy of the data directory"),
+    ];
+    for (spoil, why, hint) in cases {
+        let home = tempfile::tempdir()?;
+        let mut served = Served::start(&mut serve(home.path()))?;
+        served.signal("TERM")?;
+        served.wait()?;
+        spoil(&home.path().join("data/gantry.db"))?;
+        let (code, text) = told(&ended(&mut serve(home.path()))?);
+        assert_eq!(code, Some(1), "{text}");
+        ensure!(text.contains(why) && text.contains(hint), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_full_disk_fails_the_change_and_not_the_daemon() -> Result<()> {
     let home = tempfile::tempdir()?;
     // A limit on the size of files is a disk that is full for this process: a write past it fails, once the signal that comes with it is ignored. 1024 blocks are half a MiB.

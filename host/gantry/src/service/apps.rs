@@ -192,9 +192,11 @@ impl Service {
         let title = format!("could not change the environment of `{app}`");
         for name in set.keys().chain(&unset) {
             if !is_variable(name) {
-                return Err(Problem::new(ProblemKind::Invalid, title).because(format!(
-                    "`{name}` is no name of a variable: letters, digits and underscores, not starting with a digit"
-                )));
+                return Err(Problem::new(ProblemKind::Invalid, title)
+                    .because(format!(
+                        "`{name}` is no name of a variable: letters, digits and underscores, not starting with a digit"
+                    ))
+                    .hint(format!("choose another name: `gantry env set {app} NAME=VALUE`")));
             }
         }
         // Values may be secrets; the journal is read by people.

@@ -76,7 +76,12 @@ impl Service {
         let question = self.question();
         let available = provisioner.logs_enabled(&question, &record.app).await.or_problem(title)?;
         if !available.enabled {
-            return Err(Problem::new(ProblemKind::NotSupported, title()).because(available.doc));
+            let provisioner = provisioner.name();
+            return Err(Problem::new(ProblemKind::NotSupported, title())
+                .because(available.doc)
+                .hint(format!(
+                    "read it where it goes, or choose another driver: `provisioners.{provisioner}.config` in the configuration"
+                )));
         }
         let options = TailOptions {
             process: query.process,

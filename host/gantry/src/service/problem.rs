@@ -64,8 +64,6 @@ fn lines(error: &dyn StdError) -> String {
     lines.join("\n")
 }
 
-const SHOW_FREE: &str = "`df` tells where there is room";
-
 impl Trouble for StoreError {
     fn kind(&self) -> ProblemKind {
         match self {
@@ -82,15 +80,7 @@ impl Trouble for StoreError {
     }
 
     fn hint(&self) -> Option<String> {
-        match self {
-            Self::Full(_) => Some(SHOW_FREE.to_owned()),
-            Self::ReadOnly(_) => Some("mount it writable, and start the daemon again".to_owned()),
-            Self::Closed
-            | Self::Open { .. }
-            | Self::Newer { .. }
-            | Self::Damaged { .. }
-            | Self::Sqlite(_) => None,
-        }
+        self.hint()
     }
 }
 
@@ -98,7 +88,7 @@ impl Trouble for DataError {
     fn kind(&self) -> ProblemKind {
         match self {
             Self::Write { .. } | Self::Shared { .. } => ProblemKind::Storage,
-            Self::InUse { .. } | Self::Store(_) => ProblemKind::Internal,
+            Self::InUse { .. } | Self::Store { .. } => ProblemKind::Internal,
         }
     }
 
@@ -108,8 +98,8 @@ impl Trouble for DataError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Write { .. } => Some(SHOW_FREE.to_owned()),
-            Self::InUse { .. } | Self::Shared { .. } | Self::Store(_) => None,
+            Self::Write { .. } => Some("`df` tells where there is room".to_owned()),
+            Self::InUse { .. } | Self::Shared { .. } | Self::Store { .. } => self.hint(),
         }
     }
 }
@@ -180,9 +170,12 @@ impl Trouble for gantry_core::Error {
                     .to_owned(),
             ),
             Self::Unavailable(_) => Some("`docker version` tells whether the engine answers".to_owned()),
+            Self::EmptyApp => Some(
+                "`gantry unit list APP` shows the units; `gantry app deploy APP --image IMAGE` or `gantry app start APP` starts some"
+                    .to_owned(),
+            ),
             Self::UnitNotFound(_)
             | Self::NodeNotFound
-            | Self::EmptyApp
             | Self::InvalidStatus
             | Self::InvalidProcess(_)
             | Self::UnitStartup(_)
@@ -246,6 +239,20 @@ impl Trouble for LoadError {
 
     fn detail(&self) -> String {
         lines(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Admit(_) | Self::Link(_) | Self::Shape(_) => {
+                "a plugin is a WebAssembly component of the package `gantry:provision`; `cargo build --target wasm32-wasip2` with the SDK makes one"
+            }
+            Self::Compile(_) => "`compiler` in the configuration has its limits",
+            Self::Describe(_) | Self::Description(_) => {
+                "ask who made the plugin, or install another one"
+            }
+            Self::Grant(_) => "`gantry plugin inspect FILE` lists what it asks for",
+        };
+        Some(hint.to_owned())
     }
 }
 

@@ -50,7 +50,9 @@ impl Service {
     ) -> Result<impl Stream<Item = RunEvent> + Send + use<>, Problem> {
         let title = format!("could not run a command in `{app}`");
         let Some((command, args)) = shell(&run.command) else {
-            return Err(Problem::new(ProblemKind::Invalid, title).because("no command"));
+            return Err(Problem::new(ProblemKind::Invalid, title)
+                .because("no command")
+                .hint(format!("`gantry app run {app} -- COMMAND`")));
         };
         let record = self.record(app).await?;
         let provisioner = self.provisioner(&record.provisioner)?;

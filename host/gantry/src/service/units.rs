@@ -77,7 +77,8 @@ impl Service {
         let title = format!("could not add units to `{app}`");
         let wrong = |kind, why: &str| Problem::new(kind, &title).because(why);
         if count == 0 {
-            return Err(wrong(ProblemKind::Invalid, "Cannot add zero units."));
+            return Err(wrong(ProblemKind::Invalid, "Cannot add zero units.")
+                .hint(format!("`gantry unit add {app} 1` adds one")));
         }
         if self.record(app).await?.app.deploys == 0 {
             return Err(wrong(
