@@ -1,11 +1,12 @@
 //! The daemon: all of it put together, with an end that is given to it.
 //!
 //! ```text
-//! data directory taken ─► store opened ─► interrupted operations marked ─► plugins loaded ─► what operations left is swept ─► listening
+//! data directory taken ─► store opened ─► interrupted operations marked ─► what operations left is swept ─► plugins loaded ─► listening
 //!
 //! told to end ─► no operation begins ─► grace ─► those left are cancelled and undo ─► streams end ─► listeners close
 //! ```
 //!
+//! Swept before a plugin looks at its units: what is to go must not be taken for one. A host that does not answer in time is swept while the daemon serves.
 //! Readers are answered until the last operation has ended, so that whoever follows one sees how it did.
 
 use std::fs;
@@ -26,9 +27,9 @@ use tokio_util::task::TaskTracker;
 use crate::config::{CompilerConfig, Config, DockerHost, Token};
 use crate::data::{DataDirectory, DataError};
 use crate::http::{self, Peer};
-use crate::operation::sweep::{self, Swept};
+use crate::operation::interrupted::{Interrupted, mark_interrupted};
+use crate::operation::sweep::Swept;
 use crate::service::{Parts, Service};
-use crate::store::OperationRecord;
 
 pub use crate::operation::Drained;
 pub use crate::operation::sweep::Engines;
@@ -36,7 +37,10 @@ pub use crate::operation::sweep::Engines;
 /// How long the end of a cancelled operation is waited for beyond the time it has to undo: the host cleans up after what was cut off.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 
-/// How often what operations left is looked for again while an engine does not answer.
+/// How long the start waits for what operations left to be removed.
+const FIRST_SWEEP: Duration = Duration::from_secs(10);
+
+/// How often what operations left is looked for again, and plugins that do not serve are tried again.
 const SWEEP_AGAIN: Duration = Duration::from_secs(15);
 
 /// How long connections have to end once there is nothing more to say.
@@ -49,8 +53,13 @@ pub enum DaemonError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// What is stored cannot be read or written.
-    #[error("cannot read what was stored")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot read or write what is stored")]
+    Store {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to type next.
+        hint: Option<String>,
+    },
     /// WebAssembly does not run here.
     #[error("cannot run plugins")]
     Runtime(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -87,7 +96,14 @@ impl DaemonError {
             Self::DockerHost { .. } => {
                 Some("look at `docker.hosts` in the configuration, or at DOCKER_HOST".to_owned())
             }
-            Self::Store(_) | Self::Runtime(_) | Self::Listen { .. } => None,
+            Self::Store { hint, .. } => hint.clone(),
+            Self::Runtime(_) => Some(
+                "look at `calls` and `stack` in the configuration; the folder `compiled` in the data directory may be removed"
+                    .to_owned(),
+            ),
+            Self::Listen { .. } => Some(
+                "listen somewhere else: `gantry serve --socket FILE`, `--listen ADDRESS`".to_owned(),
+            ),
         }
     }
 }
@@ -126,9 +142,10 @@ impl Daemon {
     pub async fn with_engines(config: Config, engines: Engines) -> Result<Self, DaemonError> {
         let data = DataDirectory::open(&config.data, config.instance.as_deref())?;
         let store = Arc::new(data.open_store()?);
-        let interrupted = sweep::mark_interrupted(&store)
-            .await
-            .map_err(|error| DaemonError::Store(Box::new(error)))?;
+        let interrupted = mark_interrupted(&store).await.map_err(|error| {
+            let hint = error.hint();
+            DaemonError::Store { source: Box::new(error), hint }
+        })?;
         let usual = RuntimeSettings::default();
         let settings = RuntimeSettings {
             cache: Some(data.compiled()),
@@ -145,15 +162,18 @@ impl Daemon {
         let nodes = Arc::new(Nodes::default());
         let (grace, undo) = (config.grace, config.undo.saturating_add(CLEAN_UP));
         let service = Service::new(Parts { config, data, store, nodes, engines, runtime });
-        for record in &interrupted {
+        for Interrupted { record, .. } in &interrupted {
             // What is half-made of an app that never was goes before anybody looks.
             service.forget_half_made(record).await;
         }
-        let mut told: Vec<String> = interrupted.iter().map(interrupted_line).collect();
-        let messages = service
-            .load_plugins()
-            .await
-            .map_err(|problem| DaemonError::Store(problem.detail.into()))?;
+        let mut told: Vec<String> = interrupted.iter().map(Interrupted::line).collect();
+        if tokio::time::timeout(FIRST_SWEEP, sweep(&service)).await.is_err() {
+            tracing::warn!("what operations left is not removed yet");
+        }
+        let messages = service.load_plugins().await.map_err(|problem| DaemonError::Store {
+            source: problem.detail.into(),
+            hint: problem.hint,
+        })?;
         told.extend(messages.iter().flat_map(|text| text.lines()).map(str::to_owned));
         told.extend(service.serving());
         Ok(Self { service, grace, undo, told })
@@ -254,37 +274,32 @@ fn engine(host: &DockerHost) -> Result<Docker, EngineError> {
     })
 }
 
-fn interrupted_line(record: &OperationRecord) -> String {
-    let begin = &record.begin;
-    let what = begin.app.as_ref().or(begin.plugin.as_ref()).map_or("", String::as_str);
-    let now = if record.in_service {
-        "it had begun to replace what was there; look at it"
-    } else {
-        "what it had made is removed"
-    };
-    format!("interrupted last time: operation {} ({} {what}), {now}", begin.id, begin.verb)
-}
-
-/// Removes what operations left, and goes on trying while an engine does not answer.
+/// Removes what operations left, and tries the plugins again that do not serve; goes on with both.
 async fn keep_sweeping(service: &Service) {
     loop {
-        match service.sweeper().sweep().await {
-            Ok(swept) => {
-                for (record, Swept { removed, failures }) in swept {
-                    let id = &record.begin.id;
-                    if removed > 0 {
-                        tracing::info!(operation = %id, removed, "removed what it left");
-                    }
-                    for (address, error) in failures {
-                        tracing::warn!(operation = %id, address, %error, "cannot tell what it left");
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep");
-            }
-        }
+        sweep(service).await;
+        service.load_again().await;
         tokio::time::sleep(SWEEP_AGAIN).await;
+    }
+}
+
+/// Removes what operations left, and tells the log.
+async fn sweep(service: &Service) {
+    let swept = match service.sweeper().sweep().await {
+        Ok(swept) => swept,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep");
+            return;
+        }
+    };
+    for (record, Swept { removed, failures }) in swept {
+        let id = &record.begin.id;
+        if removed > 0 {
+            tracing::info!(operation = %id, removed, "removed what it left");
+        }
+        for (address, error) in failures {
+            tracing::warn!(operation = %id, address, %error, "cannot tell what it left");
+        }
     }
 }
 

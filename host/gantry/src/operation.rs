@@ -14,6 +14,7 @@
 mod board;
 mod id;
 pub(crate) mod in_service;
+pub(crate) mod interrupted;
 mod locks;
 pub(crate) mod sweep;
 

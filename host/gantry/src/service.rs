@@ -31,6 +31,7 @@ use crate::operation::{Operations, Update, resource};
 use crate::store::{AppRecord, OperationRecord, Store};
 
 pub(crate) use logs::{LogEvent, LogQuery};
+use plugins::Broken;
 pub(crate) use plugins::NewPlugin;
 pub(crate) use problem::OrProblem;
 pub(crate) use run::RunEvent;
@@ -67,8 +68,8 @@ pub(crate) struct Service {
     in_service: Arc<InService>,
     sweeper: Sweeper,
     tails: logs::Tails,
-    /// The plugins that are installed and do not serve, with the reason.
-    broken: Mutex<BTreeMap<String, Problem>>,
+    /// The plugins that are installed and do not serve.
+    broken: Mutex<BTreeMap<String, Broken>>,
     /// Streams end when it is cancelled.
     ending: CancellationToken,
 }
@@ -113,8 +114,9 @@ impl Service {
             format!("serving `{name}`: {} {} ({digest})", description.name, description.version)
         };
         let broken = self.broken().clone();
-        let broken =
-            broken.values().map(|problem| format!("{}: {}", problem.title, problem.detail));
+        let broken = broken
+            .values()
+            .map(|Broken { problem, .. }| format!("{}: {}", problem.title, problem.detail));
         self.registry.list().iter().map(line).chain(broken).collect()
     }
 
@@ -220,8 +222,8 @@ impl Service {
         if let Ok(provisioner) = self.registry.get(name) {
             return Ok(provisioner);
         }
-        if let Some(problem) = self.broken().get(name) {
-            return Err(problem.clone());
+        if let Some(broken) = self.broken().get(name) {
+            return Err(broken.problem.clone());
         }
         let problem = Problem::new(ProblemKind::NotFound, format!("no provisioner `{name}`"));
         Err(problem.hint(format!("install one: `gantry plugin install {name} FILE`")))
@@ -246,7 +248,7 @@ impl Service {
     }
 
     // A std mutex: held for a look or an insert, never across an await.
-    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Problem>> {
+    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Broken>> {
         self.broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use gantry::daemon::Drained;
 use hyper::Method;
 use serde_json::json;
 
-use crate::support::{House, SOON};
+use crate::support::{House, SOON, last_of};
 
 async fn one_unit_and_a_deploy_under_way(config: &str) -> Result<(House, String)> {
     let house = House::with_docker(config).await?;
@@ -32,7 +32,7 @@ async fn a_crash_is_told_and_what_was_half_made_is_removed() -> Result<()> {
     let told = house.start().await?;
     let line = told.iter().find(|line| line.contains(&id)).context("it is told at the start")?;
     ensure!(line.contains("deploy web") && line.contains("is removed"), "{line}");
-    house.until_running(1).await?;
+    assert_eq!(house.containers().await?.len(), 1, "swept before it serves");
     let info: OperationInfo = house.client.get(&format!("/v1/operations/{id}")).await?;
     assert_eq!(info.operation.state, OperationState::Interrupted);
     assert_eq!(info.operation.problem.unwrap().kind, ProblemKind::Interrupted);
@@ -45,6 +45,13 @@ async fn a_crash_is_told_and_what_was_half_made_is_removed() -> Result<()> {
     house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "checked:1"})).await?;
     let info: AppInfo = house.client.get("/v1/apps/web").await?;
     assert_eq!(info.app.image.as_deref(), Some("checked:1"));
+    assert_eq!((info.units.context("units")?.len(), info.app.units_in_use), (1, 1));
+    assert_eq!(house.containers().await?.len(), 1);
+    let log = house.client.events("/v1/apps/web/log?lines=10", None).await?;
+    assert_eq!(last_of(log).await?.kind, "end");
+    let run = json!({"command": ["true 0"], "mode": "all"});
+    let run = house.client.post_events("/v1/apps/web/run", &run).await?;
+    assert_eq!(last_of(run).await?.data, r#"{"code":0}"#);
     Ok(())
 }
 
@@ -67,7 +74,7 @@ async fn the_end_cancels_what_does_not_and_that_undoes() -> Result<()> {
     let follower = client.events(&path, None).await?;
     assert_eq!(house.stop().await?, Drained { cancelled: 1, left: 0 });
     assert_eq!(house.containers().await?.len(), 1, "the old unit serves on");
-    let last = tokio::time::timeout(SOON, crate::support::last_of(follower)).await??;
+    let last = tokio::time::timeout(SOON, last_of(follower)).await??;
     assert_eq!(last.kind, "end", "whoever follows it sees how it ended");
     Ok(())
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use gantry_engine::layer::identity::{INSTANCE, OPERATION};
 use gantry_engine::{Containers, EngineError};
 
-use crate::api::{OperationState, Problem, ProblemKind};
 use crate::clock;
 use crate::store::{OperationRecord, Store, StoreError};
 
@@ -91,46 +90,6 @@ async fn remove_all(
     Ok(containers.len())
 }
 
-/// Marks the operations that were under way when the last daemon ended, and gives them.
-pub(crate) async fn mark_interrupted(store: &Store) -> Result<Vec<OperationRecord>, StoreError> {
-    let running = OperationState::Running.word();
-    let mut interrupted = store.operations(None, Some(running), None, u32::MAX).await?;
-    interrupted.reverse();
-    for record in &interrupted {
-        let problem = Problem::new(ProblemKind::Interrupted, title(record))
-            .because(if record.in_service {
-                "the daemon ended in the middle of it, after it had begun to replace what was there"
-            } else {
-                "the daemon ended in the middle of it; what it had made is removed"
-            })
-            .hint(hint(record));
-        let problem = serde_json::to_string(&problem).ok();
-        let word = OperationState::Interrupted.word();
-        store.end_operation(&record.begin.id, word, clock::now(), problem, None).await?;
-    }
-    Ok(interrupted)
-}
-
-fn title(record: &OperationRecord) -> String {
-    let begin = &record.begin;
-    match begin.app.as_ref().or(begin.plugin.as_ref()) {
-        Some(what) => format!("{} of `{what}` was interrupted", begin.verb),
-        None => format!("{} was interrupted", begin.verb),
-    }
-}
-
-fn hint(record: &OperationRecord) -> String {
-    match &record.begin.app {
-        Some(app) if record.in_service => {
-            format!(
-                "`gantry app restart {app}` replaces every unit; `gantry app info {app}` shows them"
-            )
-        }
-        Some(app) => format!("`gantry app info {app}` shows what runs; then do it again"),
-        None => "do it again".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use gantry_core::container::ContainerSpec;
@@ -138,6 +97,7 @@ mod tests {
     use gantry_engine::{Docker, Memory};
 
     use super::*;
+    use crate::operation::interrupted::mark_interrupted;
     use crate::store::Begin;
 
     const INSTANCE_ID: &str = "north";

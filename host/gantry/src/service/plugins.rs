@@ -34,6 +34,15 @@ pub(crate) struct NewPlugin {
     pub(crate) bytes: Bytes,
 }
 
+/// Why an installed plugin does not serve.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    /// The reason.
+    pub(super) problem: Problem,
+    /// It is sound, and what it needs was not there: that may pass.
+    may_pass: bool,
+}
+
 impl Service {
     /// How large the largest plugin may be, in bytes.
     pub(crate) fn largest_plugin(&self) -> usize {
@@ -49,38 +58,101 @@ impl Service {
         let mut told = Vec::new();
         for record in self.store.plugins().await.or_problem(title)? {
             match self.load_plugin(&record).await {
-                Ok(message) => told.extend(message),
-                Err(problem) => {
+                Ok((provisioner, message)) => {
+                    self.registry.register(provisioner);
+                    told.extend(message);
+                }
+                Err(broken) => {
                     tracing::error!(
                         provisioner = record.name,
-                        title = problem.title,
-                        detail = problem.detail,
+                        title = broken.problem.title,
+                        detail = broken.problem.detail,
                         "does not serve"
                     );
-                    self.broken().insert(record.name.clone(), problem);
+                    self.broken().insert(record.name.clone(), broken);
                 }
             }
         }
         Ok(told)
     }
 
-    async fn load_plugin(&self, record: &PluginRecord) -> Result<Option<String>, Problem> {
+    /// Loads those once more that do not serve for a reason that may have passed.
+    pub(crate) async fn load_again(&self) {
+        let waiting = |name: &String| self.broken().get(name).is_some_and(|one| one.may_pass);
+        if !self.broken().values().any(|broken| broken.may_pass) {
+            return;
+        }
+        let records = match self.store.plugins().await {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot list the plugins"
+                );
+                return;
+            }
+        };
+        for record in records.into_iter().filter(|record| waiting(&record.name)) {
+            let loaded = self.load_plugin(&record).await;
+            // Somebody may have put another one in its place meanwhile; the lock is held over the look and what follows from it.
+            let mut broken = self.broken();
+            if !broken.contains_key(&record.name) {
+                continue;
+            }
+            match loaded {
+                Ok((provisioner, message)) => {
+                    tracing::info!(provisioner = record.name, message, "serves by now");
+                    self.registry.register(provisioner);
+                    broken.remove(&record.name);
+                }
+                Err(again) => {
+                    broken.insert(record.name, again);
+                }
+            }
+        }
+    }
+
+    async fn load_plugin(
+        &self,
+        record: &PluginRecord,
+    ) -> Result<(Provisioner, Option<String>), Broken> {
         let name = record.name.as_str();
         let title = || format!("the provisioner `{name}` does not serve");
+        let unfit = |problem: Problem| Broken {
+            problem: problem.hint(format!("install it again: `gantry plugin swap {name} FILE`")),
+            may_pass: false,
+        };
         let bytes = self.data.read_plugin(&record.digest).map_err(|error| {
-            Problem::new(ProblemKind::Internal, title())
-                .because(format!("cannot read its plugin {}: {error}", record.digest))
-                .hint(format!("install it again: `gantry plugin swap {name} FILE`"))
+            unfit(
+                Problem::new(ProblemKind::Internal, title())
+                    .because(format!("cannot read its plugin {}: {error}", record.digest)),
+            )
         })?;
         let settings = self.settings(name, &record.grants);
-        let generation = self.runtime.load(name, &bytes, settings).await.or_problem(title)?;
+        let loaded = self.runtime.load(name, &bytes, settings).await;
+        let generation = loaded.or_problem(title).map_err(unfit)?;
         let operation = self.question();
-        generation.initialise(&operation).await.or_problem(title)?;
+        generation.initialise(&operation).await.or_problem(title).map_err(|problem| Broken {
+            problem: problem.hint(format!(
+                "it is tried again by itself; `gantry plugin swap {name} FILE` puts another one in its place"
+            )),
+            may_pass: true,
+        })?;
         let provisioner = Provisioner::new(name, generation);
         // Nothing is shown when it fails: the contract says so.
         let message = provisioner.startup_message(&operation).await.unwrap_or_default();
-        self.registry.register(provisioner);
-        Ok((!message.trim().is_empty()).then_some(message))
+        Ok((provisioner, (!message.trim().is_empty()).then_some(message)))
+    }
+
+    /// Lets a generation serve under its name from now on.
+    fn serve(&self, name: &str, generation: Generation) {
+        // Held until both are done: who loads a plugin again must find neither or both.
+        let mut broken = self.broken();
+        match self.registry.get(name) {
+            Ok(provisioner) => drop(provisioner.swap(generation)),
+            Err(_) => self.registry.register(Provisioner::new(name, generation)),
+        }
+        broken.remove(name);
     }
 
     /// The provisioners with their plugins.
@@ -166,8 +238,7 @@ impl Service {
                 since: clock::now(),
             };
             service.store.put_plugin(record).await.or_problem(title)?;
-            service.registry.register(Provisioner::new(&name, generation));
-            service.broken().remove(&name);
+            service.serve(&name, generation);
             Ok(json!({"digest": digest}))
         };
         self.operations.begin(request, work).await.or_problem(|| title)
@@ -206,11 +277,7 @@ impl Service {
                 ..old
             };
             service.store.put_plugin(record).await.or_problem(title)?;
-            match service.registry.get(&name) {
-                Ok(provisioner) => drop(provisioner.swap(generation)),
-                Err(_) => service.registry.register(Provisioner::new(&name, generation)),
-            }
-            service.broken().remove(&name);
+            service.serve(&name, generation);
             Ok(json!({"digest": digest, "before": before.plugin.digest}))
         };
         self.operations.begin(request, work).await.or_problem(|| title)
@@ -261,7 +328,7 @@ impl Service {
             }
             Err(_) => PluginInfo::default(),
         };
-        info.plugin.problem = self.broken().get(&record.name).cloned();
+        info.plugin.problem = self.broken().get(&record.name).map(|one| one.problem.clone());
         info.plugin.name = record.name;
         info.plugin.digest = record.digest;
         info.plugin.file = record.file;
