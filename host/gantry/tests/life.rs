@@ -1,6 +1,10 @@
 //! What an app goes through, and what people may do to it at the same time.
 
-use anyhow::{Result, ensure};
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use gantry::api::{
     AppInfo, EnvVar, Items, LogLine, OperationInfo, OperationState, PluginInfo, ProblemKind, RunEnd,
@@ -331,5 +335,40 @@ async fn a_swap_that_fails_leaves_the_old_plugin_serving() -> Result<()> {
     let after: PluginInfo = house.client.get("/v1/plugins/docker").await?;
     assert_eq!(after.plugin.file, "new.wasm");
     assert_eq!(units(&house, "web").await?.len(), 1, "units belong to the name, not to the plugin");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_ends() -> Result<()> {
+    let house = web("").await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
+    let (reader, gone) = std::io::pipe()?;
+    drop(reader);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
+    let cases = [(Stdio::from(gone), 0, ""), (Stdio::from(full), 1, "error: cannot write\n")];
+    for (stdout, code, told) in cases {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gantry"));
+        command
+            .args(["app", "log", "web", "--follow", "--host"])
+            .arg(format!("unix://{}", house.folder.path().join("g.sock").display()))
+            .stdout(stdout)
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let wait = async {
+            loop {
+                if let Some(status) = child.try_wait()? {
+                    return anyhow::Ok(status);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = tokio::time::timeout(SOON, wait).await;
+        // One that goes on is not left behind.
+        let _ = child.kill();
+        let mut text = String::new();
+        child.stderr.take().context("stderr is piped")?.read_to_string(&mut text)?;
+        assert_eq!(ended??.code(), Some(code), "{text}");
+        ensure!(text.starts_with(told) && (code != 0 || text.is_empty()), "{text}");
+    }
     Ok(())
 }

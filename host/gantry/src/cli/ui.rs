@@ -106,14 +106,18 @@ impl Ui {
         }
     }
 
-    /// Shows one of many things as they come: as JSON on a line of its own, or the way people read it.
-    pub(crate) fn stream<T: Serialize>(&mut self, value: &T, people: impl FnOnce() -> String) {
+    /// Shows one of many things as they come: as JSON on a line of its own, or the way people read it. Whoever shows them must know when nobody reads any more.
+    pub(crate) fn stream<T: Serialize>(
+        &mut self,
+        value: &T,
+        people: impl FnOnce() -> String,
+    ) -> std::io::Result<()> {
         let text = match self.format {
             Format::Json => serde_json::to_string(value).unwrap_or_default(),
             Format::Table => people(),
         };
         self.hide_bottom();
-        self.give(&(text + "\n"));
+        self.bytes((text + "\n").as_bytes())
     }
 
     /// Shows a line of the daemon's that programs wait for.

@@ -61,7 +61,11 @@ impl Log {
                         after.clone_from(&event.id);
                     }
                     match event.kind.as_str() {
-                        "line" => show(ui, &event.data)?,
+                        "line" => {
+                            if let Some(exit) = show(ui, &event.data)? {
+                                return Ok(exit);
+                            }
+                        }
                         "problem" => {
                             let problem: Problem = read(&event.data)?;
                             return Err(problem.into());
@@ -93,11 +97,16 @@ fn read<T: serde::de::DeserializeOwned>(data: &str) -> Result<T, Failure> {
     })
 }
 
-fn show(ui: &mut Ui, data: &str) -> Result<(), Failure> {
+/// Shows a line. A reader that has seen enough ends the log, and that is no failure.
+fn show(ui: &mut Ui, data: &str) -> Result<Option<Exit>, Failure> {
     let line: LogLine = read(data)?;
-    ui.stream(&line, || {
+    let shown = ui.stream(&line, || {
         let unit: String = line.unit.chars().take(10).collect();
         format!("[{}][{unit}]: {}", line.process, line.text)
     });
-    Ok(())
+    match shown {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::Done)),
+        Err(error) => Err(Failure::new(Exit::Failed, "cannot write").because(&error)),
+    }
 }
