@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
 use crate::config::{Config, Environment, Overrides, SAMPLE};
-use crate::daemon::{self, DaemonError};
+use crate::daemon::{self, DaemonError, Drained};
 
 /// Serve: run the daemon until it is told to end
 ///
@@ -71,16 +71,34 @@ impl Serve {
         let drained = daemon::serve(config, |line| ui.announce(line))
             .await
             .map_err(|error: DaemonError| failed(&error, error.hint()))?;
-        Ok(match (drained.cancelled, drained.left) {
-            (_, 1..) => {
-                ui.warning(&format!("{} operations did not end in time", drained.left));
-                Exit::TimedOut
-            }
-            (1.., 0) => {
-                ui.warning(&format!("{} operations were cancelled", drained.cancelled));
-                Exit::Interrupted
-            }
-            (0, 0) => Exit::Done,
-        })
+        let (exit, warning) = end(drained);
+        if let Some(warning) = warning {
+            ui.warning(&warning);
+        }
+        Ok(exit)
+    }
+}
+
+/// How the program ends, and what to say of it.
+fn end(drained: Drained) -> (Exit, Option<String>) {
+    match (drained.cancelled, drained.left) {
+        (_, left @ 1..) => (Exit::TimedOut, Some(format!("{left} operations did not end in time"))),
+        (cancelled @ 1.., 0) => {
+            (Exit::Interrupted, Some(format!("{cancelled} operations were cancelled")))
+        }
+        (0, 0) => (Exit::Done, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_what_became_of_the_operations() {
+        for (cancelled, left, code) in [(0, 0, 0), (2, 0, 130), (2, 1, 7)] {
+            let (exit, warning) = end(Drained { cancelled, left });
+            assert_eq!((exit.code(), warning.is_some()), (code, code != 0));
+        }
     }
 }
