@@ -9,6 +9,12 @@ cd "$top"
 say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
+if [ "$(id -u)" != 0 ]; then
+  echo 'error: only root can set this machine up and speak to its Docker engine' >&2
+  echo 'hint: become root first: `sudo -i`' >&2
+  exit 1
+fi
+
 install_packages() {
   local missing=() package
   for package in docker.io iptables iproute2 openssl procps busybox-static bash-static curl; do
