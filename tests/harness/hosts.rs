@@ -123,6 +123,30 @@ impl Hosts {
     }
 }
 
+impl Hosts {
+    /// Starts the dockerd of a host again that was killed.
+    pub fn revive(&mut self, name: &str) -> Result<()> {
+        let home = self.folder.path().join(name);
+        let log = std::fs::File::create(home.join("log.again"))?;
+        let child = Command::new("bash")
+            .arg(home.join("start"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let host = self.hosts.iter_mut().find(|host| host.name == name);
+        host.context("a host of these")?.pid = child.id();
+        // What is listed there is stopped in the end.
+        let line = |host: &Host| format!("{} {} {}\n", host.name, host.address, host.pid);
+        let lines: String = self.hosts.iter().map(line).collect();
+        std::fs::write(self.folder.path().join("hosts"), lines)?;
+        let host = self.hosts.iter().find(|host| host.name == name).context("a host of these")?;
+        eventually(Duration::from_secs(60), "dockerd is back", || {
+            Ok(self.docker(host, &["version"]).ok().map(drop))
+        })
+    }
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
         // Best effort: the test has its verdict.

@@ -49,6 +49,8 @@ pub struct Failure {
 
 #[derive(Default)]
 struct Engine {
+    /// How long every answer takes.
+    pause: std::time::Duration,
     requests: Vec<Recorded>,
     failures: Vec<Failure>,
     images: BTreeMap<String, Value>,
@@ -113,6 +115,11 @@ impl Peer {
     /// From now on these requests fail.
     pub fn fail(&self, failures: Vec<Failure>) {
         lock(&self.engine).failures = failures;
+    }
+
+    /// From now on every answer takes this long.
+    pub fn slow(&self, pause: std::time::Duration) {
+        lock(&self.engine).pause = pause;
     }
 
     /// The requests since the last call, in the order they came.
@@ -200,6 +207,8 @@ async fn answer(
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Option<Value> = serde_json::from_slice(&bytes).ok();
 
+    let pause = lock(&engine).pause;
+    tokio::time::sleep(pause).await;
     let mut engine = lock(&engine);
     if path != "/version" && path != "/_ping" {
         engine.requests.push(Recorded {

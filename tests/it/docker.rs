@@ -64,6 +64,32 @@ fn ids(units: &[Value]) -> Vec<String> {
     ids
 }
 
+/// Waits until so many units of an app run: a container that is only read from never does.
+fn until_running(daemon: &Daemon, app: &str, count: usize) -> Result<()> {
+    let unit = format!("{app}/web/running");
+    eventually(SOON, "the units run", || {
+        let running = daemon.containers()?.into_iter().filter(|(_, what)| *what == unit).count();
+        Ok((running == count).then_some(()))
+    })
+}
+
+/// Lets the units go on that wait for `/go`.
+fn release(daemon: &Daemon) -> Result<()> {
+    for (id, what) in daemon.containers()? {
+        if what.ends_with("/running") {
+            docker(&["exec", &id, "sh", "-c", ": > /go"])?;
+        }
+    }
+    Ok(())
+}
+
+/// Begins a deploy that nobody reads.
+fn begin_deploy(daemon: &Daemon, app: &str, image: &str) -> Result<std::process::Child> {
+    let mut command = daemon.command()?;
+    command.args(["app", "deploy", app, "--image", image]);
+    Ok(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn()?)
+}
+
 #[test]
 fn an_app_lives_its_life_by_the_command_line() -> Result<()> {
     let one = Image::new("life:v1", "one", "")?;
@@ -218,25 +244,17 @@ fn logs_come_with_their_last_lines_and_follow() -> Result<()> {
 #[test]
 fn a_second_change_of_an_app_is_refused_with_who_holds_it() -> Result<()> {
     let good = Image::new("held:v1", "held", "")?;
-    let slow = Image::new("held:slow", "slow", "ENV START_DELAY=6")?;
+    let slow = Image::new("held:slow", "slow", "ENV WAIT_FOR=/go")?;
     let daemon = Daemon::with_docker("")?;
     daemon.cli(&["app", "create", "held"])?.success()?;
     daemon.cli(&["app", "deploy", "held", "--image", &good.0])?.success()?;
-    let mut deploy = daemon
-        .command()?
-        .args(["app", "deploy", "held", "--image", &slow.0])
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    eventually(
-        SOON,
-        "the new unit starts",
-        || Ok((daemon.containers()?.len() == 2).then_some(())),
-    )?;
+    let mut deploy = begin_deploy(&daemon, "held", &slow.0)?;
+    until_running(&daemon, "held", 2)?;
     let refused = daemon.cli(&["unit", "add", "held", "1"])?.failure(5)?;
     ensure!(refused.contains("deploy"), "it names the operation that holds the app: {refused}");
     // Reading goes on meanwhile.
     daemon.cli(&["unit", "list", "held"])?.success()?;
+    release(&daemon)?;
     ensure!(deploy.wait()?.success(), "the first change finishes");
     assert_eq!(answers(&daemon, "held")?, ["slow"]);
     Ok(())
@@ -244,18 +262,14 @@ fn a_second_change_of_an_app_is_refused_with_who_holds_it() -> Result<()> {
 
 #[test]
 fn a_deploy_goes_on_when_its_client_goes_away() -> Result<()> {
-    let slow = Image::new("gone:slow", "slow", "ENV START_DELAY=3")?;
+    let slow = Image::new("gone:slow", "slow", "ENV WAIT_FOR=/go")?;
     let daemon = Daemon::with_docker("")?;
     daemon.cli(&["app", "create", "gone"])?.success()?;
-    let mut deploy = daemon
-        .command()?
-        .args(["app", "deploy", "gone", "--image", &slow.0])
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    eventually(SOON, "the unit starts", || Ok((!daemon.containers()?.is_empty()).then_some(())))?;
+    let mut deploy = begin_deploy(&daemon, "gone", &slow.0)?;
+    until_running(&daemon, "gone", 1)?;
     deploy.kill()?;
     deploy.wait()?;
+    release(&daemon)?;
     eventually(SOON, "the deploy finishes by itself", || {
         Ok(info(&daemon, "gone")?.to_string().contains("gone:slow").then_some(()))
     })?;
@@ -268,21 +282,12 @@ fn a_deploy_goes_on_when_its_client_goes_away() -> Result<()> {
 #[test]
 fn a_daemon_told_to_end_during_a_deploy_undoes_it_and_says_so() -> Result<()> {
     let good = Image::new("term:v1", "good", "")?;
-    let never = Image::new("term:never", "never", "ENV START_DELAY=600")?;
+    let never = Image::new("term:never", "never", "ENV WAIT_FOR=/never")?;
     let mut daemon = Daemon::with_docker("[operations]\ngrace = \"1s\"\n")?;
     daemon.cli(&["app", "create", "term"])?.success()?;
     daemon.cli(&["app", "deploy", "term", "--image", &good.0])?.success()?;
-    let mut deploy = daemon
-        .command()?
-        .args(["app", "deploy", "term", "--image", &never.0])
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    eventually(
-        SOON,
-        "the new unit starts",
-        || Ok((daemon.containers()?.len() == 2).then_some(())),
-    )?;
+    let mut deploy = begin_deploy(&daemon, "term", &never.0)?;
+    until_running(&daemon, "term", 2)?;
     daemon.signal("TERM")?;
     let status = daemon.wait(SOON)?;
     assert_eq!(status.code(), Some(130), "operations were cancelled: {}", daemon.log()?);
@@ -297,21 +302,12 @@ fn a_daemon_told_to_end_during_a_deploy_undoes_it_and_says_so() -> Result<()> {
 #[test]
 fn a_killed_daemon_knows_what_was_under_way_and_cleans_up() -> Result<()> {
     let good = Image::new("kill:v1", "good", "")?;
-    let never = Image::new("kill:never", "never", "ENV START_DELAY=600")?;
+    let never = Image::new("kill:never", "never", "ENV WAIT_FOR=/never")?;
     let mut daemon = Daemon::with_docker("")?;
     daemon.cli(&["app", "create", "kill"])?.success()?;
     daemon.cli(&["app", "deploy", "kill", "--image", &good.0])?.success()?;
-    let mut deploy = daemon
-        .command()?
-        .args(["app", "deploy", "kill", "--image", &never.0])
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()?;
-    eventually(
-        SOON,
-        "the new unit starts",
-        || Ok((daemon.containers()?.len() == 2).then_some(())),
-    )?;
+    let mut deploy = begin_deploy(&daemon, "kill", &never.0)?;
+    until_running(&daemon, "kill", 2)?;
     daemon.signal("KILL")?;
     daemon.wait(SOON)?;
     deploy.wait()?;
@@ -322,9 +318,75 @@ fn a_killed_daemon_knows_what_was_under_way_and_cleans_up() -> Result<()> {
     assert_eq!(answers(&daemon, "kill")?, ["good"]);
     let operations = daemon.cli(&["operation", "list"])?.success()?;
     ensure!(operations.contains("interrupted"), "{operations}");
-    // And the app is free for the next change.
+    // And the app is free for the next change, with the units that it has.
+    daemon.cli(&["app", "deploy", "kill", "--image", &good.0])?.success()?;
+    assert_eq!(answers(&daemon, "kill")?, ["good"]);
+    daemon.cli(&["app", "log", "kill"])?.success()?;
+    let all = daemon.cli(&["app", "run", "kill", "--", "hostname"])?.success()?;
+    assert_eq!(all.lines().count(), 1, "{all}");
     daemon.cli(&["unit", "add", "kill", "1"])?.success()?;
     assert_eq!(answers(&daemon, "kill")?, ["good", "good"]);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_killed_in_the_middle_of_a_replacement_finishes_it_at_its_start() -> Result<()> {
+    let one = Image::new("half:v1", "one", "")?;
+    let two = Image::new("half:v2", "two", "")?;
+    let mut daemon = Daemon::with_docker("")?;
+    daemon.cli(&["app", "create", "half", "--unit-quota", "3"])?.success()?;
+    daemon.cli(&["app", "deploy", "half", "--image", &one.0])?.success()?;
+    // Units that take their ten seconds to stop, beside one that does not.
+    daemon.cli(&["env", "set", "half", "STUBBORN=1", "--no-restart"])?.success()?;
+    daemon.cli(&["unit", "add", "half", "2"])?.success()?;
+    daemon.cli(&["env", "unset", "half", "STUBBORN", "--no-restart"])?.success()?;
+    let old: Vec<String> = daemon.containers()?.into_iter().map(|(id, _)| id).collect();
+    let mut deploy = begin_deploy(&daemon, "half", &two.0)?;
+    eventually(SOON, "the first old unit is gone", || {
+        let now = daemon.containers()?;
+        let left = now.iter().filter(|(id, _)| old.contains(id)).count();
+        Ok((left == 2).then_some(()))
+    })?;
+    daemon.signal("KILL")?;
+    daemon.wait(SOON)?;
+    deploy.wait()?;
+    let left = daemon.containers()?.into_iter().filter(|(id, _)| old.contains(id)).count();
+    assert_eq!((left, daemon.containers()?.len()), (2, 5), "nobody cleans up after a kill");
+
+    daemon.resume()?;
+    assert_eq!(daemon.containers()?.len(), 3);
+    assert_eq!(answers(&daemon, "half")?, ["two", "two", "two"]);
+    let log = daemon.log()?;
+    ensure!(log.contains("its new units are the app"), "{log}");
+    // The app is whole: it can be read, commanded and changed, and its quota holds.
+    daemon.cli(&["app", "log", "half"])?.success()?;
+    let all = daemon.cli(&["app", "run", "half", "--", "hostname"])?.success()?;
+    assert_eq!(all.lines().count(), 3, "{all}");
+    daemon.cli(&["app", "restart", "half"])?.success()?;
+    daemon.cli(&["app", "deploy", "half", "--image", &one.0])?.success()?;
+    assert_eq!(answers(&daemon, "half")?, ["one", "one", "one"]);
+    assert_eq!(daemon.containers()?.len(), 3);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_told_to_end_waits_for_a_deploy_that_finishes() -> Result<()> {
+    let slow = Image::new("wait:slow", "slow", "ENV WAIT_FOR=/go")?;
+    let mut daemon = Daemon::with_docker("")?;
+    daemon.cli(&["app", "create", "wait"])?.success()?;
+    let mut deploy = begin_deploy(&daemon, "wait", &slow.0)?;
+    until_running(&daemon, "wait", 1)?;
+    daemon.signal("TERM")?;
+    eventually(SOON, "it is ending", || {
+        let refused = daemon.cli(&["app", "create", "late"])?;
+        Ok((refused.code == Some(6)).then_some(()))
+    })?;
+    release(&daemon)?;
+    let status = daemon.wait(SOON)?;
+    assert_eq!(status.code(), Some(0), "{}", daemon.log()?);
+    ensure!(deploy.wait()?.success(), "its client sees it end well");
+    daemon.resume()?;
+    assert_eq!(answers(&daemon, "wait")?, ["slow"]);
     Ok(())
 }
 
@@ -332,21 +394,43 @@ fn a_killed_daemon_knows_what_was_under_way_and_cleans_up() -> Result<()> {
 fn wrong_inputs_get_their_exit_code_and_a_hint() -> Result<()> {
     let daemon = Daemon::with_docker("")?;
     daemon.cli(&["app", "create", "right"])?.success()?;
+    let garbage = daemon.folder.path().join("garbage.wasm");
+    std::fs::write(&garbage, "no wasm at all")?;
+    let garbage = garbage.to_string_lossy();
     for (arguments, code) in [
         (vec!["app", "create", "Wrong_Name"], 2),
         (vec!["app", "create", "right"], 5),
         (vec!["app", "info", "nobody"], 4),
         (vec!["unit", "add", "right", "1"], 5),
         (vec!["unit", "add", "nobody", "1"], 4),
-        (vec!["app", "deploy", "right"], 2),
+        (vec!["unit", "add", "right", "0"], 2),
+        (vec!["env", "set", "right", "1BAD=x"], 2),
         (vec!["app", "run", "right", "--", "true"], 4),
         (vec!["plugin", "inspect", "nobody"], 4),
+        (vec!["plugin", "inspect", &garbage], 3),
         (vec!["operation", "info", "nobody"], 4),
     ] {
         let finished = daemon.cli(&arguments)?;
         ensure!(finished.code == Some(code), "{arguments:?}: expected {code}, got {finished:?}");
         ensure!(finished.stderr.starts_with("error:"), "{arguments:?}: {}", finished.stderr);
+        ensure!(finished.stderr.contains("\nhint: "), "{arguments:?}: {}", finished.stderr);
     }
+    // What is missing in the line itself is told with what there is.
+    let usage = daemon.cli(&["app", "deploy", "right"])?.failure(2)?;
+    ensure!(usage.starts_with("error:") && usage.contains("--help"), "{usage}");
+    Ok(())
+}
+
+#[test]
+fn a_log_that_goes_elsewhere_is_told_with_where_that_is_said() -> Result<()> {
+    let image = Image::new("away:v1", "away", "")?;
+    let daemon = Daemon::with_docker(
+        "[provisioners.docker]\nconfig = { docker = { log-driver = \"none\" } }\n",
+    )?;
+    daemon.cli(&["app", "create", "away"])?.success()?;
+    daemon.cli(&["app", "deploy", "away", "--image", &image.0])?.success()?;
+    let text = daemon.cli(&["app", "log", "away"])?.failure(1)?;
+    ensure!(text.contains("\"none\"") && text.contains("\nhint: "), "{text}");
     Ok(())
 }
 

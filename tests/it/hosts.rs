@@ -10,11 +10,13 @@ use gantry_tests::hosts::Hosts;
 const SOON: Duration = Duration::from_secs(90);
 
 #[test]
-fn a_host_over_tls_runs_apps_and_its_death_in_a_deploy_is_told() -> Result<()> {
+fn a_host_over_tls_that_dies_in_a_deploy_is_told_and_is_in_order_when_it_comes_back() -> Result<()>
+{
     image("gantry-test/tls:good", "good", "")?;
-    image("gantry-test/tls:never", "never", "ENV START_DELAY=600")?;
-    let hosts = Hosts::start(1)?;
+    image("gantry-test/tls:never", "never", "ENV WAIT_FOR=/never")?;
+    let mut hosts = Hosts::start(1)?;
     let [host] = hosts.hosts.as_slice() else { anyhow::bail!("one host was asked for") };
+    let host = &host.clone();
     hosts.load(host, "gantry-test/tls:good")?;
     hosts.load(host, "gantry-test/tls:never")?;
     docker(&["rmi", "gantry-test/tls:good", "gantry-test/tls:never"])?;
@@ -49,5 +51,18 @@ fn a_host_over_tls_runs_apps_and_its_death_in_a_deploy_is_told() -> Result<()> {
     // Nobody else is harmed: the daemon answers what it can.
     daemon.cli(&["app", "list"])?.success()?;
     daemon.cli(&["operation", "list"])?.success()?;
+
+    hosts.revive(&host.name)?;
+    eventually(SOON, "what the deploy had made is removed", || {
+        Ok((hosts.docker(host, &["ps", "-aq"])?.lines().count() == 1).then_some(()))
+    })?;
+    daemon.cli(&["unit", "add", "tls", "1"])?.success()?;
+    daemon.cli(&["app", "deploy", "tls", "--image", "gantry-test/tls:good"])?.success()?;
+    let units = daemon.cli(&["unit", "list", "tls", "--output", "json"])?.success()?;
+    let units: serde_json::Value = serde_json::from_str(&units)?;
+    let count = units.as_array().map(Vec::len);
+    ensure!(count == Some(2), "one from before and one more: {units}");
+    ensure!(hosts.docker(host, &["ps", "-aq"])?.lines().count() == 2, "and nothing else");
+    daemon.cli(&["app", "log", "tls"])?.success()?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod docker;
 mod docker_flows;
 mod docker_plugin;
+mod faults;
 mod hosts;
 mod readme;
 mod sdk;

@@ -14,14 +14,15 @@ make_image() {
   printf '%s\n' "$text" >"$context/www/index.html"
   cat >"$context/bin/serve" <<'SERVE'
 #!/bin/sh
-# CRASH=code ends at once, START_DELAY=seconds answers late, WWW=folder answers from elsewhere.
-trap 'kill $child 2>/dev/null; exit 0' TERM INT
+# CRASH=code ends at once, WAIT_FOR=file answers once that file is there, WWW=folder answers from elsewhere, STUBBORN=1 does not end when it is asked to.
+trap 'kill $child 2>/dev/null; [ -n "$STUBBORN" ] || exit 0' TERM INT
 echo "starting with $*"
 [ -z "$CRASH" ] || { echo "crashing" >&2; exit "$CRASH"; }
-[ -z "$START_DELAY" ] || { sleep "$START_DELAY" & child=$!; wait $child; }
+[ -z "$WAIT_FOR" ] || until [ -e "$WAIT_FOR" ]; do sleep 1 & child=$!; wait $child; done
 echo "serving on ${PORT:-8888}"
 httpd -f -p "${PORT:-8888}" -h "${WWW:-/www}" & child=$!
 wait $child
+while [ -n "$STUBBORN" ]; do sleep 1; done
 SERVE
   chmod +x "$context/bin/serve"
   printf 'web: serve\n' >"$context/home/application/current/Procfile"
