@@ -301,14 +301,15 @@ fn a_folder_that_cannot_be_written_is_told() -> Result<()> {
 
 #[test]
 fn a_store_that_cannot_be_used_is_told_with_what_to_do() -> Result<()> {
-    let newer = |file: &Path| -> Result<()> {
+    type Spoil = fn(&Path) -> Result<()>;
+    let newer: Spoil = |file| {
         let store = rusqlite::Connection::open(file)?;
         Ok(store.pragma_update(None, "user_version", 99)?)
     };
-    let garbage = |file: &Path| -> Result<()> { Ok(fs::write(file, "x".repeat(4096))?) };
-    let cases: [(&dyn Fn(&Path) -> Result<()>, &str, &str); 2] = [
-        (&newer, "was written by a newer gantry", "hint: serve with the newer gantry"),
-        (&garbage, "file is not a database", "hint: put a copy of the data directory"),
+    let garbage: Spoil = |file| Ok(fs::write(file, "x".repeat(4096))?);
+    let cases = [
+        (newer, "was written by a newer gantry", "hint: serve with the newer gantry"),
+        (garbage, "file is not a database", "hint: put a copy of the data directory"),
     ];
     for (spoil, why, hint) in cases {
         let home = tempfile::tempdir()?;
