@@ -1,6 +1,8 @@
 //! What the contract expects of a component's exports, and whether a component has it. The contract is the WIT package itself, read from its text.
 //!
 //! Types are compared by their structure, as the component model does; in messages a type that is one of the package's carries its name.
+//!
+//! A component's types are never written out whole: a small file can say a type of any size. They are compared with the contract's to the first difference, and shown in part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -227,11 +229,10 @@ impl Contract {
                 expected: self.show(expected),
             }),
             Some(ComponentItem::ComponentFunc(func)) => {
-                let found = component_function(func, resources);
-                if found.is_as(expected) && !func.async_() {
+                if is_function(func, expected, resources) && !func.async_() {
                     Ok(())
                 } else {
-                    Err(differs(self.show(&found)))
+                    Err(differs(self.show_found(func, resources)))
                 }
             }
             Some(other) => Err(differs(kind(other).to_owned())),
@@ -251,6 +252,83 @@ impl Contract {
             self.write(&mut text, result);
         }
         text
+    }
+
+    /// A function of a component, as much of it as people can read.
+    fn show_found(&self, func: &ComponentFunc, resources: &Resources) -> String {
+        let mut text = Short::default();
+        text.push("func(");
+        for (index, (name, ty)) in func.params().enumerate() {
+            if text.full {
+                break;
+            }
+            text.comma(index);
+            text.push(name);
+            text.push(": ");
+            self.write_found(&mut text, &ty, resources, 0);
+        }
+        text.push(")");
+        if let Some(result) = func.results().next() {
+            text.push(" -> ");
+            self.write_found(&mut text, &result, resources, 0);
+        }
+        text.text
+    }
+
+    fn write_found(&self, text: &mut Short, ty: &Type, resources: &Resources, depth: usize) {
+        if text.full {
+            return;
+        }
+        if depth > DEEPEST {
+            text.push("…");
+            return;
+        }
+        let named = |(shape, _): &(&Shape, &String)| is_type(ty, shape, resources);
+        let is_compound =
+            matches!(ty, Type::Record(_) | Type::Variant(_) | Type::Enum(_) | Type::Flags(_));
+        if is_compound && let Some((_, name)) = self.names.iter().find(named) {
+            text.push(name);
+            return;
+        }
+        match parts(ty, resources) {
+            Parts::Word(word) => text.push(word),
+            Parts::Of(what, parts) => {
+                text.push(what);
+                let mut parts = parts.peekable();
+                if is_bare_result(ty) || parts.peek().is_none() {
+                    return;
+                }
+                text.push("<");
+                for (index, part) in parts.enumerate() {
+                    if text.full {
+                        return;
+                    }
+                    text.comma(index);
+                    match part {
+                        Some(Part::Type(ty)) => self.write_found(text, &ty, resources, depth + 1),
+                        Some(Part::Resource(name)) => text.push(name),
+                        None => text.push("_"),
+                    }
+                }
+                text.push(">");
+            }
+            Parts::Named(what, parts) => {
+                text.push(what);
+                text.push(" { ");
+                for (index, (name, part)) in parts.enumerate() {
+                    if text.full {
+                        return;
+                    }
+                    text.comma(index);
+                    text.push(name);
+                    if let Some(ty) = part {
+                        text.push(": ");
+                        self.write_found(text, &ty, resources, depth + 1);
+                    }
+                }
+                text.push(" }");
+            }
+        }
     }
 
     fn write(&self, text: &mut String, shape: &Shape) {
@@ -293,16 +371,6 @@ impl Contract {
                 text.push_str(" }");
             }
         }
-    }
-}
-
-impl Signature {
-    /// Whether two functions are the same to a caller: the names of parameters are for people.
-    fn is_as(&self, other: &Self) -> bool {
-        let types = |signature: &Self| -> Vec<Shape> {
-            signature.params.iter().map(|(_, shape)| shape.clone()).collect()
-        };
-        types(self) == types(other) && self.result == other.result
     }
 }
 
@@ -393,59 +461,144 @@ fn resources() -> Resources {
     ]
 }
 
-fn component_function(func: &ComponentFunc, resources: &Resources) -> Signature {
-    let params = func.params().map(|(name, ty)| (name.to_owned(), component_type(&ty, resources)));
-    let result = func.results().next().map(|ty| component_type(&ty, resources));
-    Signature { params: params.collect(), result }
+/// Whether two functions are the same to a caller: the names of parameters are for people.
+fn is_function(func: &ComponentFunc, expected: &Signature, resources: &Resources) -> bool {
+    let params = func.params();
+    let result = func.results().next();
+    params.len() == expected.params.len()
+        && params.zip(&expected.params).all(|((_, ty), (_, shape))| is_type(&ty, shape, resources))
+        && match (&result, &expected.result) {
+            (Some(ty), Some(shape)) => is_type(ty, shape, resources),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
 }
 
-/// The structure of a type of a component.
-fn component_type(ty: &Type, resources: &Resources) -> Shape {
-    let one = |ty: Type| Some(component_type(&ty, resources));
-    let maybe = |ty: Option<Type>| ty.map(|ty| component_type(&ty, resources));
-    let resource = |ty: &ResourceType| {
+/// Whether a type of a component is one of the contract. Looks no further than the first difference, so it costs no more than the contract's type is big.
+fn is_type(ty: &Type, shape: &Shape, resources: &Resources) -> bool {
+    let part = |ty: Option<Type>, shape: &Option<Shape>| match (&ty, shape) {
+        (Some(ty), Some(shape)) => is_type(ty, shape, resources),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    match (parts(ty, resources), shape) {
+        (Parts::Word(found), Shape::Word(expected)) => found == expected,
+        (Parts::Of(found, mut parts), Shape::Of(what, expected)) => {
+            let same = |shape: &Option<Shape>| match (parts.next(), shape) {
+                (Some(Some(Part::Resource(name))), Some(Shape::Word(word))) => name == word,
+                (Some(Some(Part::Type(ty))), shape) => part(Some(ty), shape),
+                (Some(None), shape) => shape.is_none(),
+                (Some(Some(Part::Resource(_))), _) | (None, _) => false,
+            };
+            found == *what && expected.iter().all(same) && parts.next().is_none()
+        }
+        (Parts::Named(found, mut parts), Shape::Named(what, expected)) => {
+            let same = |(name, shape): &(String, Option<Shape>)| match parts.next() {
+                Some((found, ty)) => found == name && part(ty, shape),
+                None => false,
+            };
+            found == *what && expected.iter().all(same) && parts.next().is_none()
+        }
+        (Parts::Word(_) | Parts::Of(..) | Parts::Named(..), _) => false,
+    }
+}
+
+/// One level of a component's type, taken as it is asked for.
+enum Parts<'a> {
+    Word(&'static str),
+    Of(&'static str, Box<dyn Iterator<Item = Option<Part>> + 'a>),
+    Named(&'static str, Box<dyn Iterator<Item = (&'a str, Option<Type>)> + 'a>),
+}
+
+enum Part {
+    Type(Type),
+    Resource(&'static str),
+}
+
+fn parts<'a>(ty: &'a Type, resources: &Resources) -> Parts<'a> {
+    let of = |what, parts: Vec<Option<Type>>| {
+        Parts::Of(what, Box::new(parts.into_iter().map(|ty| ty.map(Part::Type))))
+    };
+    let handle = |what, ty: &ResourceType| {
         let known = resources.iter().find(|(known, _)| known == ty);
-        Some(word(known.map_or("a resource of the plugin's own", |(_, name)| name)))
+        let name = known.map_or("a resource of the plugin's own", |(_, name)| *name);
+        Parts::Of(what, Box::new(std::iter::once(Some(Part::Resource(name)))))
     };
     match ty {
-        Type::Bool => word("bool"),
-        Type::S8 => word("s8"),
-        Type::U8 => word("u8"),
-        Type::S16 => word("s16"),
-        Type::U16 => word("u16"),
-        Type::S32 => word("s32"),
-        Type::U32 => word("u32"),
-        Type::S64 => word("s64"),
-        Type::U64 => word("u64"),
-        Type::Float32 => word("f32"),
-        Type::Float64 => word("f64"),
-        Type::Char => word("char"),
-        Type::String => word("string"),
-        Type::List(list) => Shape::Of("list", vec![one(list.ty())]),
-        Type::Option(option) => Shape::Of("option", vec![one(option.ty())]),
-        Type::Tuple(tuple) => Shape::Of("tuple", tuple.types().map(one).collect()),
-        Type::Result(result) => Shape::Of("result", vec![maybe(result.ok()), maybe(result.err())]),
-        Type::Own(ty) => Shape::Of("own", vec![resource(ty)]),
-        Type::Borrow(ty) => Shape::Of("borrow", vec![resource(ty)]),
-        Type::Record(record) => Shape::Named(
+        Type::Bool => Parts::Word("bool"),
+        Type::S8 => Parts::Word("s8"),
+        Type::U8 => Parts::Word("u8"),
+        Type::S16 => Parts::Word("s16"),
+        Type::U16 => Parts::Word("u16"),
+        Type::S32 => Parts::Word("s32"),
+        Type::U32 => Parts::Word("u32"),
+        Type::S64 => Parts::Word("s64"),
+        Type::U64 => Parts::Word("u64"),
+        Type::Float32 => Parts::Word("f32"),
+        Type::Float64 => Parts::Word("f64"),
+        Type::Char => Parts::Word("char"),
+        Type::String => Parts::Word("string"),
+        Type::List(list) => of("list", vec![Some(list.ty())]),
+        Type::Option(option) => of("option", vec![Some(option.ty())]),
+        Type::Result(result) => of("result", vec![result.ok(), result.err()]),
+        Type::Tuple(tuple) => {
+            Parts::Of("tuple", Box::new(tuple.types().map(|ty| Some(Part::Type(ty)))))
+        }
+        Type::Own(ty) => handle("own", ty),
+        Type::Borrow(ty) => handle("borrow", ty),
+        Type::Record(record) => Parts::Named(
             "record",
-            record.fields().map(|field| (field.name.to_owned(), one(field.ty))).collect(),
+            Box::new(record.fields().map(|field| (field.name, Some(field.ty)))),
         ),
-        Type::Variant(variant) => Shape::Named(
-            "variant",
-            variant.cases().map(|case| (case.name.to_owned(), maybe(case.ty))).collect(),
-        ),
-        Type::Enum(words) => {
-            Shape::Named("enum", words.names().map(|name| (name.to_owned(), None)).collect())
+        Type::Variant(variant) => {
+            Parts::Named("variant", Box::new(variant.cases().map(|case| (case.name, case.ty))))
         }
+        Type::Enum(words) => Parts::Named("enum", Box::new(words.names().map(|name| (name, None)))),
         Type::Flags(flags) => {
-            Shape::Named("flags", flags.names().map(|name| (name.to_owned(), None)).collect())
+            Parts::Named("flags", Box::new(flags.names().map(|name| (name, None))))
         }
-        Type::Map(_) => word("map"),
-        Type::FixedLengthList(_) => word("a list of fixed length"),
-        Type::Future(_) => word("future"),
-        Type::Stream(_) => word("stream"),
-        Type::ErrorContext => word("error-context"),
+        Type::Map(_) => Parts::Word("map"),
+        Type::FixedLengthList(_) => Parts::Word("a list of fixed length"),
+        Type::Future(_) => Parts::Word("future"),
+        Type::Stream(_) => Parts::Word("stream"),
+        Type::ErrorContext => Parts::Word("error-context"),
+    }
+}
+
+fn is_bare_result(ty: &Type) -> bool {
+    matches!(ty, Type::Result(result) if result.ok().is_none() && result.err().is_none())
+}
+
+/// How deep a component's type is shown.
+const DEEPEST: usize = 16;
+
+/// A text that ends after about a kibibyte.
+#[derive(Default)]
+struct Short {
+    text: String,
+    full: bool,
+}
+
+impl Short {
+    const MOST: usize = 1 << 10;
+
+    fn push(&mut self, text: &str) {
+        if self.full {
+            return;
+        }
+        let room = Self::MOST.saturating_sub(self.text.len());
+        let end = text.floor_char_boundary(room);
+        self.text.push_str(text.get(..end).unwrap_or_default());
+        if end < text.len() {
+            self.text.push('…');
+            self.full = true;
+        }
+    }
+
+    fn comma(&mut self, index: usize) {
+        if index > 0 {
+            self.push(", ");
+        }
     }
 }
 

@@ -133,6 +133,80 @@ async fn an_export_of_another_shape_is_refused_with_what_was_expected_and_found(
     );
 }
 
+/// The parts of a component, in its binary form.
+struct Parts(Vec<u8>);
+
+/// A number as the format writes it.
+fn number(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(value & 0x7f).unwrap();
+        value >>= 7;
+        bytes.push(if value == 0 { low } else { low | 0x80 });
+        if value == 0 {
+            return bytes;
+        }
+    }
+}
+
+fn name(text: &str) -> Vec<u8> {
+    [&[0], number(text.len()).as_slice(), text.as_bytes()].concat()
+}
+
+impl Parts {
+    fn new() -> Self {
+        Self(b"\0asm\x0d\0\x01\0".to_vec())
+    }
+
+    fn section(mut self, id: u8, content: &[u8]) -> Self {
+        self.0.push(id);
+        self.0.extend(number(content.len()));
+        self.0.extend(content);
+        self
+    }
+
+    /// An instance of these, exported as `plugin`.
+    fn exported(self, items: &[u8]) -> Vec<u8> {
+        let plugin = name("gantry:provision/plugin@0.1.0");
+        let export = [&[1], plugin.as_slice(), &[0x05, 0, 0]].concat();
+        self.section(0x05, &[&[1, 0x01], items].concat()).section(0x0b, &export).0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interface_that_lacks_a_function_is_refused_with_what_was_expected() {
+    let error = refused(&Parts::new().exported(&[0])).await;
+    assert!(matches!(error, LoadError::Shape(ShapeError::MissingFunction { .. })), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "the plugin exports `plugin` without `describe`: expected `func() -> description`"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_type_that_is_short_to_say_and_long_to_write_out_is_shown_in_part() {
+    // A function that gives a number, and a memory.
+    let module = b"\0asm\x01\0\0\0\x01\x05\x01\x60\0\x01\x7f\x03\x02\x01\0\x05\x03\x01\0\x05\
+        \x07\x09\x02\x01f\0\0\x01m\x02\0\x0a\x06\x01\x04\0\x41\0\x0b";
+    // `tuple<u8, u8>`, and seventeen times a tuple of two of the one before: 262144 numbers.
+    let mut types = vec![19, 0x6f, 2, 0x7d, 0x7d];
+    for before in 0..17 {
+        types.extend([0x6f, 2, before, before]);
+    }
+    types.extend([0x40, 0, 0, 17]);
+    let bytes = Parts::new()
+        .section(0x01, module)
+        .section(0x02, &[1, 0, 0, 0])
+        .section(0x06, b"\x02\0\0\x01\0\x01f\0\x02\x01\0\x01m")
+        .section(0x07, &types)
+        .section(0x08, &[1, 0, 0, 0, 1, 0x03, 0, 18])
+        .exported(&[&[1], name("describe").as_slice(), &[0x01, 0]].concat());
+    let text = refused(&bytes).await.to_string();
+    let start = "`plugin.describe` has another shape: expected `func() -> description`, found `func() -> tuple<tuple<";
+    assert!(text.starts_with(start), "{text}");
+    assert!(text.len() < 2048, "{} bytes", text.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_that_no_plugin_may_have_is_refused_by_name() {
     assert_eq!(
