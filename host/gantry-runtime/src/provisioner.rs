@@ -84,14 +84,10 @@ impl fmt::Debug for Provisioner {
     }
 }
 
-/// Calls a function of an optional interface, or says that the plugin has no such ability.
-macro_rules! optional {
-    ($self:ident, $operation:ident, $bound:expr, $interface:expr, $action:expr, |$live:ident, $guest:ident: $exports:ident| $body:expr) => {{
-        let generation = $self.generation();
-        if !generation.supports($interface) {
-            return Err($self.not_supported($action));
-        }
-        perform(&generation, $operation, $bound, move |$live| {
+/// Calls a function of an optional interface that a generation has.
+macro_rules! exported {
+    ($generation:ident, $operation:ident, $bound:expr, |$live:ident, $guest:ident: $exports:ident| $body:expr) => {
+        perform(&$generation, $operation, $bound, move |$live| {
             Box::pin(async move {
                 let Some(exports) = &$live.exports.$exports else {
                     return Err(wasmtime::Error::msg("an interface that was there is gone"));
@@ -101,6 +97,17 @@ macro_rules! optional {
             })
         })
         .await
+    };
+}
+
+/// Calls a function of an optional interface, or says that the plugin has no such ability.
+macro_rules! optional {
+    ($self:ident, $operation:ident, $bound:expr, $interface:expr, $action:expr, |$live:ident, $guest:ident: $exports:ident| $body:expr) => {{
+        let generation = $self.generation();
+        if !generation.supports($interface) {
+            return Err($self.not_supported($action));
+        }
+        exported!(generation, $operation, $bound, |$live, $guest: $exports| $body)
     }};
 }
 
@@ -459,21 +466,16 @@ impl Provisioner {
         operation: &Operation,
         app: &App,
     ) -> Result<LogsEnabled, CallError> {
-        if !self.supports(Interface::Logs) {
+        // Looked at once: a swap may come at any time.
+        let generation = self.generation();
+        if !generation.supports(Interface::Logs) {
             return Ok(LogsEnabled { enabled: true, doc: String::new() });
         }
         let app = app_to(app);
-        optional!(
-            self,
-            operation,
-            Bound::QuestionTime,
-            Interface::Logs,
-            "showing logs",
-            |live, guest: logs| {
-                let told = guest.call_enabled(&mut live.store, &app).await?;
-                Ok(told.map(|told| LogsEnabled { enabled: told.enabled, doc: told.doc }))
-            }
-        )
+        exported!(generation, operation, Bound::QuestionTime, |live, guest: logs| {
+            let told = guest.call_enabled(&mut live.store, &app).await?;
+            Ok(told.map(|told| LogsEnabled { enabled: told.enabled, doc: told.doc }))
+        })
     }
 
     /// Opens the logs of units.
@@ -525,17 +527,13 @@ impl Provisioner {
     /// # Errors
     /// What the plugin said, or why it died.
     pub async fn startup_message(&self, operation: &Operation) -> Result<String, CallError> {
-        if !self.supports(Interface::Lifecycle) {
+        let generation = self.generation();
+        if !generation.supports(Interface::Lifecycle) {
             return Ok(String::new());
         }
-        optional!(
-            self,
-            operation,
-            Bound::QuestionTime,
-            Interface::Lifecycle,
-            "a message at the start",
-            |live, guest: lifecycle| guest.call_startup_message(&mut live.store).await
-        )
+        exported!(generation, operation, Bound::QuestionTime, |live, guest: lifecycle| guest
+            .call_startup_message(&mut live.store)
+            .await)
     }
 }
 

@@ -58,3 +58,30 @@ async fn a_plugin_says_where_the_logs_are_instead() {
     let elsewhere = LogsEnabled { enabled: false, doc: "look in the journal".into() };
     assert_eq!(echo.logs_enabled(&question(), &app()).await.unwrap(), elsewhere);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_about_an_optional_interface_is_answered_by_one_generation() {
+    let world = World::new();
+    // One shows logs, the other has never heard of them.
+    let echo = world.provisioner("echo", plain()).await;
+    let asked = echo.clone();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let mut other = world.load("noop", plain()).await.unwrap();
+    let swapping = std::thread::spawn(move || {
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            let mut old = echo.swap(other);
+            other = loop {
+                match Arc::try_unwrap(old) {
+                    Ok(old) => break old,
+                    Err(held) => old = held,
+                }
+                std::thread::yield_now();
+            };
+        }
+    });
+    for _ in 0..2_000 {
+        asked.logs_enabled(&question(), &app()).await.unwrap();
+    }
+    stop.send(()).unwrap();
+    swapping.join().unwrap();
+}
