@@ -74,12 +74,14 @@ fn router_type(config: &Config, router: &str) -> Option<String> {
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
+/// What a label takes beside its texts: two strings, their allocations and its place in the table.
+const LABEL: usize = 100;
+
 /// The bytes that a set takes.
 fn weight(set: &LabelSet) -> u64 {
-    let bytes = set
-        .labels
-        .iter()
-        .fold(set.prefix.len(), |sum, (key, value)| sum.saturating_add(key.len() + value.len()));
+    let bytes = set.labels.iter().fold(set.prefix.len(), |sum, (key, value)| {
+        sum.saturating_add(key.len()).saturating_add(value.len()).saturating_add(LABEL)
+    });
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -286,5 +288,18 @@ impl wit::HostLabelSet for CallState {
     fn drop(&mut self, set: Resource<Set>) -> wasmtime::Result<()> {
         self.table.delete(set)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_label_weighs_what_the_host_keeps_of_it() {
+        let labels = (0..1_000).map(|number| (format!("{number:03}"), String::new()));
+        let bytes = weight(&LabelSet::new(labels.collect(), ""));
+        let kept = 1_000 * (2 * size_of::<String>() + 3);
+        assert!(bytes >= u64::try_from(kept).unwrap(), "{bytes} of {kept}");
     }
 }
