@@ -35,15 +35,29 @@ fn tidy(value: &Value) -> Value {
     }
 }
 
-/// Whether the expectation is of the set's own selectors where its keys were stored with their prefix: the reference finds nothing then, and we do (design 10, number 3).
-fn excused(case: &Value, view: &str) -> bool {
+/// The keys of each selector.
+const SELECTORS: &[(&str, &[&str])] = &[
+    ("to_selector", &["app-name", "app-process", "is-build", "is-isolated-run"]),
+    ("to_app_selector", &["app-name"]),
+    ("to_node_container_selector", &["node-container-name", "node-container-pool"]),
+    ("to_node_selector", &["pool", "internal-node-addr"]),
+    ("to_node_by_pool_selector", &["pool"]),
+    ("to_is_service_selector", &["is-service"]),
+    ("to_volume_selector", &["volume-name"]),
+];
+
+/// What a selector gives where its keys were stored with their prefix: the reference finds nothing then, and we do (design 10, number 3). None where that is not so.
+fn excused(case: &Value, view: &str, expected: &Value) -> Option<Value> {
     let set = if case["set"].is_null() { &case["in"] } else { &case["set"] };
-    let prefix = set["prefix"].as_str().unwrap_or_default();
-    let stored = set["labels"].as_object();
-    let prefixed = stored.is_some_and(|labels| {
-        !prefix.is_empty() && labels.keys().any(|key| key.starts_with(prefix))
-    });
-    prefixed && view.starts_with("to_") && view.ends_with("selector")
+    let prefix = set["prefix"].as_str().filter(|prefix| !prefix.is_empty())?;
+    let (_, keys) = SELECTORS.iter().find(|(selector, _)| *selector == view)?;
+    let found = keys.iter().map(|key| format!("{prefix}{key}"));
+    let found: Vec<_> = found.filter(|key| !set["labels"][key.as_str()].is_null()).collect();
+    let mut ours = tidy(expected);
+    for key in &found {
+        ours[key] = set["labels"][key.as_str()].clone();
+    }
+    (!found.is_empty()).then_some(ours)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,10 +81,10 @@ async fn the_label_vectors_hold_through_the_import() {
                 assert_eq!(tidy(&answer[field]), tidy(&case[field]), "{name}: {field} of {case}");
             }
             for (view, expected) in case["views"].as_object().into_iter().flatten() {
-                if tidy(&answer["views"][view]) != tidy(expected) {
-                    assert!(excused(case, view), "{name}: {view} of {case} is {answer}");
-                    excuses += 1;
-                }
+                let ours = excused(case, view, expected);
+                excuses += usize::from(ours.is_some());
+                let expected = ours.unwrap_or_else(|| tidy(expected));
+                assert_eq!(tidy(&answer["views"][view]), expected, "{name}: {view} of {case}");
             }
             ran += 1;
         }
