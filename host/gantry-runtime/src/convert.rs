@@ -81,6 +81,16 @@ pub(crate) fn unit_from(unit: wit::Unit) -> Unit {
     }
 }
 
+/// The bytes that a unit takes in the host, near enough for a bound.
+pub(crate) fn unit_weight(unit: &wit::Unit) -> usize {
+    let wit::Unit { id, name, app_name, process_name, type_, ip, status: _, address } = unit;
+    [id, name, app_name, process_name, type_, ip]
+        .into_iter()
+        .chain(address)
+        .map(String::len)
+        .fold(size_of::<Unit>(), usize::saturating_add)
+}
+
 pub(crate) fn env_to(env: EnvVar) -> wit::EnvVar {
     wit::EnvVar { name: env.name, value: env.value, public: env.public }
 }
@@ -119,18 +129,15 @@ fn error_to(error: Error) -> wit::Error {
     }
 }
 
-/// The longest text of an error that is kept: it ends up in answers, logs and records.
+/// The longest text of an error that is kept: it ends up in answers, logs and records, and often names what a guest sent.
 const ERROR_TEXT: usize = 16 << 10;
 
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(ERROR_TEXT));
+    text
+}
+
 pub(crate) fn error_from(error: wit::Error) -> Error {
-    let cut = |mut text: String| {
-        let mut end = text.len().min(ERROR_TEXT);
-        while !text.is_char_boundary(end) {
-            end = end.saturating_sub(1);
-        }
-        text.truncate(end);
-        text
-    };
     match error {
         wit::Error::UnitNotFound(id) => Error::UnitNotFound(cut(id)),
         wit::Error::NodeNotFound => Error::NodeNotFound,
@@ -162,14 +169,14 @@ pub(crate) fn platform_error_to(error: gantry_engine::Error) -> wit::Error {
 pub(crate) fn engine_error_to(error: gantry_engine::Error) -> wit_containers::EngineError {
     use wit_containers::EngineError as Refused;
     match engine_error(error) {
-        EngineError::NotFound(text) => Refused::NotFound(text),
-        EngineError::Conflict(text) => Refused::Conflict(text),
-        EngineError::Invalid(text) => Refused::Invalid(text),
-        EngineError::Denied(text) => Refused::Denied(text),
-        EngineError::Unreachable(text) => Refused::Unreachable(text),
-        EngineError::TimedOut(text) => Refused::TimedOut(text),
+        EngineError::NotFound(text) => Refused::NotFound(cut(text)),
+        EngineError::Conflict(text) => Refused::Conflict(cut(text)),
+        EngineError::Invalid(text) => Refused::Invalid(cut(text)),
+        EngineError::Denied(text) => Refused::Denied(cut(text)),
+        EngineError::Unreachable(text) => Refused::Unreachable(cut(text)),
+        EngineError::TimedOut(text) => Refused::TimedOut(cut(text)),
         EngineError::Cancelled => Refused::Cancelled,
-        EngineError::Failed(text) => Refused::Failed(text),
+        EngineError::Failed(text) => Refused::Failed(cut(text)),
     }
 }
 

@@ -16,7 +16,7 @@ use wasmtime::component::Resource;
 use crate::bindings::exports::gantry::provision::logs as wit_logs;
 use crate::bounds::Bound;
 use crate::call::{CallError, Cause, Live, perform};
-use crate::convert::{app_to, unit_from};
+use crate::convert::{app_to, unit_from, unit_weight};
 use crate::generation::{Generation, Interface};
 use crate::host::streams::{Session as HeldSession, Shared, Writer as HeldWriter};
 use swap::Serving;
@@ -274,6 +274,8 @@ impl Provisioner {
         let apps: Vec<_> = apps.iter().map(app_to).collect();
         mandatory!(self, operation, Bound::QuestionTime, |live, guest| {
             let mut units = Vec::new();
+            // All pages together are held like anything else that the host keeps for a call.
+            let mut holding = Vec::new();
             let mut after: Option<String> = None;
             for _ in 0..PAGES {
                 let page = guest.call_units(&mut live.store, &apps, after.as_deref()).await?;
@@ -281,6 +283,10 @@ impl Provisioner {
                     Ok(page) => page,
                     Err(error) => return Ok(Err(error)),
                 };
+                let bytes = page.units.iter().map(unit_weight).fold(0, usize::saturating_add);
+                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                let held = live.store.data().held.hold(bytes);
+                holding.push(held.map_err(wasmtime::Error::new)?);
                 units.extend(page.units.into_iter().map(unit_from));
                 match page.next {
                     Some(next) if after.as_deref() == Some(&next) => {

@@ -1,7 +1,7 @@
-//! `units` and `routable-addresses` return 32 MiB: 32768 units or addresses with a kibibyte each.
+//! `units` and `routable-addresses` return 32 MiB: 32768 units or addresses with a kibibyte each. With the key `pages`, `units` returns that many pages of a mebibyte.
 
 use gantry_guests::types::{App, Error, Unit};
-use gantry_guests::{Guest, UnitPage};
+use gantry_guests::{Guest, UnitPage, setting};
 
 struct BigResult;
 
@@ -10,7 +10,7 @@ const COUNT: usize = 32 << 10;
 impl Guest for BigResult {
     const NAME: &'static str = "big-result";
 
-    fn units(_apps: Vec<App>, _after: Option<String>) -> Result<UnitPage, Error> {
+    fn units(_apps: Vec<App>, after: Option<String>) -> Result<UnitPage, Error> {
         let unit = Unit {
             id: long(),
             name: String::new(),
@@ -21,7 +21,12 @@ impl Guest for BigResult {
             status: None,
             address: None,
         };
-        Ok(UnitPage { units: vec![unit; COUNT], next: None })
+        let Some(pages) = setting("pages").and_then(|pages| pages.parse::<u32>().ok()) else {
+            return Ok(UnitPage { units: vec![unit; COUNT], next: None });
+        };
+        let page = after.and_then(|after| after.parse().ok()).unwrap_or(1_u32);
+        let next = (page < pages).then(|| (page + 1).to_string());
+        Ok(UnitPage { units: vec![unit; 1 << 10], next })
     }
 
     fn routable_addresses(_app: App) -> Result<Vec<String>, Error> {

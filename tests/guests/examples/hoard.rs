@@ -1,6 +1,7 @@
 //! Every verb gives the host things to keep for it, a mebibyte each, and takes none of them back.
 //!
-//! The key `through` says what: `reader` (the default), `labels` (a set), `changed-labels` (one small set that is made big), or `batch` (sequences that wait).
+//! The key `through` says what: `reader` (the default), `labels` (a set), `changed-labels` (one small set that is made big), `batch` (sequences that wait), or
+//! `failures` (sequences that have failed, with much to say).
 
 use std::mem::forget;
 
@@ -8,7 +9,7 @@ use gantry_guests::containers::{self, Sequence, Step};
 use gantry_guests::labels::LabelSet;
 use gantry_guests::streams::Reader;
 use gantry_guests::types::Error;
-use gantry_guests::{Guest, setting};
+use gantry_guests::{Guest, operation, setting};
 
 struct Hoard;
 
@@ -31,6 +32,15 @@ impl Guest for Hoard {
                 let batch = containers::submit(&[]);
                 loop {
                     batch.add(&[Sequence { node: "node-1".into(), steps: steps.clone() }]);
+                }
+            }
+            Some("failures") => {
+                let steps = vec![Step::PullImage(format!("no name {}", "x".repeat(20 << 10)))];
+                let batch = containers::submit(&[]);
+                loop {
+                    batch.add(&[Sequence { node: "node-1".into(), steps: steps.clone() }]);
+                    // It fails meanwhile.
+                    let _ = operation::pause(1);
                 }
             }
             _ => loop {

@@ -1,6 +1,7 @@
 //! `containers.submit`: sequences of engine calls side by side. Each step goes down the chain on its own; a batch only decides what runs when.
 //!
-//! A step that goes over a bound ends the whole wasm call, also while the guest waits for something else.
+//! A step that goes over a bound ends the whole wasm call, also while the guest waits for something else. When the request is interrupted, no further step begins: what is
+//! short ends, what waits returns, and so does the guest's wait for the next.
 
 use std::io;
 use std::pin::Pin;
@@ -19,13 +20,13 @@ use tokio::task::JoinSet;
 use wasmtime::component::Resource;
 
 use crate::bindings::gantry::provision::containers::{
-    Completion, ExecEnd, HostBatch, Sequence, Step, StepReply,
+    Completion, EngineError as Refused, ExecEnd, HostBatch, Sequence, Step, StepReply,
 };
 use crate::bounds::{Bound, Bounds};
 use crate::call::{CallState, Outside, Watch};
 use crate::convert::{engine_error_to, exec_options_from, http_request_from, http_response_to};
 use crate::host::StrangeReply;
-use crate::host::containers::{create_call, document};
+use crate::host::containers::{ADDRESS, TOO_LONG, create_call, document};
 use crate::host::reply::{self, Take};
 use crate::host::streams::{Held, Holding};
 
@@ -53,10 +54,15 @@ struct Beside {
     dropped: AtomicBool,
 }
 
-/// A sequence that has ended, with the room its replies take until the guest takes them.
+/// A sequence that has ended, with the room its replies and its failure take until the guest takes them.
 struct Ended {
     completion: Completion,
-    _holding: Vec<Holding>,
+    holding: Vec<Holding>,
+}
+
+impl Ended {
+    /// What one takes without its texts.
+    const BYTES: u64 = 256;
 }
 
 /// Why a sequence ended early.
@@ -125,28 +131,43 @@ impl Batch {
 
 impl Beside {
     async fn run(&self, index: u32, sequence: Sequence) -> Ended {
-        let mut completion = Completion { index, replies: Vec::new(), failure: None };
-        let mut holding = Vec::new();
+        let mut ended = Ended {
+            completion: Completion { index, replies: Vec::new(), failure: None },
+            holding: Vec::new(),
+        };
+        match self.steps(sequence, &mut ended).await {
+            Ok(()) => {}
+            Err(Stop::Failed(error)) => {
+                let error = engine_error_to(error);
+                let bytes = u64::try_from(error_text(&error).len()).unwrap_or(u64::MAX);
+                ended.completion.failure = Some(error);
+                match self.held.hold(bytes) {
+                    Ok(held) => ended.holding.push(held),
+                    Err(over) => self.watch.doom(over),
+                }
+            }
+            Err(Stop::Doom(over)) => self.watch.doom(over),
+        }
+        ended
+    }
+
+    async fn steps(&self, sequence: Sequence, ended: &mut Ended) -> Result<(), Stop> {
+        ended.holding.push(self.held.hold(Ended::BYTES).map_err(Stop::Doom)?);
+        if sequence.node.len() > ADDRESS {
+            return Err(EngineError::Invalid(TOO_LONG.to_owned()).into());
+        }
         for step in sequence.steps {
             if self.dropped.load(Ordering::Acquire) {
                 break;
             }
-            match self.step(&sequence.node, step).await {
-                Ok((reply, held)) => {
-                    completion.replies.push(reply);
-                    holding.extend(held);
-                }
-                Err(Stop::Failed(error)) => {
-                    completion.failure = Some(engine_error_to(error));
-                    break;
-                }
-                Err(Stop::Doom(over)) => {
-                    self.watch.doom(over);
-                    break;
-                }
+            if self.outside.scope.operation.interrupted() {
+                return Err(EngineError::Cancelled.into());
             }
+            let (reply, held) = self.step(&sequence.node, step).await?;
+            ended.completion.replies.push(reply);
+            ended.holding.extend(held);
         }
-        Ended { completion, _holding: holding }
+        Ok(())
     }
 
     async fn step(&self, node: &str, step: Step) -> Result<(StepReply, Option<Holding>), Stop> {
@@ -205,7 +226,8 @@ impl Beside {
         call: ContainersCall,
         output: Option<Output>,
     ) -> Result<(Reply, Option<Stream>), Stop> {
-        let Ok(_slot) = self.slots.acquire().await else {
+        let slot = self.uninterrupted(self.slots.acquire()).await?;
+        let Ok(_slot) = slot else {
             return Err(EngineError::Cancelled.into());
         };
         let _working = self.watch.work();
@@ -213,6 +235,15 @@ impl Beside {
         let request = Request { call, input: None, output };
         let response = self.outside.chain.send(&self.outside.scope, request).await?;
         Ok((response.reply, response.stream))
+    }
+
+    /// Waits for something that has no end of its own.
+    async fn uninterrupted<T>(&self, wait: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            ended = wait => Ok(ended),
+            () = self.outside.scope.operation.interruption() => Err(EngineError::Cancelled.into()),
+        }
     }
 
     async fn value<T>(&self, node: &str, call: ContainersCall, take: Take<T>) -> Result<T, Stop> {
@@ -259,7 +290,8 @@ impl Beside {
         match self.send(node, call, None).await? {
             (_, Some(Stream::Reader(reader))) => {
                 let mut bytes = Vec::new();
-                let read = reader.take(ARCHIVE + 1).read_to_end(&mut bytes).await;
+                let mut reader = reader.take(ARCHIVE + 1);
+                let read = self.uninterrupted(reader.read_to_end(&mut bytes)).await?;
                 read.map_err(|error| EngineError::Failed(error.to_string()))?;
                 if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > ARCHIVE {
                     let text = format!("the archive has more than {ARCHIVE} bytes");
@@ -272,13 +304,8 @@ impl Beside {
     }
 
     async fn pause(&self, milliseconds: u32) -> Result<(), Stop> {
-        let operation = &self.outside.scope.operation;
         self.outside.scope.meter.charge(0).map_err(Stop::Doom)?;
-        tokio::select! {
-            biased;
-            () = operation.interruption() => Err(EngineError::Cancelled.into()),
-            () = tokio::time::sleep(Duration::from_millis(u64::from(milliseconds))) => Ok(()),
-        }
+        self.uninterrupted(tokio::time::sleep(Duration::from_millis(u64::from(milliseconds)))).await
     }
 }
 
@@ -315,6 +342,19 @@ fn weight(sequence: &Sequence) -> u64 {
     });
     let bytes = steps.fold(sequence.node.len(), usize::saturating_add);
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn error_text(error: &Refused) -> &str {
+    match error {
+        Refused::NotFound(text)
+        | Refused::Conflict(text)
+        | Refused::Invalid(text)
+        | Refused::Denied(text)
+        | Refused::Unreachable(text)
+        | Refused::TimedOut(text)
+        | Refused::Failed(text) => text,
+        Refused::Cancelled => "",
+    }
 }
 
 fn strange(asked: &str, reply: &Reply) -> Stop {

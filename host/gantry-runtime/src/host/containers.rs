@@ -27,7 +27,8 @@ use crate::host::strange;
 use crate::host::streams::{Reader, Session, Writer};
 
 /// The longest address of a host.
-const ADDRESS: usize = 1 << 10;
+pub(crate) const ADDRESS: usize = 1 << 10;
+pub(crate) const TOO_LONG: &str = "the address of the host is too long";
 
 /// One Docker host, as a guest holds it.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -179,7 +180,7 @@ impl HostClient for CallState {
     async fn open(&mut self, node: String) -> Answer<Resource<Client>> {
         self.charge(node.len())?;
         if node.len() > ADDRESS {
-            return Ok(Err(Refused::Invalid("the address of the host is too long".to_owned())));
+            return Ok(Err(Refused::Invalid(TOO_LONG.to_owned())));
         }
         Ok(Ok(self.push(Client { node, timeout: None })?))
     }

@@ -1,11 +1,15 @@
 //! What passes between a caller and a plugin.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gantry_core::Error;
+use gantry_engine::stream::Stream;
+use gantry_engine::{Chain, Layer, Next, Reply, Request, Response, Scope};
 use gantry_runtime::{Cause, LogsEnabled};
 
-use crate::world::{IMAGE, World, app, key, operation, plain, question, shown};
+use crate::world::{IMAGE, With, World, app, eventually, key, operation, plain, question, shown};
 
 /// A writer that keeps what is written.
 #[derive(Clone, Default)]
@@ -243,4 +247,73 @@ async fn the_first_step_that_fails_ends_its_sequence() {
     let (operation, lines) = shown("op");
     plugin.restart(&operation, &app(), "").await.unwrap();
     assert_eq!(lines.text(), "1 replies, failed: true");
+}
+
+/// An engine that takes its time for a create, and whose downloads never end.
+#[derive(Default)]
+struct Patient {
+    asked: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Layer for Patient {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, gantry_engine::Error> {
+        match request.call.name() {
+            "containers.create" => {
+                self.asked.store(true, Ordering::Release);
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            "containers.download" => {
+                self.asked.store(true, Ordering::Release);
+                let (reader, writer) = tokio::io::duplex(1);
+                std::mem::forget(writer);
+                let stream = Some(Stream::Reader(Box::pin(reader)));
+                return Ok(Response { reply: Reply::Done, stream });
+            }
+            _ => {}
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_cancelled_begins_no_further_step() {
+    let mut world = World::new();
+    let patient = Arc::new(Patient::default());
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::clone(&patient) as _]);
+    // One step at a time: the other sequence waits for its turn.
+    let with = With::bounds([("host-calls-in-flight", "2")]);
+    let plugin = world.provisioner("side_by_side", with).await;
+    let (operation, lines) = shown("op");
+    let cancel = operation.cancel.clone();
+    let call = tokio::spawn(async move { plugin.stop(&operation, &app(), "").await });
+    eventually("the create", async || patient.asked.load(Ordering::Acquire)).await;
+    cancel.cancel();
+    call.await.unwrap().unwrap();
+    let text = lines.text();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("Cancelled"), "{text}");
+    assert_eq!(world.names().await.len(), 1, "only what was under way ended: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_in_a_batch_returns_when_the_call_is_cancelled() {
+    let mut world = World::new();
+    let patient = Arc::new(Patient::default());
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::clone(&patient) as _]);
+    let plugin = world.provisioner("side_by_side", plain()).await;
+    plugin.register_unit(&operation("first"), &app(), "1", None).await.unwrap();
+    patient.asked.store(false, Ordering::Release);
+    let (operation, lines) = shown("op");
+    let cancel = operation.cancel.clone();
+    let call = tokio::spawn(async move { plugin.add_units(&operation, &app(), 1, "").await });
+    eventually("the download", async || patient.asked.load(Ordering::Acquire)).await;
+    cancel.cancel();
+    call.await.unwrap().unwrap();
+    assert!(lines.text().contains("Cancelled"), "{}", lines.text());
 }

@@ -171,6 +171,48 @@ async fn what_the_host_keeps_for_a_plugin_is_bounded_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_in_a_batch_is_kept_within_the_bound_too() {
+    let with = With::bounds([("host-call-bytes", "1MiB")]).config(key("through", "failures"));
+    assert_eq!(over("hoard", with).await, limit("host-call-bytes", "1 MiB"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_pages_of_units_together_are_bounded() {
+    let world = World::new();
+    for (pages, fits) in [("16", true), ("64", false)] {
+        let plugin = world.provisioner("big_result", plain().config(key("pages", pages))).await;
+        match plugin.units(&operation(""), &[app()]).await {
+            Ok(units) => assert!(fits && units.len() == 16 << 10, "{pages}"),
+            Err(error) => {
+                assert!(!fits, "{pages}: {error}");
+                assert_eq!(error.to_string(), limit("host-call-bytes", "8 MiB"));
+            }
+        }
+    }
+    world.serves_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_with_too_many_host_calls_at_once_is_over_them() {
+    let mut world = World::new();
+    let slow = Slow { call: "containers.create", time: Duration::from_millis(300) };
+    world.chain = Chain::with(world.chain.backends().clone(), vec![Arc::new(slow)]);
+    for (letters, fits) in [("ab", true), ("abcd", false)] {
+        let with = With::bounds([("host-calls-in-flight", "2")]);
+        let plugin = world.provisioner("side_by_side", with).await;
+        match plugin.register_unit(&operation("op"), &app(), letters, None).await {
+            Ok(()) => assert!(fits, "{letters}"),
+            Err(error) => {
+                assert!(!fits, "{letters}: {error}");
+                let told = limit("host-calls-in-flight", "2");
+                assert!(error.to_string().starts_with(&told), "{error}");
+            }
+        }
+    }
+    world.serves_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oversized_result_is_over_the_bytes_of_a_host_call() {
     let world = World::new();
     let provisioner = world.provisioner("big_result", plain()).await;
