@@ -188,11 +188,9 @@ impl Images for Platform {
 
     async fn forget(&self, app: &str, image: &str) -> Result<(), Error> {
         self.record(app).await?;
-        // What was written of an image whose name is not reserved is private; the app's history has it under its name either way.
-        if !self.is_reserved(image).await? {
-            self.store.forget_image(app, &self.private(image)).await.map_err(unavailable)?;
-        }
-        self.store.forget_image(app, image).await.map_err(unavailable)
+        // Under its name it is in the app's history only: what is written of it may be another's there.
+        let key = self.key(image).await?;
+        self.store.forget_image(app, image, &key).await.map_err(unavailable)
     }
 }
 
@@ -300,6 +298,43 @@ mod tests {
             docker.forget("web", image).await.unwrap();
             assert_eq!(docker.metadata(image).await, Ok(None), "{image}");
         }
+    }
+
+    #[tokio::test]
+    async fn forgetting_takes_nothing_that_another_wrote() {
+        let (_folder, docker) = platform(None).await;
+        let store = Arc::clone(&docker.store);
+        let app = App { name: "mine".to_owned(), ..App::default() };
+        let provisioner = "acme".to_owned();
+        store.insert_app(AppRecord { app, provisioner, ..AppRecord::default() }).await.unwrap();
+        let acme = of(store, "acme");
+        // An image of nobody, and one that is written of before it is in the history.
+        docker.save_metadata("shop:v2", "{}").await.unwrap();
+        let reserved = docker.reserve("web").await.unwrap();
+        docker.save_metadata(&reserved, "{}").await.unwrap();
+        for image in ["shop:v2", "docker\nshop:v2", &reserved] {
+            acme.forget("mine", image).await.unwrap();
+        }
+        for image in ["shop:v2", &reserved] {
+            assert!(docker.metadata(image).await.unwrap().is_some(), "{image}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_that_another_app_runs_is_still_known() {
+        let (_folder, docker) = platform(None).await;
+        let app = App { name: "api".to_owned(), ..App::default() };
+        let provisioner = "docker".to_owned();
+        let record = AppRecord { app, provisioner, ..AppRecord::default() };
+        docker.store.insert_app(record).await.unwrap();
+        docker.save_metadata("shop:v2", "{}").await.unwrap();
+        for app in ["web", "api"] {
+            docker.append(app, "shop:v2").await.unwrap();
+        }
+        docker.forget("web", "shop:v2").await.unwrap();
+        assert!(docker.metadata("shop:v2").await.unwrap().is_some());
+        docker.forget("api", "shop:v2").await.unwrap();
+        assert_eq!(docker.metadata("shop:v2").await, Ok(None));
     }
 
     #[tokio::test]

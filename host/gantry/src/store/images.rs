@@ -86,16 +86,17 @@ impl Store {
         .await
     }
 
-    /// Forgets an image of an app. Forgetting an unknown one succeeds.
-    pub(crate) async fn forget_image(&self, app: &str, image: &str) -> Result<()> {
-        let (app, image) = (app.to_owned(), image.to_owned());
+    /// Forgets an image of an app, and what is written of it under `key`. Forgetting an unknown one succeeds.
+    pub(crate) async fn forget_image(&self, app: &str, image: &str, key: &str) -> Result<()> {
+        let (app, image, key) = (app.to_owned(), image.to_owned(), key.to_owned());
         self.write(move |tx| {
             tx.execute("DELETE FROM images WHERE app = ? AND image = ?", [&app, &image])?;
-            // Another app may run the same image.
+            // Another app of the provisioner may run the same image.
             tx.execute(
-                "DELETE FROM image_metadata WHERE image = ?1 \
-                 AND NOT EXISTS (SELECT 1 FROM images WHERE image = ?1)",
-                [&image],
+                "DELETE FROM image_metadata WHERE image = ?1 AND NOT EXISTS \
+                 (SELECT 1 FROM images JOIN apps ON apps.name = images.app WHERE images.image = ?2 \
+                  AND apps.provisioner = (SELECT provisioner FROM apps WHERE name = ?3))",
+                [&key, &image, &app],
             )?;
             Ok(())
         })
