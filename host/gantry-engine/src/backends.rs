@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use gantry_core::env::{PlatformEnv, envs_for_app};
 
-use crate::call::{AppsCall, ContainersCall, EntryPage, ImagesCall, StateCall};
+use crate::call::{AppsCall, ContainersCall, ImagesCall, StateCall};
 use crate::stream::{Output, Reader, Session, Stream};
 use crate::{
     Apps, Call, Config, Containers, EngineError, Error, Images, Reply, Request, Response, Scope,
@@ -231,12 +231,13 @@ fn wanted<T>(end: Option<T>, what: &str) -> Result<T, EngineError> {
     end.ok_or_else(|| EngineError::Failed(format!("the host sent a call without its {what}")))
 }
 
-/// The bounds on keys, for every store alike.
+/// The bounds on keys and on what is written of images, for every store alike.
 const KEY_BYTES: usize = 512;
 const VALUE_BYTES: usize = 1 << 20;
-/// How much one page of keys holds.
+/// The longest name of an image.
+const IMAGE_BYTES: usize = 512;
+/// How many keys one page holds.
 const PAGE_ENTRIES: u32 = 256;
-const PAGE_BYTES: usize = 4 << 20;
 
 async fn state(
     state: &dyn State,
@@ -262,33 +263,13 @@ async fn state(
         }
         StateCall::List { prefix, after, limit } => {
             let limit = if limit == 0 { PAGE_ENTRIES } else { limit.min(PAGE_ENTRIES) };
-            let page = state.list(owner, &prefix, after.as_deref(), limit).await?;
-            Reply::Entries(bounded(page))
+            Reply::Entries(state.list(owner, &prefix, after.as_deref(), limit).await?)
         }
     })
 }
 
 fn invalid(why: String) -> gantry_core::Error {
     gantry_core::Error::InvalidArgument(why)
-}
-
-/// As much of a page as one call may carry: at least one entry, and the rest on the next page.
-fn bounded(mut page: EntryPage) -> EntryPage {
-    let mut bytes = 0_usize;
-    let fits = page
-        .entries
-        .iter()
-        .take_while(|entry| {
-            bytes = bytes.saturating_add(entry.key.len()).saturating_add(entry.value.len());
-            bytes <= PAGE_BYTES
-        })
-        .count()
-        .max(1);
-    if fits < page.entries.len() {
-        page.entries.truncate(fits);
-        page.next = page.entries.last().map(|entry| entry.key.clone());
-    }
-    page
 }
 
 async fn apps(
@@ -320,10 +301,22 @@ async fn apps(
     })
 }
 
+/// What may be kept as the name of an image: stores put it together with other names.
+fn image_name(image: &str) -> Result<(), gantry_core::Error> {
+    if image.len() > IMAGE_BYTES {
+        return Err(invalid(format!("the name of an image has at most {IMAGE_BYTES} bytes")));
+    }
+    if image.contains(char::is_control) {
+        return Err(invalid(format!("{} is no name of an image", gantry_core::quote(image))));
+    }
+    Ok(())
+}
+
 async fn images(images: &dyn Images, call: ImagesCall) -> Result<Reply, gantry_core::Error> {
     Ok(match call {
         ImagesCall::Reserve { app } => Reply::Text(images.reserve(&app).await?),
         ImagesCall::Append { app, image } => {
+            image_name(&image)?;
             images.append(&app, &image).await?;
             Reply::Done
         }
@@ -333,10 +326,17 @@ async fn images(images: &dyn Images, call: ImagesCall) -> Result<Reply, gantry_c
             Reply::Metadata(images.metadata(&image).await?.map(Box::new))
         }
         ImagesCall::SaveMetadata { image, custom_data } => {
+            image_name(&image)?;
+            if custom_data.len() > VALUE_BYTES {
+                let bytes = custom_data.len();
+                let most = VALUE_BYTES;
+                return Err(invalid(format!("custom data of `{image}`: {bytes} bytes of {most}")));
+            }
             images.save_metadata(&image, &custom_data).await?;
             Reply::Done
         }
         ImagesCall::Forget { app, image } => {
+            image_name(&image)?;
             images.forget(&app, &image).await?;
             Reply::Done
         }

@@ -385,6 +385,35 @@ pub struct EntryPage {
     pub next: Option<String>,
 }
 
+impl EntryPage {
+    /// The most bytes of keys and values in one page.
+    const BYTES: usize = 4 << 20;
+
+    /// The first of these entries, which come by key: at most `limit`, at least one, and as many as one page carries. No more are taken than the one behind the last.
+    ///
+    /// # Errors
+    /// The first error among them.
+    pub fn first<E>(
+        entries: impl IntoIterator<Item = Result<Entry, E>>,
+        limit: u32,
+    ) -> Result<Self, E> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut page = Self::default();
+        let mut bytes = 0_usize;
+        for entry in entries {
+            let entry = entry?;
+            bytes = bytes.saturating_add(entry.key.len()).saturating_add(entry.value.len());
+            let full = page.entries.len() >= limit || bytes > Self::BYTES;
+            if full && let Some(last) = page.entries.last() {
+                page.next = Some(last.key.clone());
+                break;
+            }
+            page.entries.push(entry);
+        }
+        Ok(page)
+    }
+}
+
 /// A call about an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -79,8 +79,11 @@ fn no_app(name: &str) -> Error {
     Error::NotFound(format!("no app `{name}`"))
 }
 
-/// A plugin is told that the store failed; what exactly is for the operator's log.
+/// A plugin is told that the store failed; what exactly is for the operator's log. That it keeps as much as it may is for the plugin alone.
 fn unavailable(error: StoreError) -> Error {
+    if let StoreError::OwnerFull { .. } = error {
+        return Error::InvalidArgument(error.to_string());
+    }
     tracing::error!(error = &error as &dyn std::error::Error, "the store failed a plugin");
     Error::Unavailable(error.to_string())
 }
@@ -174,7 +177,7 @@ impl Images for Platform {
         // Written by serde_json again, two spellings of one document are the same text.
         let saved = self
             .store
-            .save_image_metadata(&key, data.to_string(), metadata)
+            .save_image_metadata(&self.provisioner, &key, data.to_string(), metadata)
             .await
             .map_err(unavailable)?;
         if saved {

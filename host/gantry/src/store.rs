@@ -32,8 +32,14 @@ pub(crate) use plugins::PluginRecord;
 pub(crate) const FILE: &str = "gantry.db";
 
 /// The schema, one step a version; a step that was released never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("store/schema-1.sql"), include_str!("store/schema-2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("store/schema-1.sql"),
+    include_str!("store/schema-2.sql"),
+    include_str!("store/schema-3.sql"),
+];
+
+/// What a provisioner may keep here: its keys, and what it wrote of images.
+const OWNER_BYTES: u64 = 256 << 20;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +76,16 @@ pub(crate) enum StoreError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A provisioner keeps as much as it may.
+    #[error(
+        "the provisioner `{owner}` keeps at most {most} bytes of keys and image data in all: some must go first"
+    )]
+    OwnerFull {
+        /// The provisioner.
+        owner: String,
+        /// The most that it may keep.
+        most: u64,
+    },
     /// SQLite says otherwise.
     #[error("the store failed")]
     Sqlite(#[source] rusqlite::Error),
@@ -91,7 +107,7 @@ impl StoreError {
                 "put a copy of the data directory in its place, or serve from another folder: `gantry serve --data-dir DIR`"
             }
             Self::Sqlite(_) => "try it again; the log of the daemon says more",
-            Self::Closed => return None,
+            Self::OwnerFull { .. } | Self::Closed => return None,
         };
         Some(hint.to_owned())
     }
@@ -108,6 +124,7 @@ type JobResult<T> = std::result::Result<T, JobError>;
 enum JobError {
     Sqlite(rusqlite::Error),
     Damaged { what: &'static str, source: serde_json::Error },
+    OwnerFull { owner: String, most: u64 },
 }
 
 impl From<rusqlite::Error> for JobError {
@@ -121,6 +138,7 @@ pub(crate) struct Store {
     path: PathBuf,
     writer: Worker,
     reader: Worker,
+    owner_bytes: u64,
 }
 
 impl Store {
@@ -135,6 +153,7 @@ impl Store {
             path,
             writer: Worker::start("store-writer", writer),
             reader: Worker::start("store-reader", reader),
+            owner_bytes: OWNER_BYTES,
         })
     }
 
@@ -211,10 +230,21 @@ fn in_transaction<T>(
     Ok(value)
 }
 
+/// Refuses the transaction when a provisioner keeps more than it may with what was written.
+fn check_kept(tx: &Transaction<'_>, owner: &str, most: u64) -> JobResult<()> {
+    let sql = "SELECT bytes FROM kept WHERE owner = ?";
+    let kept: u64 = tx.query_row(sql, [owner], |row| row.get(0))?;
+    if kept > most {
+        return Err(JobError::OwnerFull { owner: owner.to_owned(), most });
+    }
+    Ok(())
+}
+
 fn explain(error: JobError, path: &Path) -> StoreError {
     match error {
         JobError::Sqlite(error) => sort_out(error, path),
         JobError::Damaged { what, source } => StoreError::Damaged { what, source },
+        JobError::OwnerFull { owner, most } => StoreError::OwnerFull { owner, most },
     }
 }
 

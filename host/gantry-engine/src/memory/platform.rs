@@ -311,25 +311,16 @@ impl State for Platform {
         after: Option<&str>,
         limit: u32,
     ) -> Result<EntryPage, Error> {
-        let limit = match limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
         let kept = self.lock();
-        let mut found = kept
+        let found = kept
             .keys
             .iter()
             .filter(|((of, key), _)| of == owner && key.starts_with(prefix))
             .filter(|((_, key), _)| after.is_none_or(|after| key.as_str() > after))
-            .map(|((_, key), (value, version))| Entry {
-                key: key.clone(),
-                value: value.clone(),
-                version: *version,
+            .map(|((_, key), (value, version))| {
+                Ok(Entry { key: key.clone(), value: value.clone(), version: *version })
             });
-        let entries: Vec<Entry> = found.by_ref().take(limit).collect();
-        let more = found.next().is_some();
-        let next = entries.last().filter(|_| more).map(|entry| entry.key.clone());
-        Ok(EntryPage { entries, next })
+        EntryPage::first(found, limit)
     }
 }
 

@@ -166,6 +166,29 @@ async fn an_image_of_an_app_is_reserved_deployed_and_forgotten() {
 }
 
 #[tokio::test]
+async fn the_name_of_an_image_has_no_control_characters_and_an_end() {
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    let app = || "web".to_owned();
+    for image in ["docker\nshop:v2".to_owned(), "a".repeat(513)] {
+        let custom_data = "{}".to_owned();
+        for call in [
+            ImagesCall::Append { app: app(), image: image.clone() },
+            ImagesCall::SaveMetadata { image: image.clone(), custom_data },
+            ImagesCall::Forget { app: app(), image: image.clone() },
+        ] {
+            let error = reply(&chain, &scope, Call::Images(call)).await.unwrap_err();
+            assert!(
+                matches!(error, Error::Platform(gantry_core::Error::InvalidArgument(_))),
+                "{error}"
+            );
+        }
+    }
+    let custom_data = format!("\"{}\"", "x".repeat(1 << 20));
+    let call = ImagesCall::SaveMetadata { image: "a:1".to_owned(), custom_data };
+    assert!(reply(&chain, &scope, Call::Images(call)).await.is_err());
+}
+
+#[tokio::test]
 async fn a_call_and_its_reply_can_be_written_down() {
     let written = serde_json::to_string(&create("web-1")).unwrap();
     assert_eq!(serde_json::from_str::<Call>(&written).unwrap(), create("web-1"));

@@ -67,7 +67,7 @@ fn lines(error: &dyn StdError) -> String {
 impl Trouble for StoreError {
     fn kind(&self) -> ProblemKind {
         match self {
-            Self::Full(_) | Self::ReadOnly(_) => ProblemKind::Storage,
+            Self::Full(_) | Self::ReadOnly(_) | Self::OwnerFull { .. } => ProblemKind::Storage,
             Self::Closed => ProblemKind::ShuttingDown,
             Self::Open { .. } | Self::Newer { .. } | Self::Damaged { .. } | Self::Sqlite(_) => {
                 ProblemKind::Internal

@@ -3,7 +3,10 @@
 use gantry_core::image::ImageMetadata;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Result, Store, from_json, to_json};
+use super::{Result, Store, check_kept, from_json, to_json};
+
+/// How many images of an app are remembered.
+const HISTORY: u32 = 1_000;
 
 impl Store {
     /// The number of the next image of an app; no number is given twice while the app exists.
@@ -24,12 +27,15 @@ impl Store {
         .await
     }
 
-    /// Makes an image the newest of an app.
+    /// Makes an image the newest of an app. The oldest are forgotten when there are very many.
     pub(crate) async fn append_image(&self, app: &str, image: &str) -> Result<()> {
         let (app, image) = (app.to_owned(), image.to_owned());
         self.write(move |tx| {
             tx.execute("DELETE FROM images WHERE app = ? AND image = ?", [&app, &image])?;
             tx.execute("INSERT INTO images (app, image) VALUES (?, ?)", [&app, &image])?;
+            let sql = "DELETE FROM images WHERE app = ?1 AND position <= \
+                       (SELECT position FROM images WHERE app = ?1 ORDER BY position DESC LIMIT 1 OFFSET ?2)";
+            tx.execute(sql, params![app, HISTORY])?;
             Ok(())
         })
         .await
@@ -59,14 +65,16 @@ impl Store {
         .await
     }
 
-    /// Writes down what is known of an image; false when something else was written down before.
+    /// Writes down what a provisioner knows of an image; false when something else was written down before. Fails when the provisioner keeps as much as it may.
     pub(crate) async fn save_image_metadata(
         &self,
+        owner: &str,
         image: &str,
         custom_data: String,
         metadata: ImageMetadata,
     ) -> Result<bool> {
-        let image = image.to_owned();
+        let (owner, image) = (owner.to_owned(), image.to_owned());
+        let most = self.owner_bytes;
         self.write(move |tx| {
             let before: Option<String> = tx
                 .query_row(
@@ -79,8 +87,10 @@ impl Store {
                 return Ok(before == custom_data);
             }
             let metadata = to_json("image metadata", &metadata)?;
-            let sql = "INSERT INTO image_metadata (image, custom_data, metadata) VALUES (?,?,?)";
-            tx.execute(sql, params![image, custom_data, metadata])?;
+            let sql =
+                "INSERT INTO image_metadata (image, custom_data, metadata, owner) VALUES (?,?,?,?)";
+            tx.execute(sql, params![image, custom_data, metadata, owner])?;
+            check_kept(tx, &owner, most)?;
             Ok(true)
         })
         .await
@@ -138,9 +148,19 @@ mod tests {
     async fn the_same_metadata_again_succeeds_and_other_metadata_does_not() {
         let (_folder, store) = store().await;
         let save =
-            |data: &str| store.save_image_metadata("i", data.into(), ImageMetadata::default());
+            |data: &str| store.save_image_metadata("o", "i", data.into(), ImageMetadata::default());
         assert!(save("{}").await.unwrap());
         assert!(save("{}").await.unwrap());
         assert!(!save(r#"{"x":1}"#).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_history_keeps_the_newest() {
+        let (_folder, store) = store().await;
+        for number in 0..=HISTORY {
+            store.append_image("a", &format!("a:{number}")).await.unwrap();
+        }
+        let images = store.images("a").await.unwrap();
+        assert_eq!((images.len(), images.first().map(String::as_str)), (1_000, Some("a:1")));
     }
 }

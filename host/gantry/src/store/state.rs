@@ -3,10 +3,7 @@
 use gantry_engine::call::{Entry, EntryPage};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Result, Store};
-
-/// How many keys are given at once when nobody says.
-const PAGE: u32 = 500;
+use super::{Result, Store, check_kept};
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { key: row.get(0)?, value: row.get(1)?, version: row.get(2)? })
@@ -23,7 +20,7 @@ impl Store {
         .await
     }
 
-    /// Writes a key if its version is as expected and gives the new one; none when it is not.
+    /// Writes a key if its version is as expected and gives the new one; none when it is not. Fails when the owner keeps as much as it may.
     pub(crate) async fn put_state(
         &self,
         owner: &str,
@@ -32,6 +29,7 @@ impl Store {
         expected: Option<u64>,
     ) -> Result<Option<u64>> {
         let (owner, key, value) = (owner.to_owned(), key.to_owned(), value.to_owned());
+        let most = self.owner_bytes;
         self.write(move |tx| {
             let found: Option<u64> = tx
                 .query_row(
@@ -50,6 +48,7 @@ impl Store {
                  ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value, version = excluded.version",
                 params![owner, key, value, version],
             )?;
+            check_kept(tx, &owner, most)?;
             Ok(Some(version))
         })
         .await
@@ -73,7 +72,7 @@ impl Store {
         .await
     }
 
-    /// Reads the keys that start with a prefix, by key.
+    /// Reads the keys that start with a prefix, by key: as many as are wanted and one page carries. What is behind them is not read.
     pub(crate) async fn list_state(
         &self,
         owner: &str,
@@ -83,7 +82,6 @@ impl Store {
     ) -> Result<EntryPage> {
         let (owner, prefix, after) =
             (owner.to_owned(), prefix.to_owned(), after.unwrap_or_default().to_owned());
-        let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
         self.read(move |connection| {
             // One more than wanted tells whether there is a next page.
             let sql = "SELECT key, value, version FROM state WHERE owner = ? AND key > ? \
@@ -91,11 +89,7 @@ impl Store {
             let mut statement = connection.prepare_cached(sql)?;
             let rows = statement
                 .query_map(params![owner, after, prefix, limit.saturating_add(1)], read_entry)?;
-            let mut entries = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            let more = entries.len() > limit as usize;
-            entries.truncate(limit as usize);
-            let next = entries.last().filter(|_| more).map(|entry| entry.key.clone());
-            Ok(EntryPage { entries, next })
+            Ok(EntryPage::first(rows, limit)?)
         })
         .await
     }
@@ -103,6 +97,9 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use gantry_core::image::ImageMetadata;
+
+    use super::super::StoreError;
     use super::*;
 
     async fn store() -> (tempfile::TempDir, Store) {
@@ -137,7 +134,7 @@ mod tests {
         let (_folder, store) = store().await;
         store.put_state("a", "k", b"1", None).await.unwrap().unwrap();
         assert!(store.get_state("b", "k").await.unwrap().is_none());
-        assert!(store.list_state("b", "", None, 0).await.unwrap().entries.is_empty());
+        assert!(store.list_state("b", "", None, 9).await.unwrap().entries.is_empty());
     }
 
     #[tokio::test]
@@ -157,5 +154,40 @@ mod tests {
             }
         }
         assert_eq!((keys, pages), (vec!["u/a".into(), "u/b".into(), "u/c".into()], 2));
+    }
+
+    #[tokio::test]
+    async fn a_page_stops_at_what_it_may_carry() {
+        let (_folder, store) = store().await;
+        for index in 0..6 {
+            store.put_state("o", &index.to_string(), &[0; 1 << 20], None).await.unwrap().unwrap();
+        }
+        let page = store.list_state("o", "", None, 256).await.unwrap();
+        assert_eq!((page.entries.len(), page.next.as_deref()), (3, Some("2")));
+    }
+
+    #[tokio::test]
+    async fn an_owner_keeps_so_much_and_no_more() {
+        let (_folder, mut store) = store().await;
+        store.owner_bytes = 3 << 10;
+        let value = [0; 1 << 10];
+        let first = store.put_state("o", "1", &value, None).await.unwrap().unwrap();
+        store.put_state("o", "2", &value, None).await.unwrap().unwrap();
+        let error = store.put_state("o", "3", &value, None).await.unwrap_err();
+        assert!(matches!(error, StoreError::OwnerFull { .. }), "{error:?}");
+        assert!(store.get_state("o", "3").await.unwrap().is_none());
+        let save = async |store: &Store| {
+            let data = format!("[\"{}\"]", "x".repeat(1 << 10));
+            store.save_image_metadata("o", "i", data, ImageMetadata::default()).await
+        };
+        let error = save(&store).await.unwrap_err();
+        assert!(matches!(error, StoreError::OwnerFull { .. }), "{error:?}");
+        // Another's is another's, and what goes makes room.
+        store.put_state("p", "3", &value, None).await.unwrap().unwrap();
+        assert!(store.delete_state("o", "1", first).await.unwrap());
+        let second = store.put_state("o", "3", &[], None).await.unwrap().unwrap();
+        assert!(save(&store).await.unwrap());
+        let error = store.put_state("o", "3", &value, Some(second)).await.unwrap_err();
+        assert!(matches!(error, StoreError::OwnerFull { .. }), "{error:?}");
     }
 }
