@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gantry_core::policy::Grant;
+use gantry_engine::EngineError;
+use gantry_engine::docker::Endpoint;
 use gantry_runtime::{Bound, Bounds};
 use serde_json::Value;
 
@@ -74,6 +76,9 @@ pub enum ConfigError {
     /// It asks for TCP, and there is no token.
     #[error("refusing to listen on `{0}` without a token")]
     NoToken(SocketAddr),
+    /// What the environment says of Docker cannot be.
+    #[error("the environment names no Docker host that can be used")]
+    DockerHost(#[source] EngineError),
     /// No place for the data.
     #[error("no data directory: neither `data` nor HOME is set")]
     NoData,
@@ -93,6 +98,10 @@ impl ConfigError {
             }
             Self::NoToken(_) => Some(
                 "write a long random text into a file and name it in `http.token-file`, or set GANTRY_TOKEN"
+                    .to_owned(),
+            ),
+            Self::DockerHost(_) => Some(
+                "set DOCKER_HOST, and DOCKER_CERT_PATH to a folder with ca.pem, cert.pem and key.pem if it speaks TLS, or name the hosts in the configuration"
                     .to_owned(),
             ),
             Self::NoData => Some("gantry serve --data-dir DIR".to_owned()),
@@ -372,7 +381,7 @@ fn resolve(
         .into_iter()
         .map(|(name, raw)| Ok((name.clone(), provisioner(path, &name, raw)?)))
         .collect::<Result<_, ConfigError>>()?;
-    let docker_hosts = docker_hosts(raw.docker.hosts, environment);
+    let docker_hosts = docker_hosts(raw.docker.hosts, environment)?;
     Ok(Config {
         data,
         instance,
@@ -406,14 +415,17 @@ fn token(file: Option<PathBuf>, environment: &Environment) -> Result<Option<Toke
 }
 
 /// The hosts configured, else the one that Docker's own client would talk to.
-fn docker_hosts(raw: Vec<raw::RawDockerHost>, environment: &Environment) -> Vec<DockerHost> {
+fn docker_hosts(
+    raw: Vec<raw::RawDockerHost>,
+    environment: &Environment,
+) -> Result<Vec<DockerHost>, ConfigError> {
     if raw.is_empty() {
-        let address = environment.get("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock");
-        let tls =
-            environment.get("DOCKER_TLS_VERIFY").and_then(|_| environment.path("DOCKER_CERT_PATH"));
-        return vec![DockerHost { address: address.to_owned(), tls }];
+        let host = Endpoint::from_vars(|name| environment.get(name).map(str::to_owned))
+            .map_err(ConfigError::DockerHost)?;
+        let tls = host.certificates().map(Path::to_owned);
+        return Ok(vec![DockerHost { address: host.address().to_owned(), tls }]);
     }
-    raw.into_iter().map(|host| DockerHost { address: host.address, tls: host.tls }).collect()
+    Ok(raw.into_iter().map(|host| DockerHost { address: host.address, tls: host.tls }).collect())
 }
 
 fn provisioner(

@@ -186,6 +186,34 @@ fn places_follow_the_environment() {
 }
 
 #[test]
+fn docker_hosts_of_the_environment_are_read_as_everywhere() {
+    let hosts = |host, verify, certificates| {
+        let environment = Environment::of([
+            ("HOME", "/home/ann"),
+            ("DOCKER_HOST", host),
+            ("DOCKER_TLS_VERIFY", verify),
+            ("DOCKER_CERT_PATH", certificates),
+        ]);
+        load("", &environment).map(|config| config.docker_hosts)
+    };
+    let host = |address: &str, tls: &str| {
+        let tls = (!tls.is_empty()).then(|| tls.into());
+        vec![DockerHost { address: address.into(), tls }]
+    };
+    let socket = "unix:///var/run/docker.sock";
+    for (address, verify, certificates, expected) in [
+        ("", "", "", host(socket, "")),
+        ("tcp://h:1", "", "", host("tcp://h:1", "")),
+        ("tcp://h:1", "1", "", host("tcp://h:1", "/home/ann/.docker")),
+        ("tcp://h:1", "", "/certs", host("tcp://h:1", "/certs")),
+    ] {
+        assert_eq!(hosts(address, verify, certificates).unwrap(), expected);
+    }
+    let error = hosts("nonsense://h", "", "").unwrap_err();
+    assert!(matches!(error, ConfigError::DockerHost(_)), "{error:?}");
+}
+
+#[test]
 fn the_command_line_wins_over_the_file() {
     let overrides = Overrides { data: Some("/elsewhere".into()), ..Overrides::default() };
     let config = load_with("data = \"/here\"", &overrides, &home()).unwrap();
