@@ -68,3 +68,85 @@ pub enum Error {
     #[error("{0}")]
     Other(String),
 }
+
+/// Constructors from whatever tells the reason, so that they stand in a `map_err`.
+///
+/// ```
+/// use gantry_core::Error;
+///
+/// let count = "many".parse::<u32>().map_err(Error::invalid_argument);
+/// assert_eq!(count.unwrap_err().to_string(), "invalid digit found in string");
+/// assert_eq!(Error::not_found("no app `web`"), Error::NotFound("no app `web`".to_owned()));
+/// ```
+impl Error {
+    /// Something named in the call does not exist.
+    #[must_use]
+    pub fn not_found(why: impl ToString) -> Self {
+        Self::NotFound(why.to_string())
+    }
+
+    /// Something is in the way.
+    #[must_use]
+    pub fn conflict(why: impl ToString) -> Self {
+        Self::Conflict(why.to_string())
+    }
+
+    /// An argument is wrong.
+    #[must_use]
+    pub fn invalid_argument(why: impl ToString) -> Self {
+        Self::InvalidArgument(why.to_string())
+    }
+
+    /// The operator did not grant this.
+    #[must_use]
+    pub fn denied(why: impl ToString) -> Self {
+        Self::Denied(why.to_string())
+    }
+
+    /// The engine cannot be reached or does not work.
+    #[must_use]
+    pub fn unavailable(why: impl ToString) -> Self {
+        Self::Unavailable(why.to_string())
+    }
+
+    /// It took longer than allowed.
+    #[must_use]
+    pub fn timed_out(why: impl ToString) -> Self {
+        Self::TimedOut(why.to_string())
+    }
+
+    /// The units did not start or did not answer.
+    #[must_use]
+    pub fn unit_startup(why: impl ToString) -> Self {
+        Self::UnitStartup(why.to_string())
+    }
+
+    /// Anything else.
+    #[must_use]
+    pub fn other(why: impl ToString) -> Self {
+        Self::Other(why.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_made_of_its_reason_and_tells_it_as_it_is() {
+        let why = || std::io::Error::other("the reason");
+        for (made, expected) in [
+            (Error::not_found(why()), Error::NotFound("the reason".to_owned())),
+            (Error::conflict(why()), Error::Conflict("the reason".to_owned())),
+            (Error::invalid_argument(why()), Error::InvalidArgument("the reason".to_owned())),
+            (Error::denied(why()), Error::Denied("the reason".to_owned())),
+            (Error::unavailable(why()), Error::Unavailable("the reason".to_owned())),
+            (Error::timed_out(why()), Error::TimedOut("the reason".to_owned())),
+            (Error::unit_startup(why()), Error::UnitStartup("the reason".to_owned())),
+            (Error::other(why()), Error::Other("the reason".to_owned())),
+        ] {
+            assert_eq!(made, expected);
+            assert_eq!(made.to_string(), "the reason");
+        }
+    }
+}
