@@ -3,8 +3,8 @@
 //! ```text
 //! permit ► store ► instance ► export ─► answer                          what was created is in service
 //!                                  ├──► the plugin's own error          it undid what it could
-//!                                  └──► death: trap, bound, cut off     the store is dropped, then what the call created and had
-//!                                                                       not yet put in service is removed through the chain
+//!                                  └──► death: trap, bound, cut off     the store is dropped, then the containers that the call created and
+//!                                                                       had not yet put in service are removed through the chain
 //! ```
 //!
 //! A store is never used again after a death, and never for a second call.
@@ -84,7 +84,7 @@ pub enum Cause {
 /// What the host did after a call that died.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CleanUp {
-    /// What the call had created, had not put in service, and is gone now.
+    /// The containers that the call had created, had not put in service, and that are gone now.
     pub removed: Vec<Created>,
     /// What could not be removed.
     pub left: Vec<Left>,

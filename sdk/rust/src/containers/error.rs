@@ -21,7 +21,7 @@ pub enum EngineError {
     TimedOut(String),
     /// The request was cancelled while this call waited.
     Cancelled,
-    /// The engine answered with another failure.
+    /// The engine failed, or its answer cannot be read. What became of it is not known.
     Failed(String),
 }
 
