@@ -85,26 +85,26 @@ pub fn docker_plugin() -> Result<PathBuf> {
     })
 }
 
-/// The example of the Rust SDK.
-pub fn sdk_example() -> Result<PathBuf> {
+/// An example of the Rust SDK.
+pub fn sdk_example(name: &str) -> Result<PathBuf> {
     static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&PLACE, || {
+    let folder = once(&PLACE, || {
         let target = cargo(
-            "sdk/rust/examples/hello.rs",
+            "sdk/rust/examples",
             &[
                 "build",
                 "-p",
                 "gantry-sdk",
-                "--example",
-                "hello",
+                "--examples",
                 "--target",
                 "wasm32-wasip2",
                 "--profile",
                 "plugin",
             ],
         )?;
-        Ok(target.join("wasm32-wasip2/plugin/examples/hello.wasm"))
-    })
+        Ok(target.join("wasm32-wasip2/plugin/examples"))
+    })?;
+    Ok(folder.join(name).with_extension("wasm"))
 }
 
 /// A guest of tests/guests.

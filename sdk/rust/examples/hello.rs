@@ -91,3 +91,9 @@ impl Deployer for Hello {
 }
 
 gantry_sdk::export!(Hello: deployer);
+
+#[test]
+fn a_count_changes_by_the_difference_and_never_goes_below_nothing() {
+    assert_eq!(changed(1, 2), Ok(3));
+    assert_eq!(changed(1, -2).unwrap_err().to_string(), "there are only 1 units");
+}
