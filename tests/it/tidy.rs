@@ -104,7 +104,7 @@ fn every_item_of_the_wit_package_is_documented_and_since() -> Result<()> {
         let world = &resolve.worlds[*world];
         check(format!("world {name}"), Some(&world.docs), Some(&world.stability));
         for (key, item) in world.imports.iter().chain(&world.exports) {
-            // What an interface uses from another is imported along with it and has no line of its own.
+            // What an interface uses from another is imported along with it and has no line of its own; one that has a line is held to its docs below.
             if let WorldItem::Interface { stability, docs, .. } = item
                 && docs.contents.is_some()
             {
@@ -161,6 +161,94 @@ fn every_item_of_the_wit_package_is_documented_and_since() -> Result<()> {
     assert!(items > 200, "the walk found only {items} items");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     println!("wit: {items} items, all documented");
+    Ok(())
+}
+
+/// The lines of a world's text that import or export without a sentence about what and since when. The parser cannot tell them from what is imported along with another.
+fn bare_lines(world: &str) -> Vec<&str> {
+    let lines: Vec<&str> = world.lines().map(str::trim).collect();
+    let written = |line: &str| line.starts_with("import ") || line.starts_with("export ");
+    let bare = |at: &usize| {
+        let before = |back: usize| at.checked_sub(back).map_or("", |before| lines[before]);
+        written(lines[*at]) && !(before(1).starts_with("@since(") && before(2).starts_with("/// "))
+    };
+    (0..lines.len()).filter(bare).map(|at| lines[at]).collect()
+}
+
+#[test]
+fn every_line_of_a_world_is_documented_and_since() -> Result<()> {
+    let world = std::fs::read_to_string(top().join("wit/world.wit"))?;
+    assert!(world.contains("    import containers;") && world.contains("    export plugin;"));
+    assert_eq!(bare_lines(&world), [""; 0]);
+    let odd = "/// Said.\n@since(version = 0.1.0)\nimport a;\n\n@since(version = 0.1.0)\nimport b;\n/// Said.\nexport c;\n";
+    assert_eq!(bare_lines(odd), ["import b;", "export c;"]);
+    Ok(())
+}
+
+/// The vectors that nothing walks yet, and what will.
+const TO_BE_WALKED: &[(&str, &str)] = &[
+    ("docker_scheduler", "a choice among several hosts comes with nodes and pools"),
+    ("docker_scheduler_memory", "a choice among several hosts comes with nodes and pools"),
+    ("docker_scheduler_sequences", "a choice among several hosts comes with nodes and pools"),
+    ("docker_rebalance", "moving units between hosts comes with nodes and pools"),
+    ("limiter", "the action limiter comes with its stores"),
+    ("kube_daemonsets", "plugins/kubernetes"),
+    ("kube_failures", "plugins/kubernetes"),
+    ("kube_manifests", "plugins/kubernetes"),
+    ("kube_names", "plugins/kubernetes"),
+    ("kube_node_wrapper", "plugins/kubernetes"),
+    ("kube_nodes", "plugins/kubernetes"),
+    ("kube_phase_status", "plugins/kubernetes"),
+    ("kube_probes", "plugins/kubernetes"),
+    ("kube_process_states", "plugins/kubernetes"),
+    ("kube_units", "plugins/kubernetes"),
+];
+
+/// The text of every test that may walk vectors.
+fn walkers() -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    let mut folders = ["host", "plugins", "sdk", "tests"].map(|name| top().join(name)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("it/tidy.rs")
+            {
+                let text = std::fs::read_to_string(&path)?;
+                if text.contains("tests/vectors") || path.to_string_lossy().contains("/vectors/") {
+                    texts.push(text);
+                }
+            }
+        }
+    }
+    Ok(texts)
+}
+
+#[test]
+fn every_vector_file_is_walked_or_its_absence_explained() -> Result<()> {
+    let texts = walkers()?;
+    let (mut walked, mut explained) = (0, 0);
+    for entry in std::fs::read_dir(top().join("tests/vectors"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let name = path.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
+        let spelled = [format!("\"{name}\""), format!("{name}.json")];
+        if texts.iter().any(|text| spelled.iter().any(|spelled| text.contains(spelled))) {
+            walked += 1;
+        } else {
+            let listed = TO_BE_WALKED.iter().any(|(listed, _)| *listed == name);
+            assert!(listed, "no test walks tests/vectors/{name}.json");
+            explained += 1;
+        }
+    }
+    for (name, _) in TO_BE_WALKED {
+        assert!(top().join(format!("tests/vectors/{name}.json")).is_file(), "no vectors {name}");
+    }
+    println!("vectors: {walked} files are walked, {explained} are not yet");
     Ok(())
 }
 
