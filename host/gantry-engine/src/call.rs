@@ -389,7 +389,8 @@ impl EntryPage {
     /// The most bytes of keys and values in one page.
     const BYTES: usize = 4 << 20;
 
-    /// The first of these entries, which come by key: at most `limit`, at least one, and as many as one page carries. No more are taken than the one behind the last.
+    /// The first of these entries, which come by key: at most `limit` (0: any number), at least one, and as many as one page carries. No more are taken than the one
+    /// behind the last.
     ///
     /// # Errors
     /// The first error among them.
@@ -397,7 +398,10 @@ impl EntryPage {
         entries: impl IntoIterator<Item = Result<Entry, E>>,
         limit: u32,
     ) -> Result<Self, E> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let limit = match limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
         let mut page = Self::default();
         let mut bytes = 0_usize;
         for entry in entries {

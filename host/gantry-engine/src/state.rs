@@ -20,7 +20,7 @@ pub trait State: Send + Sync {
     ) -> Result<u64, Error>;
     /// Deletes a key if its version is as expected.
     async fn delete_if(&self, owner: &str, key: &str, expected: u64) -> Result<(), Error>;
-    /// Reads the keys that start with a prefix, by key: at most `limit` of them, and no more than [one page](EntryPage::first) carries.
+    /// Reads the keys that start with a prefix, by key: at most `limit` of them (0: any number), and no more than [one page](EntryPage::first) carries.
     async fn list(
         &self,
         owner: &str,

@@ -72,7 +72,7 @@ impl Store {
         .await
     }
 
-    /// Reads the keys that start with a prefix, by key: as many as are wanted and one page carries. What is behind them is not read.
+    /// Reads the keys that start with a prefix, by key: as many as are wanted (0: any number) and one page carries. What is behind them is not read.
     pub(crate) async fn list_state(
         &self,
         owner: &str,
@@ -83,12 +83,12 @@ impl Store {
         let (owner, prefix, after) =
             (owner.to_owned(), prefix.to_owned(), after.unwrap_or_default().to_owned());
         self.read(move |connection| {
-            // One more than wanted tells whether there is a next page.
+            // One more than wanted tells whether there is a next page; less than none is no limit to SQLite.
+            let most = if limit == 0 { -1 } else { i64::from(limit).saturating_add(1) };
             let sql = "SELECT key, value, version FROM state WHERE owner = ? AND key > ? \
                        AND substr(key, 1, length(?3)) = ?3 AND key >= ?3 ORDER BY key LIMIT ?";
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement
-                .query_map(params![owner, after, prefix, limit.saturating_add(1)], read_entry)?;
+            let rows = statement.query_map(params![owner, after, prefix, most], read_entry)?;
             Ok(EntryPage::first(rows, limit)?)
         })
         .await
@@ -162,8 +162,10 @@ mod tests {
         for index in 0..6 {
             store.put_state("o", &index.to_string(), &[0; 1 << 20], None).await.unwrap().unwrap();
         }
-        let page = store.list_state("o", "", None, 256).await.unwrap();
-        assert_eq!((page.entries.len(), page.next.as_deref()), (3, Some("2")));
+        for limit in [0, 256] {
+            let page = store.list_state("o", "", None, limit).await.unwrap();
+            assert_eq!((page.entries.len(), page.next.as_deref()), (3, Some("2")));
+        }
     }
 
     #[tokio::test]
