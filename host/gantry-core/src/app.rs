@@ -58,6 +58,32 @@ pub struct AppRouter {
     pub status_detail: String,
 }
 
+/// Where an app has a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VolumeBind {
+    /// The folder in its units.
+    pub mount_point: String,
+    /// Whether they may only read it.
+    pub read_only: bool,
+}
+
+/// A volume, as an app sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Its pool.
+    pub pool: String,
+    /// The name of its plan.
+    pub plan: String,
+    /// What the operator says of the plan.
+    pub plan_options: BTreeMap<String, String>,
+    /// What its owner says of it.
+    pub options: BTreeMap<String, String>,
+    /// Where the app has it.
+    pub binds: Vec<VolumeBind>,
+}
+
 /// Checks that an app may use this many units, and gives the number to store. It is a number, not a difference.
 ///
 /// # Errors

@@ -24,10 +24,10 @@ pub mod unit;
 pub mod url;
 pub mod yaml;
 
-pub use app::{App, AppRouter, EnvVar};
+pub use app::{App, AppRouter, EnvVar, Volume, VolumeBind};
 pub use error::Error;
 pub use go::quote;
 pub use labels::{LabelSet, Labels, RouterTypes};
 pub use settings::Settings;
 pub use status::Status;
-pub use unit::Unit;
+pub use unit::{ShellOptions, Unit};

@@ -1,6 +1,7 @@
 //! Machines of a pool: how they are written down, and how they are found (spec 1.4, 3.1).
 
 mod groups;
+mod options;
 mod search;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,10 @@ use crate::go;
 use crate::labels::Labels;
 
 pub use groups::{MetaWithFrequency, MetadataGroups, UnbalancedMetadata, split_metadata};
+pub use options::{
+    AddNodeOptions, NodeCheckResult, NodeStatusData, RemoveNodeOptions, UnitStatusData,
+    UpdateNodeOptions,
+};
 pub use search::{NodeLookupError, NodeSearch, find_node_by_addrs};
 
 /// A machine of a pool, as a provisioner tells it.

@@ -2,6 +2,8 @@
 //!
 //! A grant is in force only when the plugin asked for it in its description and the operator allowed it. A refusal names the grant and who is missing it.
 
+pub mod object;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -37,8 +39,50 @@ pub enum Grant {
     TagImages,
     /// `images:push`.
     PushImages,
+    /// `cluster:<verb>:<kind>`: own objects of a kind (`Deployment.apps`, `Pod`) in the namespaces of the plugin.
+    Objects(Verb, String),
+    /// `cluster:foreign:<verb>:<kind>`: all objects of a kind, whoever made them.
+    ForeignObjects(Verb, String),
+    /// `cluster:namespace:<name>`: a namespace beyond the cluster's own for apps, or every one when it is `*`.
+    Namespace(String),
 }
 
+/// What is done to objects of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// `read`: get, list, watch.
+    Read,
+    /// `write`: create, apply, patch, delete, evict.
+    Write,
+    /// `logs`: the logs of a pod.
+    Logs,
+    /// `exec`: commands in a pod, its process and its ports.
+    Exec,
+    /// `*`: all of these.
+    Any,
+}
+
+impl Verb {
+    const WORDS: [(Self, &'static str); 5] = [
+        (Self::Read, "read"),
+        (Self::Write, "write"),
+        (Self::Logs, "logs"),
+        (Self::Exec, "exec"),
+        (Self::Any, "*"),
+    ];
+
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(verb, _)| *verb == self).map_or("", |(_, word)| word)
+    }
+
+    fn covers(self, needed: Self) -> bool {
+        self == Self::Any || self == needed
+    }
+}
+
+const CLUSTER: &str = "cluster:";
+const FOREIGN: &str = "foreign:";
+const NAMESPACE: &str = "namespace:";
 const BINDS: &str = "containers:binds:";
 
 impl fmt::Display for Grant {
@@ -57,8 +101,35 @@ impl fmt::Display for Grant {
             Self::CommitImages => "images:commit",
             Self::TagImages => "images:tag",
             Self::PushImages => "images:push",
+            Self::Objects(verb, kind) => return write!(f, "{CLUSTER}{}:{kind}", verb.word()),
+            Self::ForeignObjects(verb, kind) => {
+                return write!(f, "{CLUSTER}{FOREIGN}{}:{kind}", verb.word());
+            }
+            Self::Namespace(name) => return write!(f, "{CLUSTER}{NAMESPACE}{name}"),
         })
     }
+}
+
+/// Reads what comes after `cluster:`.
+fn cluster_grant(text: &str) -> Option<Grant> {
+    if let Some(name) = text.strip_prefix(NAMESPACE) {
+        let name = (name == "*" || is_word(name, |c| c.is_ascii_lowercase() || c == '-'))
+            .then_some(name)?;
+        return Some(Grant::Namespace(name.to_owned()));
+    }
+    let (foreign, text) = match text.strip_prefix(FOREIGN) {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (verb, kind) = text.split_once(':')?;
+    let (verb, _) = Verb::WORDS.into_iter().find(|(_, word)| *word == verb)?;
+    let kind = is_word(kind, |c| c.is_ascii_alphabetic() || c == '-' || c == '.')
+        .then(|| kind.to_owned())?;
+    Some(if foreign { Grant::ForeignObjects(verb, kind) } else { Grant::Objects(verb, kind) })
+}
+
+fn is_word(text: &str, letter: impl Fn(char) -> bool) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || letter(c))
 }
 
 /// There is no such grant.
@@ -74,6 +145,9 @@ impl FromStr for Grant {
             return bind_source(source)
                 .map(Self::Binds)
                 .ok_or_else(|| UnknownGrant(text.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix(CLUSTER) {
+            return cluster_grant(rest).ok_or_else(|| UnknownGrant(text.to_owned()));
         }
         Ok(match text {
             "containers:privileged" => Self::Privileged,
@@ -109,6 +183,15 @@ impl Grant {
                         .and_then(below)
                         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
+            // Whoever has those of others has his own.
+            (
+                Self::Objects(have, kind) | Self::ForeignObjects(have, kind),
+                Self::Objects(verb, of),
+            )
+            | (Self::ForeignObjects(have, kind), Self::ForeignObjects(verb, of)) => {
+                have.covers(*verb) && kind == of
+            }
+            (Self::Namespace(have), Self::Namespace(name)) => have == "*" || have == name,
             _ => self == needed,
         }
     }
@@ -235,7 +318,7 @@ mod tests {
     use super::*;
     use crate::container::LogConfig;
 
-    const ALL: [&str; 13] = [
+    const ALL: [&str; 18] = [
         "containers:privileged",
         "containers:host-network",
         "containers:host-pid",
@@ -249,6 +332,11 @@ mod tests {
         "images:commit",
         "images:tag",
         "images:push",
+        "cluster:read:Pod",
+        "cluster:*:Deployment.apps",
+        "cluster:foreign:write:Node",
+        "cluster:namespace:shop-1",
+        "cluster:namespace:*",
     ];
 
     fn grant(text: &str) -> Grant {
@@ -266,7 +354,21 @@ mod tests {
         for text in ALL {
             assert_eq!(grant(text).to_string(), text);
         }
-        for text in ["", "containers", "containers:binds", "containers:binds:", "Images:push"] {
+        for text in [
+            "",
+            "containers",
+            "containers:binds",
+            "containers:binds:",
+            "Images:push",
+            "cluster:",
+            "cluster:read",
+            "cluster:read:",
+            "cluster:eat:Pod",
+            "cluster:read:Pod:x",
+            "cluster:foreign:Pod",
+            "cluster:namespace:",
+            "cluster:namespace:Shop",
+        ] {
             assert_eq!(text.parse::<Grant>(), Err(UnknownGrant(text.to_owned())));
         }
         assert_eq!(grant("containers:binds://data/./x/").to_string(), "containers:binds:/data/x");
@@ -300,6 +402,26 @@ mod tests {
             ("containers:binds:/", "containers:binds:volume", false),
             ("containers:binds:volume", "containers:binds:volume", true),
             ("containers:binds:volume", "containers:binds:volume2", false),
+        ] {
+            assert_eq!(grant(have).covers(&grant(need)), covered, "{have} {need}");
+        }
+    }
+
+    #[test]
+    fn a_verb_covers_itself_and_what_is_anybodys_covers_what_is_ones_own() {
+        for (have, need, covered) in [
+            ("cluster:read:Pod", "cluster:read:Pod", true),
+            ("cluster:read:Pod", "cluster:write:Pod", false),
+            ("cluster:read:Pod", "cluster:read:Secret", false),
+            ("cluster:read:Deployment.apps", "cluster:read:Deployment.acme", false),
+            ("cluster:*:Pod", "cluster:exec:Pod", true),
+            ("cluster:*:Pod", "cluster:foreign:read:Pod", false),
+            ("cluster:foreign:read:Pod", "cluster:read:Pod", true),
+            ("cluster:foreign:read:Pod", "cluster:write:Pod", false),
+            ("cluster:foreign:*:Node", "cluster:foreign:write:Node", true),
+            ("cluster:namespace:a", "cluster:namespace:a", true),
+            ("cluster:namespace:a", "cluster:namespace:b", false),
+            ("cluster:namespace:*", "cluster:namespace:b", true),
         ] {
             assert_eq!(grant(have).covers(&grant(need)), covered, "{have} {need}");
         }

@@ -74,3 +74,17 @@ struct ReferenceUnit<'a> {
     #[serde(rename = "IP")]
     ip: &'a str,
 }
+
+/// What terminal somebody has, and where he wants his shell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShellOptions {
+    /// The unit with this id or prefix of it; any unit when empty.
+    pub unit: String,
+    /// What kind of terminal it is.
+    pub term: String,
+    /// Its columns.
+    pub width: u16,
+    /// Its rows.
+    pub height: u16,
+}

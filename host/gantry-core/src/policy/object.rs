@@ -1,0 +1,340 @@
+//! What an object of a cluster needs: the grants for what reaches the machine, and what of others it names.
+//!
+//! A pod is a container by another name, so the same grants hold for both. Every place where an object says how a pod is made is looked at, also in a patch, where the rest of the object is missing.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Grant, bind_source};
+
+/// A kind whose objects say how pods are made, and where.
+const PODS: &[(&str, &[&str])] = &[
+    ("Pod", &["spec"]),
+    ("PodTemplate", &["template", "spec"]),
+    ("Deployment", &["spec", "template", "spec"]),
+    ("DaemonSet", &["spec", "template", "spec"]),
+    ("StatefulSet", &["spec", "template", "spec"]),
+    ("ReplicaSet", &["spec", "template", "spec"]),
+    ("ReplicationController", &["spec", "template", "spec"]),
+    ("Job", &["spec", "template", "spec"]),
+    ("CronJob", &["spec", "jobTemplate", "spec", "template", "spec"]),
+];
+
+/// The way to the specification of the pods that an object of this kind makes.
+#[must_use]
+pub fn pod_spec(kind: &str) -> Option<&'static [&'static str]> {
+    PODS.iter().find(|(known, _)| *known == kind).map(|(_, path)| *path)
+}
+
+/// What is at the end of a way through an object.
+#[must_use]
+pub fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |object, key| object.get(key))
+}
+
+/// The grants that making or changing this object needs, beyond the one for its kind.
+#[must_use]
+pub fn needed(kind: &str, object: &Value) -> Vec<Grant> {
+    let mut needed = BTreeSet::new();
+    if let Some(spec) = pod_spec(kind).and_then(|path| at(object, path)) {
+        pod(spec, &mut needed);
+    }
+    if let Some(spec) = object.get("spec") {
+        // A volume of the cluster that is a folder of a machine.
+        if kind == "PersistentVolume" {
+            for source in ["hostPath", "local"] {
+                if let Some(source) = spec.get(source) {
+                    needed.insert(bind(source.get("path")));
+                }
+            }
+        }
+        // Addresses that the cluster takes from whoever has them.
+        if kind == "Service" && !empty(spec.get("externalIPs")) {
+            needed.insert(Grant::HostNetwork);
+        }
+    }
+    needed.into_iter().collect()
+}
+
+/// What a change of single fields (a JSON patch) needs: where it touches how pods are made, nobody can tell what comes of it.
+#[must_use]
+pub fn needed_by_operations(kind: &str, operations: &Value) -> Vec<Grant> {
+    let Some(path) = pod_spec(kind) else {
+        return needed(kind, &Value::Null);
+    };
+    let spec = format!("/{}", path.join("/"));
+    let touches = |operation: &Value| {
+        ["path", "from"].iter().filter_map(|key| operation.get(key)?.as_str()).any(|place| {
+            // Below the specification, or above it with all that is in it.
+            let (short, long) =
+                if place.len() < spec.len() { (place, &*spec) } else { (&*spec, place) };
+            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let all = operations.as_array().map(Vec::as_slice).unwrap_or_default();
+    if all.iter().any(touches) { vec![Grant::Privileged] } else { Vec::new() }
+}
+
+fn pod(spec: &Value, needed: &mut BTreeSet<Grant>) {
+    let is = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
+    if is(spec.get("hostNetwork")) {
+        needed.insert(Grant::HostNetwork);
+    }
+    if is(spec.get("hostPID")) || is(spec.get("hostIPC")) {
+        needed.insert(Grant::HostPid);
+    }
+    let context = spec.get("securityContext");
+    if !empty(context.and_then(|context| context.get("sysctls"))) {
+        needed.insert(Grant::Privileged);
+    }
+    security_options(context, needed);
+    for volume in items(spec.get("volumes")) {
+        if let Some(path) = volume.get("hostPath") {
+            needed.insert(bind(path.get("path")));
+        }
+    }
+    let containers = ["containers", "initContainers", "ephemeralContainers"];
+    for container in containers.iter().flat_map(|key| items(spec.get(key))) {
+        let context = container.get("securityContext");
+        let of = |key: &str| context.and_then(|context| context.get(key));
+        let unmasked =
+            of("procMount").and_then(Value::as_str).is_some_and(|word| word != "Default");
+        if is(of("privileged")) || unmasked {
+            needed.insert(Grant::Privileged);
+        }
+        if !empty(of("capabilities").and_then(|all| all.get("add"))) {
+            needed.insert(Grant::Capabilities);
+        }
+        security_options(context, needed);
+        for port in items(container.get("ports")) {
+            if port.get("hostPort").and_then(Value::as_u64).unwrap_or(0) != 0 {
+                needed.insert(Grant::HostNetwork);
+            }
+        }
+    }
+}
+
+/// What weakens the walls around a container.
+fn security_options(context: Option<&Value>, needed: &mut BTreeSet<Grant>) {
+    let of = |key: &str| context.and_then(|context| context.get(key));
+    let unconfined = ["seccompProfile", "appArmorProfile"].iter().any(|key| {
+        let kind = of(key).and_then(|profile| profile.get("type")).and_then(Value::as_str);
+        kind.is_some_and(|kind| kind != "RuntimeDefault")
+    });
+    if unconfined || !empty(of("seLinuxOptions")) {
+        needed.insert(Grant::SecurityOptions);
+    }
+}
+
+/// An object in the same namespace that a pod is given something of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// Its kind, of the core group.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+/// What the pods that an object makes are given of other objects: a pod that names another's secret reads it.
+#[must_use]
+pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
+    let Some(spec) = pod_spec(kind).and_then(|path| at(object, path)) else {
+        return Vec::new();
+    };
+    let mut found = BTreeSet::new();
+    let mut add = |kind: &'static str, name: Option<&Value>| {
+        if let Some(name) = name.and_then(Value::as_str).filter(|name| !name.is_empty()) {
+            found.insert(Reference { kind, name: name.to_owned() });
+        }
+    };
+    for key in ["serviceAccountName", "serviceAccount"] {
+        // The account that every pod has who names none.
+        add("ServiceAccount", spec.get(key).filter(|name| *name != "default"));
+    }
+    for secret in items(spec.get("imagePullSecrets")) {
+        add("Secret", secret.get("name"));
+    }
+    for volume in items(spec.get("volumes")) {
+        add("Secret", at(volume, &["secret", "secretName"]));
+        add("ConfigMap", at(volume, &["configMap", "name"]));
+        add("PersistentVolumeClaim", at(volume, &["persistentVolumeClaim", "claimName"]));
+        for source in items(at(volume, &["projected", "sources"])) {
+            add("Secret", at(source, &["secret", "name"]));
+            add("ConfigMap", at(source, &["configMap", "name"]));
+        }
+        // Drivers of many kinds, which all name the secret that they are to use in the same way.
+        for source in volume.as_object().into_iter().flat_map(|volume| volume.values()) {
+            for key in ["secretRef", "nodePublishSecretRef"] {
+                add("Secret", at(source, &[key, "name"]));
+            }
+            // Azure's has it in a word.
+            add("Secret", source.get("secretName"));
+        }
+    }
+    let containers = ["containers", "initContainers", "ephemeralContainers"];
+    for container in containers.iter().flat_map(|key| items(spec.get(key))) {
+        for source in items(container.get("envFrom")) {
+            add("Secret", at(source, &["secretRef", "name"]));
+            add("ConfigMap", at(source, &["configMapRef", "name"]));
+        }
+        for env in items(container.get("env")) {
+            add("Secret", at(env, &["valueFrom", "secretKeyRef", "name"]));
+            add("ConfigMap", at(env, &["valueFrom", "configMapKeyRef", "name"]));
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn empty(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(object)) => object.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => false,
+    }
+}
+
+fn bind(path: Option<&Value>) -> Grant {
+    let path = path.and_then(Value::as_str).filter(|path| path.starts_with('/'));
+    Grant::Binds(path.and_then(bind_source).unwrap_or_else(|| "/".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of_pod(spec: Value) -> Vec<String> {
+        let pod = needed("Pod", &json!({"spec": spec.clone()}));
+        let deployment = needed("Deployment", &json!({"spec": {"template": {"spec": spec}}}));
+        assert_eq!(pod, deployment);
+        pod.iter().map(Grant::to_string).collect()
+    }
+
+    #[test]
+    fn a_plain_pod_needs_nothing() {
+        let spec = json!({
+            "securityContext": {"runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "containers": [{"name": "web", "image": "i", "ports": [{"containerPort": 80}],
+                "securityContext": {"capabilities": {"drop": ["ALL"]}, "privileged": false}}],
+        });
+        assert!(of_pod(spec).is_empty());
+    }
+
+    #[test]
+    fn what_in_a_pod_reaches_the_machine_needs_the_grant_of_a_container() {
+        let container = |extra: Value| {
+            let mut container = json!({"name": "web"});
+            container.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json!({"initContainers": [container]})
+        };
+        let context = |context: Value| container(json!({"securityContext": context}));
+        for (spec, grant) in [
+            (json!({"hostNetwork": true}), "containers:host-network"),
+            (container(json!({"ports": [{"hostPort": 80}]})), "containers:host-network"),
+            (json!({"hostPID": true}), "containers:host-pid"),
+            (json!({"hostIPC": true}), "containers:host-pid"),
+            (context(json!({"privileged": true})), "containers:privileged"),
+            (context(json!({"procMount": "Unmasked"})), "containers:privileged"),
+            (json!({"securityContext": {"sysctls": [{"name": "x"}]}}), "containers:privileged"),
+            (context(json!({"capabilities": {"add": ["NET_ADMIN"]}})), "containers:capabilities"),
+            (
+                context(json!({"seccompProfile": {"type": "Unconfined"}})),
+                "containers:security-options",
+            ),
+            (
+                json!({"securityContext": {"seLinuxOptions": {"type": "x"}}}),
+                "containers:security-options",
+            ),
+            (json!({"volumes": [{"hostPath": {"path": "/etc/"}}]}), "containers:binds:/etc"),
+            (json!({"volumes": [{"hostPath": {"path": "/a/../etc"}}]}), "containers:binds:/"),
+            (json!({"volumes": [{"hostPath": {}}]}), "containers:binds:/"),
+        ] {
+            assert_eq!(of_pod(spec.clone()), [grant], "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_else_reaches_the_machine_needs_it_too() {
+        let words = |kind: &str, object: Value| -> Vec<String> {
+            needed(kind, &object).iter().map(Grant::to_string).collect()
+        };
+        let volume = json!({"spec": {"local": {"path": "/srv"}}});
+        assert_eq!(words("PersistentVolume", volume), ["containers:binds:/srv"]);
+        let service = json!({"spec": {"externalIPs": ["10.0.0.1"]}});
+        assert_eq!(words("Service", service), ["containers:host-network"]);
+        let job =
+            json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": {"hostPID": true}}}}}});
+        assert_eq!(words("CronJob", job), ["containers:host-pid"]);
+    }
+
+    #[test]
+    fn single_fields_of_a_pod_need_everything() {
+        let touching = |kind: &str, path: &str| {
+            !needed_by_operations(kind, &json!([{"op": "add", "path": path}])).is_empty()
+        };
+        for (kind, path, touches) in [
+            ("Deployment", "/spec/template/spec/containers/0/image", true),
+            ("Deployment", "/spec/template", true),
+            ("Deployment", "/spec", true),
+            ("Deployment", "", true),
+            ("Deployment", "/spec/replicas", false),
+            ("Deployment", "/spec/template/specs", false),
+            ("Pod", "/spec/x", true),
+            ("Pod", "/metadata/labels/x", false),
+            ("Node", "/spec/unschedulable", false),
+        ] {
+            assert_eq!(touching(kind, path), touches, "{kind} {path}");
+        }
+    }
+
+    #[test]
+    fn what_a_pod_is_given_of_others_is_found() {
+        let spec = json!({
+            "serviceAccountName": "robot",
+            "imagePullSecrets": [{"name": "pull"}],
+            "volumes": [
+                {"secret": {"secretName": "s1"}}, {"configMap": {"name": "c1"}},
+                {"persistentVolumeClaim": {"claimName": "p1"}},
+                {"projected": {"sources": [{"secret": {"name": "s2"}}, {"configMap": {"name": "c2"}}]}},
+                {"csi": {"nodePublishSecretRef": {"name": "s3"}}},
+                {"azureFile": {"secretName": "s4"}},
+            ],
+            "containers": [{
+                "envFrom": [{"secretRef": {"name": "s5"}}, {"configMapRef": {"name": "c3"}}],
+                "env": [{"valueFrom": {"secretKeyRef": {"name": "s6", "key": "k"}}},
+                        {"valueFrom": {"configMapKeyRef": {"name": "c4", "key": "k"}}}],
+            }],
+        });
+        let found = references("Pod", &json!({"spec": spec}));
+        let found: Vec<_> =
+            found.iter().map(|found| format!("{} {}", found.kind, found.name)).collect();
+        assert_eq!(
+            found,
+            [
+                "ConfigMap c1",
+                "ConfigMap c2",
+                "ConfigMap c3",
+                "ConfigMap c4",
+                "PersistentVolumeClaim p1",
+                "Secret pull",
+                "Secret s1",
+                "Secret s2",
+                "Secret s3",
+                "Secret s4",
+                "Secret s5",
+                "Secret s6",
+                "ServiceAccount robot",
+            ]
+        );
+        assert!(references("Pod", &json!({"spec": {"serviceAccountName": "default"}})).is_empty());
+        assert!(references("Service", &json!({"spec": {"serviceAccountName": "x"}})).is_empty());
+    }
+}
