@@ -1,7 +1,7 @@
 //! What a provisioner may ask of the platform about an app.
 
 use async_trait::async_trait;
-use gantry_core::{App, AppRouter, EnvVar, Error, Unit};
+use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume};
 
 /// The apps of the platform.
 #[async_trait]
@@ -12,6 +12,8 @@ pub trait Apps: Send + Sync {
     async fn envs(&self, name: &str) -> Result<Vec<EnvVar>, Error>;
     /// Its routers, in order.
     async fn routers(&self, name: &str) -> Result<Vec<AppRouter>, Error>;
+    /// Its volumes, by name.
+    async fn volumes(&self, name: &str) -> Result<Vec<Volume>, Error>;
     /// Tells bound services about a unit.
     async fn bind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error>;
     /// Tells bound services that a unit is gone.

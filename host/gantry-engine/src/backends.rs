@@ -1,16 +1,16 @@
 //! What is at the end of the chain, and how a call becomes a method of it.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_core::env::{PlatformEnv, envs_for_app};
 
-use crate::call::{AppsCall, ContainersCall, ImagesCall, StateCall};
+use crate::call::{AppsCall, ClusterCall, ContainersCall, ImagesCall, StateCall};
 use crate::stream::{Output, Reader, Session, Stream};
 use crate::{
-    Apps, Call, Config, Containers, EngineError, Error, Images, Reply, Request, Response, Scope,
-    State, follow,
+    Apps, Call, Cluster, Clusters, Config, Containers, EngineError, Error, Images, Nodes, Reply,
+    Request, Response, Scope, State, follow,
 };
 
 /// What is at the end of the chain.
@@ -18,75 +18,14 @@ use crate::{
 pub struct Backends {
     /// The container engines.
     pub nodes: Arc<Nodes>,
+    /// The clusters.
+    pub clusters: Arc<Clusters>,
     /// The apps of the platform.
     pub apps: Arc<dyn Apps>,
     /// The images of its apps.
     pub images: Arc<dyn Images>,
     /// The durable keys of plugins.
     pub state: Arc<dyn State>,
-}
-
-/// The container engines, by the provisioner they were given to and their address. It changes while the host runs.
-#[derive(Default)]
-pub struct Nodes {
-    by_owner: RwLock<BTreeMap<String, Engines>>,
-}
-
-/// Engines by their address.
-type Engines = BTreeMap<String, Arc<dyn Containers>>;
-
-impl Nodes {
-    /// Gives a node to a provisioner. An address that is known gets another engine; calls under way end on the one they began on.
-    pub fn give(&self, provisioner: &str, address: &str, engine: Arc<dyn Containers>) {
-        self.by_owner
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(provisioner.to_owned())
-            .or_default()
-            .insert(address.to_owned(), engine);
-    }
-
-    /// Takes a node from a provisioner. Its containers are left as they are.
-    pub fn take(&self, provisioner: &str, address: &str) {
-        if let Some(nodes) =
-            self.by_owner.write().unwrap_or_else(PoisonError::into_inner).get_mut(provisioner)
-        {
-            nodes.remove(address);
-        }
-    }
-
-    /// The addresses a provisioner was given, sorted.
-    #[must_use]
-    pub fn of(&self, provisioner: &str) -> Vec<String> {
-        self.by_owner
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(provisioner)
-            .map(|nodes| nodes.keys().cloned().collect())
-            .unwrap_or_default()
-    }
-
-    /// The engine of a node that a provisioner was given.
-    ///
-    /// # Errors
-    /// [`EngineError::NotFound`] when it was not given this node.
-    pub fn engine(
-        &self,
-        provisioner: &str,
-        address: &str,
-    ) -> Result<Arc<dyn Containers>, EngineError> {
-        self.by_owner
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(provisioner)
-            .and_then(|nodes| nodes.get(address))
-            .map(Arc::clone)
-            .ok_or_else(|| {
-                EngineError::NotFound(format!(
-                    "no node `{address}` was given to the provisioner `{provisioner}`"
-                ))
-            })
-    }
 }
 
 impl Backends {
@@ -104,6 +43,19 @@ impl Backends {
                 let waits = call.waits();
                 let answer = containers(&*engine, call, input, output);
                 Ok(if waits { uninterrupted(scope, answer).await? } else { answer.await? })
+            }
+            Call::Clusters => {
+                let clusters = self.clusters.all(&scope.provisioner);
+                Ok(Reply::Clusters(clusters.into_iter().map(|given| given.info).collect()).into())
+            }
+            Call::Cluster { cluster: name, call } => {
+                let given = self.clusters.cluster(&scope.provisioner, &name)?;
+                let engine = &*given.engine;
+                Ok(if call.waits() {
+                    uninterrupted(scope, patiently(scope, engine, *call, input, output)).await?
+                } else {
+                    patiently(scope, engine, *call, input, output).await?
+                })
             }
             Call::State(call) => Ok(state(&*self.state, &scope.provisioner, call).await?.into()),
             Call::Apps(call) => Ok(apps(&*self.apps, &scope.config, call).await?.into()),
@@ -222,6 +174,114 @@ async fn containers(
     Ok(reply.into())
 }
 
+/// Asks again what a cluster had too much to do for, as long as the operation has time and nobody asks it to stop.
+async fn patiently(
+    scope: &Scope,
+    engine: &dyn Cluster,
+    call: ClusterCall,
+    input: Option<Reader>,
+    output: Option<Output>,
+) -> Result<Response, EngineError> {
+    if !call.repeats() {
+        return cluster(engine, call, input, output).await;
+    }
+    let mut attempt = 0;
+    loop {
+        let error = match cluster(engine, call.clone(), None, None).await {
+            Err(EngineError::TooManyRequests { text, retry_after }) => {
+                EngineError::TooManyRequests { text, retry_after }
+            }
+            answer => return answer,
+        };
+        let pause = pause(attempt, &error);
+        attempt = attempt.saturating_add(1);
+        if tokio::time::Instant::now() + pause >= scope.operation.deadline {
+            return Err(error);
+        }
+        tokio::select! {
+            biased;
+            () = scope.operation.interruption() => return Err(EngineError::Cancelled),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// How long to wait before the next attempt: as long as the cluster says, or twice as long each time.
+fn pause(attempt: u32, error: &EngineError) -> Duration {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(10);
+    if let EngineError::TooManyRequests { retry_after: Some(seconds), .. } = error {
+        return Duration::from_secs(u64::from(*seconds)).clamp(FIRST, LONGEST);
+    }
+    FIRST.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST)
+}
+
+async fn cluster(
+    engine: &dyn Cluster,
+    call: ClusterCall,
+    input: Option<Reader>,
+    output: Option<Output>,
+) -> Result<Response, EngineError> {
+    let reply = match call {
+        ClusterCall::Get { kind, namespace, name } => {
+            Reply::Object(engine.get(&kind, &namespace, &name).await?)
+        }
+        ClusterCall::List { kind, selection, limit, after } => {
+            Reply::Objects(engine.list(&kind, &selection, limit, &after).await?)
+        }
+        ClusterCall::Create { object, dry_run } => {
+            Reply::Object(engine.create(&object, dry_run).await?)
+        }
+        ClusterCall::Apply { object, dry_run } => {
+            Reply::Object(engine.apply(&object, dry_run).await?)
+        }
+        ClusterCall::Patch { kind, namespace, name, subresource, patch, dry_run } => Reply::Object(
+            engine.patch(&kind, &namespace, &name, &subresource, &patch, dry_run).await?,
+        ),
+        ClusterCall::Delete { kind, namespace, name, options } => {
+            match engine.delete(&kind, &namespace, &name, &options).await {
+                Ok(()) | Err(EngineError::NotFound(_)) => Reply::Done,
+                Err(error) => return Err(error),
+            }
+        }
+        ClusterCall::Watch { kind, selection } => {
+            let changes = engine.watch(&kind, &selection).await?;
+            return Ok(Response { reply: Reply::Done, stream: Some(Stream::Changes(changes)) });
+        }
+        ClusterCall::Logs { namespace, pod, options } => {
+            return Ok(session(engine.logs(&namespace, &pod, &options).await?));
+        }
+        ClusterCall::Exec { namespace, pod, options } => {
+            let started = engine.exec(&namespace, &pod, &options).await?;
+            let code = follow::session(started, input, wanted(output, "output")?).await?;
+            let unknown = "nobody knows how the command ended";
+            let code = code.ok_or_else(|| EngineError::Failed(unknown.to_owned()))?;
+            Reply::Number(i64::from(code))
+        }
+        ClusterCall::ExecSession { namespace, pod, options } => {
+            return Ok(session(engine.exec(&namespace, &pod, &options).await?));
+        }
+        ClusterCall::Attach { namespace, pod, options } => {
+            let attached = engine.attach(&namespace, &pod, &options).await?;
+            follow::session(attached, input, wanted(output, "output")?).await?;
+            Reply::Done
+        }
+        ClusterCall::AttachSession { namespace, pod, options } => {
+            return Ok(session(engine.attach(&namespace, &pod, &options).await?));
+        }
+        ClusterCall::PortForward { namespace, pod, port } => {
+            return Ok(session(engine.port_forward(&namespace, &pod, port).await?));
+        }
+        ClusterCall::Evict { namespace, pod, grace_seconds } => {
+            match engine.evict(&namespace, &pod, grace_seconds).await {
+                Ok(()) | Err(EngineError::NotFound(_)) => Reply::Done,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    Ok(reply.into())
+}
+
 fn session(session: Session) -> Response {
     Response { reply: Reply::Done, stream: Some(Stream::Session(session)) }
 }
@@ -286,6 +346,7 @@ async fn apps(
             Reply::UnitEnvs(envs_for_app(&envs, &process, is_deploy, &platform))
         }
         AppsCall::Routers { name } => Reply::Routers(apps.routers(&name).await?),
+        AppsCall::Volumes { name } => Reply::Volumes(apps.volumes(&name).await?),
         AppsCall::BindUnit { name, unit } => {
             apps.bind_unit(&name, &unit).await?;
             Reply::Done

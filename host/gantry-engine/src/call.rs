@@ -1,14 +1,18 @@
 //! Host calls and their replies as values that can be written down.
 
+pub mod cluster;
 mod nature;
 
 use std::collections::BTreeMap;
 
 use gantry_core::container::{Container, ContainerSpec, Image};
 use gantry_core::image::ImageMetadata;
-use gantry_core::{App, AppRouter, EnvVar, Unit};
+use gantry_core::{App, AppRouter, EnvVar, Unit, Volume};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+pub use self::cluster::ClusterCall;
+use self::cluster::{ClusterInfo, ObjectPage};
 use crate::stream::{Output, Reader, Stream};
 
 /// One call of a plugin out of the sandbox.
@@ -23,6 +27,15 @@ pub enum Call {
         node: String,
         /// The call.
         call: ContainersCall,
+    },
+    /// The clusters the provisioner was given.
+    Clusters,
+    /// A call to a cluster.
+    Cluster {
+        /// The cluster's name.
+        cluster: String,
+        /// The call.
+        call: Box<ClusterCall>,
     },
     /// A call to the plugin's durable keys.
     State(StateCall),
@@ -446,6 +459,11 @@ pub enum AppsCall {
         /// The app's name.
         name: String,
     },
+    /// Its volumes.
+    Volumes {
+        /// The app's name.
+        name: String,
+    },
     /// Tell bound services about a unit.
     BindUnit {
         /// The app's name.
@@ -556,6 +574,14 @@ pub enum Reply {
     UnitEnvs(Vec<(String, String)>),
     /// Routers.
     Routers(Vec<AppRouter>),
+    /// Volumes.
+    Volumes(Vec<Volume>),
+    /// Clusters.
+    Clusters(Vec<ClusterInfo>),
+    /// An object of a cluster.
+    Object(Value),
+    /// Objects of a cluster.
+    Objects(ObjectPage),
     /// What is known of an image.
     Metadata(Option<Box<ImageMetadata>>),
 }

@@ -9,6 +9,7 @@
     reason = "a suite of tests stops where a promise is broken"
 )]
 
+pub mod cluster;
 pub mod commands;
 pub mod files;
 pub mod images;

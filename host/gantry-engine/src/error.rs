@@ -2,19 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why a call to a container engine failed: the `engine-error` variant of the WIT package, one case for one case. Messages are lowercase fragments that name the thing
-/// in backticks.
+/// Why a call to an engine failed: the cases of `engine-error` and `cluster-error` of the WIT package. Messages are lowercase fragments that name the thing in backticks, or the engine's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum EngineError {
-    /// No such container, image, file or exec.
+    /// No such container, image, file, exec, cluster, kind or object.
     #[error("{0}")]
     NotFound(String),
-    /// In the way: a name or port in use, a container in another state.
+    /// In the way: a name or port in use, a container in another state, an object that has moved on, a field that another manager owns.
     #[error("{0}")]
     Conflict(String),
     /// The engine or the host refuses the arguments.
     #[error("{0}")]
     Invalid(String),
+    /// The engine does not take the object.
+    #[error("{}", .0.message)]
+    InvalidObject(Invalidity),
+    /// The engine does not let these credentials do it, or does not know them.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The engine has too much to do.
+    #[error("{text}")]
+    TooManyRequests {
+        /// What it says.
+        text: String,
+        /// The seconds after which it may be asked again, when it says so.
+        retry_after: Option<u32>,
+    },
     /// Not granted; the text names the grant that would allow it.
     #[error("{0}")]
     Denied(String),
@@ -30,6 +43,26 @@ pub enum EngineError {
     /// The engine failed, or its answer cannot be read; what became of it is not known.
     #[error("{0}")]
     Failed(String),
+}
+
+/// An object that an engine does not take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invalidity {
+    /// What the engine says of it.
+    pub message: String,
+    /// What is wrong, field by field, as far as it says.
+    pub causes: Vec<InvalidField>,
+}
+
+/// One thing that is wrong with an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvalidField {
+    /// The field; empty when it is the object.
+    pub field: String,
+    /// The engine's word for what is wrong.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
 }
 
 /// Why a host call failed.
@@ -53,7 +86,9 @@ impl EngineError {
         match self {
             Self::NotFound(_) => "not-found",
             Self::Conflict(_) => "conflict",
-            Self::Invalid(_) => "invalid",
+            Self::Invalid(_) | Self::InvalidObject(_) => "invalid",
+            Self::Forbidden(_) => "forbidden",
+            Self::TooManyRequests { .. } => "too-many-requests",
             Self::Denied(_) => "denied",
             Self::Unreachable(_) => "unreachable",
             Self::TimedOut(_) => "timed-out",

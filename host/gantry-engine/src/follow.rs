@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::call::LogOptions;
-use crate::stream::{Chunk, Output, Source};
+use crate::stream::{Chunk, Output, Reader, Session, Source};
 use crate::{Containers, EngineError};
 
 /// How soon a container that ended before somebody attached is noticed, and how often one is looked at.
@@ -90,6 +90,39 @@ pub(crate) async fn container(
         }
     }
     if its_log { rest(engine, id, copied).await } else { Ok(()) }
+}
+
+/// Copies what a session says until it ends, gives it what there is to read meanwhile, and tells how its command ended, if it is one of a command.
+pub(crate) async fn session(
+    mut session: Session,
+    input: Option<Reader>,
+    output: Output,
+) -> Result<Option<i32>, EngineError> {
+    let mut copied = Copied { output, stdout: 0, stderr: 0 };
+    let writer = session.input.take();
+    let read = async {
+        while let Some(chunk) = session.chunks.next().await {
+            // Nobody reads it any more; the command still has an end to be told.
+            let _ = copied.write(&chunk?, 0).await;
+        }
+        Ok::<(), EngineError>(())
+    };
+    let write = async {
+        if let (Some(mut input), Some(mut writer)) = (input, writer) {
+            // A process that ends without reading all of it is no failure.
+            let _ = tokio::io::copy(&mut input, &mut writer).await;
+            let _ = writer.shutdown().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        read = read => read?,
+        () = write => {}
+    }
+    match session.exit.take() {
+        Some(exit) => exit.await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn has_ended(engine: &dyn Containers, id: &str) -> Result<bool, EngineError> {

@@ -11,11 +11,12 @@
 //! | `build_image` | `failed` for a step that would run something |
 //! | `pull_image`, `push_image` | from and to a registry in memory |
 //!
-//! [`Platform`] keeps apps, their images and the keys of plugins.
+//! [`Objects`] is a Kubernetes cluster. [`Platform`] keeps apps, their images and the keys of plugins.
 
 mod build;
 mod files;
 mod machine;
+pub mod objects;
 mod platform;
 mod process;
 
@@ -30,6 +31,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use self::machine::{Machine, Picture};
+pub use self::objects::Objects;
 pub use self::platform::{AppRecord, Platform};
 pub use self::process::{Ended, Idle, Life, Processes};
 use crate::call::{
@@ -159,7 +161,7 @@ impl Memory {
                 Some((Ok(stamp(chunk)), next.saturating_add(1)))
             }
         });
-        Session { chunks: chunks.boxed(), input: None }
+        Session::of(chunks.boxed())
     }
 }
 

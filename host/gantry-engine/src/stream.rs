@@ -3,10 +3,13 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 use crate::EngineError;
+use crate::cluster::Changes;
 
 /// Where bytes come out.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -40,12 +43,40 @@ pub struct Chunk {
     pub bytes: Bytes,
 }
 
+/// The size of a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Its columns.
+    pub width: u16,
+    /// Its rows.
+    pub height: u16,
+}
+
 /// Bytes in both directions between an engine and a caller. Dropping it closes it.
 pub struct Session {
     /// What the container writes.
     pub chunks: BoxStream<'static, Result<Chunk, EngineError>>,
     /// What the container reads, if it does.
     pub input: Option<Writer>,
+    /// Takes the new sizes of the caller's terminal, if the container has one.
+    pub sizes: Option<mpsc::Sender<Size>>,
+    /// The exit code of the command, once [`chunks`](Self::chunks) has ended, if the session is one of a command.
+    pub exit: Option<BoxFuture<'static, Result<i32, EngineError>>>,
+}
+
+impl Session {
+    /// A session in which only the container has something to say.
+    #[must_use]
+    pub fn of(chunks: BoxStream<'static, Result<Chunk, EngineError>>) -> Self {
+        Self { chunks, input: None, sizes: None, exit: None }
+    }
+
+    /// The same with something that the container reads from.
+    #[must_use]
+    pub fn with_input(mut self, input: Option<Writer>) -> Self {
+        self.input = input;
+        self
+    }
 }
 
 /// A stream that a reply carries.
@@ -54,4 +85,6 @@ pub enum Stream {
     Reader(Reader),
     /// A log tail or an attached container.
     Session(Session),
+    /// What happens to the objects of a cluster.
+    Changes(Changes),
 }

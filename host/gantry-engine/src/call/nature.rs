@@ -4,7 +4,9 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::call::{AppsCall, Call, ContainersCall, Entry, ImagesCall, Reply, StateCall};
+use crate::call::{
+    AppsCall, Call, ClusterCall, ContainersCall, Entry, ImagesCall, Reply, StateCall,
+};
 
 impl Call {
     /// Its name, as traces and records spell it: the interface and the function.
@@ -13,6 +15,8 @@ impl Call {
         match self {
             Self::Nodes => "containers.nodes",
             Self::Containers { call, .. } => call.name(),
+            Self::Clusters => "cluster.clusters",
+            Self::Cluster { call, .. } => call.name(),
             Self::State(call) => match call {
                 StateCall::Get { .. } => "state.get",
                 StateCall::PutIf { .. } => "state.put-if",
@@ -24,6 +28,7 @@ impl Call {
                 AppsCall::Envs { .. } => "apps.envs",
                 AppsCall::UnitEnvs { .. } => "apps.unit-envs",
                 AppsCall::Routers { .. } => "apps.routers",
+                AppsCall::Volumes { .. } => "apps.volumes",
                 AppsCall::BindUnit { .. } => "apps.bind-unit",
                 AppsCall::UnbindUnit { .. } => "apps.unbind-unit",
                 AppsCall::SetQuotaInUse { .. } => "apps.set-quota-in-use",
@@ -48,6 +53,8 @@ impl Call {
             Self::State(StateCall::PutIf { key, value, .. }) => size(key.len() + value.len()),
             Self::Nodes
             | Self::Containers { .. }
+            | Self::Clusters
+            | Self::Cluster { .. }
             | Self::State(_)
             | Self::Apps(_)
             | Self::Images(_)
@@ -222,6 +229,93 @@ impl ContainersCall {
     }
 }
 
+impl ClusterCall {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get { .. } => "cluster.get",
+            Self::List { .. } => "cluster.list",
+            Self::Create { .. } => "cluster.create",
+            Self::Apply { .. } => "cluster.apply",
+            Self::Patch { .. } => "cluster.patch",
+            Self::Delete { .. } => "cluster.delete",
+            Self::Watch { .. } => "cluster.watch",
+            Self::Logs { .. } => "cluster.logs",
+            Self::Exec { .. } => "cluster.exec",
+            Self::ExecSession { .. } => "cluster.exec-session",
+            Self::Attach { .. } => "cluster.attach",
+            Self::AttachSession { .. } => "cluster.attach-session",
+            Self::PortForward { .. } => "cluster.port-forward",
+            Self::Evict { .. } => "cluster.evict",
+        }
+    }
+
+    /// Whether it waits for something that has no end of its own, so that an interrupted operation does not wait for it.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::Watch { .. }
+            | Self::Logs { .. }
+            | Self::Exec { .. }
+            | Self::ExecSession { .. }
+            | Self::Attach { .. }
+            | Self::AttachSession { .. }
+            | Self::PortForward { .. } => true,
+            Self::Get { .. }
+            | Self::List { .. }
+            | Self::Create { .. }
+            | Self::Apply { .. }
+            | Self::Patch { .. }
+            | Self::Delete { .. }
+            | Self::Evict { .. } => false,
+        }
+    }
+
+    /// Whether it may be sent again when the cluster said that it has too much to do: everything that has no stream beside it.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::List { .. }
+            | Self::Create { .. }
+            | Self::Apply { .. }
+            | Self::Patch { .. }
+            | Self::Delete { .. }
+            | Self::Watch { .. } => true,
+            // For an eviction it is the answer: a disruption budget forbids it now.
+            Self::Evict { .. }
+            | Self::Logs { .. }
+            | Self::Exec { .. }
+            | Self::ExecSession { .. }
+            | Self::Attach { .. }
+            | Self::AttachSession { .. }
+            | Self::PortForward { .. } => false,
+        }
+    }
+
+    /// The pod it names, if it is about a pod's processes.
+    #[must_use]
+    pub fn pod(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Logs { namespace, pod, .. }
+            | Self::Exec { namespace, pod, .. }
+            | Self::ExecSession { namespace, pod, .. }
+            | Self::Attach { namespace, pod, .. }
+            | Self::AttachSession { namespace, pod, .. }
+            | Self::PortForward { namespace, pod, .. }
+            | Self::Evict { namespace, pod, .. } => Some((namespace, pod)),
+            Self::Get { .. }
+            | Self::List { .. }
+            | Self::Create { .. }
+            | Self::Apply { .. }
+            | Self::Patch { .. }
+            | Self::Delete { .. }
+            | Self::Watch { .. } => None,
+        }
+    }
+}
+
 impl Reply {
     /// The bytes it carries, near enough for a bound.
     #[must_use]
@@ -244,6 +338,10 @@ impl Reply {
             | Self::Envs(_)
             | Self::UnitEnvs(_)
             | Self::Routers(_)
+            | Self::Volumes(_)
+            | Self::Clusters(_)
+            | Self::Object(_)
+            | Self::Objects(_)
             | Self::Metadata(_) => written(self),
         }
     }

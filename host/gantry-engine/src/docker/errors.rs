@@ -1,13 +1,13 @@
 //! What goes wrong between here and a Docker engine, as our errors. Every message names the host and what the call was about.
 
-use std::error::Error as StdError;
-use std::io;
 use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
 
 use super::endpoint::Endpoint;
 use crate::EngineError;
+use crate::reason::{find, lowered};
+pub(super) use crate::reason::{innermost, io_reason};
 
 /// What a call was about: `start`, `container`, `web-1`.
 #[derive(Clone, Copy, Debug)]
@@ -174,44 +174,4 @@ fn broken(endpoint: &Endpoint, error: &BollardError) -> Broken {
     }
     let why = innermost(error);
     Broken::Connection(format!("the Docker host `{endpoint}` went away in the middle: {why}"))
-}
-
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// What the system says at the end of a chain of errors.
-pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    if let Some(error) = last.downcast_ref::<io::Error>() {
-        return io_reason(error);
-    }
-    lowered(&last.to_string())
-}
-
-/// The system's words without its number.
-pub(super) fn io_reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    lowered(text.split(" (os error").next().unwrap_or(&text))
-}
-
-/// A fragment: its first letter small unless it begins a word in capitals.
-fn lowered(text: &str) -> String {
-    let mut letters = text.chars();
-    match (letters.next(), letters.clone().next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
-            first.to_lowercase().chain(letters).collect()
-        }
-        _ => text.to_owned(),
-    }
 }

@@ -84,7 +84,7 @@ pub(super) fn session(
 ) -> Session {
     let cut_off = about.cut_off(endpoint);
     let chunks = FramedRead::new(bytes, Demux::new(tty)).map_err(move |_| cut_off.clone()).boxed();
-    Session { chunks, input }
+    Session::of(chunks).with_input(input)
 }
 
 /// Copies what a command writes to the two ends. An end that has gone is not an error: the rest is read and dropped, so that the command can end.

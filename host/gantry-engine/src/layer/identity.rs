@@ -1,18 +1,22 @@
-//! Whose a container is.
+//! Whose a container or an object of a cluster is.
 //!
 //! Owns the marks: labels on everything that is created, taken off whatever a plugin gets to see. Owns the names too: a container may be named by its id, a prefix of it, or its
 //! name, and below this layer there are only full ids, so nobody can put another container under a name between the check and the deed.
 //!
 //! Refuses labels of a plugin that look like marks. Whether a plugin may touch a container is the business of [`policy`](super::policy).
 
+pub mod objects;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 
 use crate::call::ContainersCall;
 use crate::layer::owned::Owned;
 use crate::layer::{Layer, Next};
+use crate::stream::Stream;
 use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 
 /// What every mark starts with.
@@ -113,6 +117,16 @@ impl Layer for Identity {
         mut request: Request,
         next: Next,
     ) -> Result<Response, Error> {
+        if let Call::Cluster { call, .. } = &mut request.call {
+            objects::mark(scope, call)?;
+            let mut response = next.send(scope, request).await?;
+            objects::hide_in(&mut response.reply);
+            if let Some(Stream::Changes(changes)) = response.stream {
+                let hidden = changes.map(|change| change.map(objects::hidden)).boxed();
+                response.stream = Some(Stream::Changes(hidden));
+            }
+            return Ok(response);
+        }
         let Call::Containers { node, call } = &mut request.call else {
             return next.send(scope, request).await;
         };

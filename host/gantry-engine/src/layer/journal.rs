@@ -13,6 +13,7 @@
 //! The ledger lives in memory: it serves the clean-up after a wasm call that died, not the recovery after a daemon that did.
 
 mod entry;
+pub mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use self::entry::{Event, State};
+use self::objects::{Objects, Place, TakenBack, Touched};
 use crate::call::{ContainersCall, ImagesCall};
 use crate::layer::identity::{OPERATION, is_own};
 use crate::layer::{Chain, Layer, Next};
@@ -43,7 +45,15 @@ pub struct Created {
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: Mutex<Entries>,
+    objects: Objects,
     tasks: TaskTracker,
+}
+
+/// What was put in service because something was replaced.
+#[derive(Debug, Default)]
+struct PutInService {
+    containers: BTreeSet<u64>,
+    objects: BTreeSet<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -104,10 +114,22 @@ impl Ledger {
             && created().any(|entry| entry.state.is_in_service())
     }
 
-    /// Whether something that the operation created is the app by now.
+    /// The objects of clusters that the operation found and touched.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The objects of clusters that were touched and are not in service, what was touched last first.
+    #[must_use]
+    pub fn loose_objects(&self) -> Vec<Touched> {
+        if self.lock().ended_well { Vec::new() } else { self.objects.loose() }
+    }
+
+    /// Whether something that the operation created or touched is the app by now.
     #[must_use]
     pub fn serves(&self) -> bool {
         self.lock().created.values().any(|entry| entry.state.is_in_service())
+            || self.objects.serves()
     }
 
     /// Waits until no create is under way any more. Creates go on when the call that asked for them dies, so that nothing escapes the ledger.
@@ -170,16 +192,18 @@ impl Ledger {
         self.lock().hear(Event::Removed, |_, entry| entry.is(node, id));
     }
 
-    /// What is there now is the app from here on. Gives the numbers of what was put in service.
-    fn replacing(&self) -> BTreeSet<u64> {
+    /// What is there now is the app from here on. Gives what was put in service.
+    fn replacing(&self) -> PutInService {
+        let objects = self.objects.put_in_service();
         let mut entries = self.lock();
         entries.hear(Event::Replacing, |_, _| true);
         let serving = entries.created.iter().filter(|(_, entry)| entry.state.is_in_service());
-        serving.map(|(number, _)| *number).collect()
+        PutInService { containers: serving.map(|(number, _)| *number).collect(), objects }
     }
 
-    fn not_replacing(&self, put_in_service: &BTreeSet<u64>) {
-        self.lock().hear(Event::Kept, |number, _| put_in_service.contains(&number));
+    fn not_replacing(&self, put_in_service: &PutInService) {
+        self.objects.take_out_of_service(&put_in_service.objects);
+        self.lock().hear(Event::Kept, |number, _| put_in_service.containers.contains(&number));
     }
 }
 
@@ -213,6 +237,9 @@ pub fn refuses(error: &Error) -> bool {
             EngineError::NotFound(_)
             | EngineError::Conflict(_)
             | EngineError::Invalid(_)
+            | EngineError::InvalidObject(_)
+            | EngineError::Forbidden(_)
+            | EngineError::TooManyRequests { .. }
             | EngineError::Denied(_) => true,
             // An engine may fail, and a proxy in front of it give up, when the effect is there.
             EngineError::Failed(_)
@@ -237,6 +264,10 @@ impl Layer for Journal {
         request: Request,
         next: Next,
     ) -> Result<Response, Error> {
+        if let Call::Cluster { cluster, call } = &request.call {
+            let (cluster, call) = (cluster.clone(), call.clone());
+            return objects::call(scope, cluster, &call, request, next).await;
+        }
         if matches!(request.call, Call::Images(ImagesCall::Append { .. })) {
             // Whoever asks for the app from here on means this image, and what runs it.
             return replace(scope, request, next).await;
@@ -332,6 +363,8 @@ pub struct Left {
 pub struct Cleaned {
     /// What is gone.
     pub removed: Vec<Created>,
+    /// What is as it was before.
+    pub put_back: Vec<Created>,
     /// What could not be removed.
     pub left: Vec<Left>,
 }
@@ -349,12 +382,37 @@ pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
         });
         (created, removed)
     });
-    let mut cleaned = Cleaned::default();
+    let mut cleaned = take_back_objects(chain, scope).await;
     for (created, removed) in future::join_all(removals).await {
         match removed {
             Ok(true) => cleaned.removed.push(created),
             Ok(false) => {}
             Err(error) => cleaned.left.push(Left { created, error }),
+        }
+    }
+    cleaned
+}
+
+/// Takes back what the operation did to objects of clusters, what was touched last first: a deployment is put back while the account of its pods is still there.
+async fn take_back_objects(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
+    let mut cleaned = Cleaned::default();
+    for touched in scope.ledger.loose_objects() {
+        let Place { cluster, kind, namespace, name } = &touched.place;
+        let created = Created {
+            node: cluster.clone(),
+            name: format!("{} {namespace}/{name}", kind.kind),
+            id: Some(name.clone()),
+        };
+        let back = objects::take_back(chain.backends(), scope, &scope.operation.id, &touched);
+        match timeout_at(scope.operation.deadline, back).await {
+            Ok(Ok(TakenBack::Deleted)) => cleaned.removed.push(created),
+            Ok(Ok(TakenBack::PutBack)) => cleaned.put_back.push(created),
+            Ok(Ok(TakenBack::Nothing)) => {}
+            Ok(Err(error)) => cleaned.left.push(Left { created, error }),
+            Err(_) => {
+                let late = "it was not taken back in time".to_owned();
+                cleaned.left.push(Left { created, error: EngineError::TimedOut(late).into() });
+            }
         }
     }
     cleaned

@@ -4,6 +4,8 @@
 //!
 //! A refusal is [`EngineError::Denied`]: it names the grant that would allow the call, and whether the plugin did not ask for it or the operator did not give it.
 
+mod objects;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,13 +23,14 @@ use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 #[derive(Debug)]
 pub struct Policy {
     owned: Arc<Owned>,
+    objects: objects::OwnObjects,
 }
 
 impl Policy {
     /// The layer, with a memory of the ids that carried their owner's marks.
     #[must_use]
     pub fn new(owned: Arc<Owned>) -> Self {
-        Self { owned }
+        Self { owned, objects: objects::OwnObjects::default() }
     }
 
     /// Lets a container pass that is the scope's own, or any with the grant for it.
@@ -113,6 +116,10 @@ impl Layer for Policy {
         mut request: Request,
         next: Next,
     ) -> Result<Response, Error> {
+        if let Call::Cluster { cluster, call } = &request.call {
+            let (cluster, call) = (cluster.clone(), call.as_ref().clone());
+            return objects::call(&self.objects, scope, cluster, call, request, next).await;
+        }
         let Call::Containers { node, call } = &mut request.call else {
             return next.send(scope, request).await;
         };

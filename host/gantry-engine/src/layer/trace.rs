@@ -25,7 +25,9 @@ impl Layer for Trace {
     ) -> Result<Response, Error> {
         let node = match &request.call {
             Call::Containers { node, .. } => node.as_str(),
+            Call::Cluster { cluster, .. } => cluster.as_str(),
             Call::Nodes
+            | Call::Clusters
             | Call::State(_)
             | Call::Apps(_)
             | Call::Images(_)

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames};
-use gantry_core::{App, AppRouter, EnvVar, Error, Unit};
+use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume};
 
-use crate::backends::{Backends, Nodes};
+use crate::Nodes;
+use crate::backends::Backends;
 use crate::call::{Entry, EntryPage};
 use crate::{Apps, Containers, Images, State};
 
@@ -37,6 +38,8 @@ pub struct AppRecord {
     pub envs: Vec<EnvVar>,
     /// Its routers.
     pub routers: Vec<AppRouter>,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
     /// How many units it may have; none is no limit.
     pub quota: Option<u32>,
     /// How many it uses.
@@ -88,6 +91,13 @@ impl Platform {
         self
     }
 
+    /// The same with a volume of an app.
+    #[must_use]
+    pub fn volume(self, app: &str, volume: Volume) -> Self {
+        self.edit(app, |record| record.volumes.push(volume));
+        self
+    }
+
     /// The same with a limit on the units of an app.
     #[must_use]
     pub fn quota(self, app: &str, units: u32) -> Self {
@@ -120,6 +130,7 @@ impl Platform {
         }
         Backends {
             nodes: Arc::new(nodes),
+            clusters: Arc::default(),
             apps: Arc::new(self.clone()),
             images: Arc::new(self.clone()),
             state: Arc::new(self.clone()),
@@ -171,6 +182,10 @@ impl Apps for Platform {
 
     async fn routers(&self, name: &str) -> Result<Vec<AppRouter>, Error> {
         self.with_app(name, |record| Ok(record.routers.clone()))
+    }
+
+    async fn volumes(&self, name: &str) -> Result<Vec<Volume>, Error> {
+        self.with_app(name, |record| Ok(record.volumes.clone()))
     }
 
     async fn bind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error> {

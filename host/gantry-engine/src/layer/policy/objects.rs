@@ -1,0 +1,440 @@
+//! What a plugin may do with the objects of clusters: what is granted, in its namespaces, to its own.
+//!
+//! A call needs the grant for its kind and verb, a namespace of the plugin's, and what the object itself reaches for. Then it needs the object to be the plugin's own, unless the grant says
+//! that others' are fine too. The cluster is asked whose an object is before it is changed, and the change names the object's uid, so that nobody can put another in its place between the
+//! question and the deed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gantry_core::policy::object::{needed, needed_by_operations, references};
+use gantry_core::policy::{Grant, Verb};
+use serde_json::{Value, json};
+
+use crate::call::cluster::{ClusterCall, Kind, Patch};
+use crate::layer::Next;
+use crate::layer::identity::OPERATION;
+use crate::layer::identity::objects::{is_own, mark_of, narrow};
+use crate::layer::journal::objects::Place;
+use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
+
+/// Kinds whose objects are in no namespace. Of a kind that is not here, an object without a namespace may be anywhere.
+const CLUSTER_WIDE: &[(&str, &str)] = &[
+    ("", "Node"),
+    ("", "PersistentVolume"),
+    ("", "Namespace"),
+    ("storage.k8s.io", "StorageClass"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "VolumeAttachment"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("scheduling.k8s.io", "PriorityClass"),
+    ("node.k8s.io", "RuntimeClass"),
+    ("networking.k8s.io", "IngressClass"),
+];
+
+/// So many own objects of one owner are remembered; then it starts over.
+const CAPACITY: usize = 65_536;
+
+/// Own objects that were seen, with their uid. Only positive answers are kept, and a change names the uid: that of an object which has gone is refused by the cluster.
+#[derive(Debug, Default)]
+pub(super) struct OwnObjects {
+    // Held for a look or an insert, never across an await.
+    seen: Mutex<HashMap<(String, Place), String>>,
+}
+
+impl OwnObjects {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, Place), String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uid(&self, scope: &Scope, place: &Place) -> Option<String> {
+        self.lock().get(&(owner(scope), place.clone())).cloned()
+    }
+
+    fn insert(&self, scope: &Scope, place: Place, uid: &str) {
+        let mut seen = self.lock();
+        if seen.len() >= CAPACITY {
+            seen.clear();
+        }
+        seen.insert((owner(scope), place), uid.to_owned());
+    }
+
+    fn forget(&self, scope: &Scope, place: &Place) {
+        self.lock().remove(&(owner(scope), place.clone()));
+    }
+}
+
+fn owner(scope: &Scope) -> String {
+    // No name of a provisioner has a line feed.
+    format!("{}\n{}", scope.provisioner, scope.instance)
+}
+
+/// What a call does, to objects of which kind, in which namespace.
+struct Deed {
+    verb: Verb,
+    kind: Kind,
+    namespace: String,
+    /// The object it names; none when it names many.
+    name: Option<String>,
+}
+
+fn deed(call: &ClusterCall) -> Deed {
+    let of = |verb, kind: &Kind, namespace: &str, name: Option<&str>| Deed {
+        verb,
+        kind: kind.clone(),
+        namespace: namespace.to_owned(),
+        name: name.map(str::to_owned),
+    };
+    let pod = |verb, namespace: &str, pod: &str| of(verb, &pod_kind(), namespace, Some(pod));
+    match call {
+        ClusterCall::Get { kind, namespace, name } => of(Verb::Read, kind, namespace, Some(name)),
+        ClusterCall::List { kind, selection, .. } | ClusterCall::Watch { kind, selection } => {
+            of(Verb::Read, kind, &selection.namespace, None)
+        }
+        ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } => {
+            let place = Place::of(String::new(), object);
+            of(Verb::Write, &Kind::of(object), &place.namespace, Some(&place.name))
+        }
+        ClusterCall::Patch { kind, namespace, name, .. }
+        | ClusterCall::Delete { kind, namespace, name, .. } => {
+            of(Verb::Write, kind, namespace, Some(name))
+        }
+        ClusterCall::Logs { namespace, pod: name, .. } => pod(Verb::Logs, namespace, name),
+        ClusterCall::Exec { namespace, pod: name, .. }
+        | ClusterCall::ExecSession { namespace, pod: name, .. }
+        | ClusterCall::Attach { namespace, pod: name, .. }
+        | ClusterCall::AttachSession { namespace, pod: name, .. }
+        | ClusterCall::PortForward { namespace, pod: name, .. } => pod(Verb::Exec, namespace, name),
+        ClusterCall::Evict { namespace, pod: name, .. } => pod(Verb::Write, namespace, name),
+    }
+}
+
+fn pod_kind() -> Kind {
+    Kind::new("v1", "Pod")
+}
+
+fn denied(call: &ClusterCall, why: impl std::fmt::Display) -> EngineError {
+    EngineError::Denied(format!("`{}` is refused: {why}", call.name()))
+}
+
+/// Whether the namespace is in the plugin's reach without a grant of its own.
+fn in_reach(kind: &Kind, namespace: &str, own: &str) -> bool {
+    if namespace.is_empty() {
+        return CLUSTER_WIDE.contains(&(kind.group(), &kind.kind));
+    }
+    namespace == own
+}
+
+/// The grants that a call needs before anybody asks whose an object is.
+fn needs(call: &ClusterCall, deed: &Deed, own_namespace: &str) -> Vec<Grant> {
+    let mut grants = vec![Grant::Objects(deed.verb, deed.kind.to_string())];
+    if !in_reach(&deed.kind, &deed.namespace, own_namespace) {
+        let namespace = if deed.namespace.is_empty() { "*" } else { &deed.namespace };
+        grants.push(Grant::Namespace(namespace.to_owned()));
+    }
+    let kind = &deed.kind.kind;
+    if let ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } = call {
+        grants.extend(needed(kind, object));
+    } else if let ClusterCall::Patch { patch, .. } = call {
+        grants.extend(match patch {
+            Patch::Merge(document) | Patch::Strategic(document) => needed(kind, document),
+            Patch::Json(operations) => needed_by_operations(kind, operations),
+        });
+    }
+    grants
+}
+
+/// Polices a call to a cluster and sends it on.
+pub(super) async fn call(
+    own: &OwnObjects,
+    scope: &Arc<Scope>,
+    cluster: String,
+    mut call: ClusterCall,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    let deed = deed(&call);
+    let given = next.chain.backends().clusters.cluster(&scope.provisioner, &cluster)?;
+    for grant in needs(&call, &deed, &given.info.namespace) {
+        scope.grants.check(&grant).map_err(|denial| denied(&call, denial))?;
+    }
+    let foreign = Grant::ForeignObjects(deed.verb, deed.kind.to_string());
+    let anybodys = scope.grants.check(&foreign).is_ok();
+    let asking = Asking { own, scope, cluster: &cluster, next: &next };
+    asking.judge_references(&call, &deed).await?;
+    let place = deed.name.as_ref().map(|name| Place {
+        cluster: cluster.clone(),
+        kind: deed.kind.clone(),
+        namespace: deed.namespace.clone(),
+        name: name.clone(),
+    });
+    let absent_is_done = matches!(call, ClusterCall::Delete { .. } | ClusterCall::Evict { .. });
+    if let ClusterCall::List { selection, .. } | ClusterCall::Watch { selection, .. } = &mut call {
+        if !anybodys {
+            narrow(scope, selection);
+        }
+    } else if let Some(place) = &place
+        && !matches!(call, ClusterCall::Get { .. } | ClusterCall::Create { .. })
+    {
+        // What was there before is asked for once an operation, before it is first changed: the ledger puts it back if need be.
+        let known = own.uid(scope, place).map(|uid| json!({"metadata": {"uid": uid}}));
+        let noted = if changes(&call) { scope.ledger.objects().before(place) } else { None };
+        let before = match noted {
+            Some(Some(before)) => Some(before),
+            // It was not there, and the operation itself may have made it since.
+            Some(None) => known,
+            None if changes(&call) => asking.look(place).await?,
+            None => match known {
+                Some(known) => Some(known),
+                None => asking.look(place).await?,
+            },
+        };
+        match &before {
+            Some(object) if anybodys || own.uid(scope, place).is_some() => {
+                pin(&mut call, object, !anybodys || is_own(scope, object));
+            }
+            Some(object) => {
+                asking.admit(place, object, &foreign).map_err(|why| denied(&call, why))?;
+                pin(&mut call, object, true);
+            }
+            None if absent_is_done => return Ok(Reply::Done.into()),
+            None if matches!(call, ClusterCall::Apply { .. }) => {}
+            None => return Err(absent(place).into()),
+        }
+    }
+    let read = matches!(call, ClusterCall::Get { .. });
+    let gone = matches!(call, ClusterCall::Delete { .. });
+    let asked = call.name();
+    request.call = Call::Cluster { cluster: cluster.clone(), call: Box::new(call) };
+    let answer = next.clone().send(scope, request).await;
+    if let Some(place) = &place {
+        match &answer {
+            Ok(Response { reply: Reply::Object(object), .. }) => {
+                if is_own(scope, object) {
+                    own.insert(scope, place.clone(), uid_of(object));
+                } else if read && !anybodys {
+                    asking.admit(place, object, &foreign).map_err(|denial| {
+                        EngineError::Denied(format!("`{asked}` is refused: {denial}"))
+                    })?;
+                }
+            }
+            Err(Error::Engine(EngineError::NotFound(_) | EngineError::Conflict(_))) => {
+                own.forget(scope, place);
+            }
+            Ok(_) if gone => own.forget(scope, place),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    answer
+}
+
+/// Whether a call changes an object in a way that the ledger may have to take back.
+fn changes(call: &ClusterCall) -> bool {
+    matches!(
+        call,
+        ClusterCall::Apply { dry_run: false, .. } | ClusterCall::Patch { dry_run: false, .. }
+    )
+}
+
+fn uid_of(object: &Value) -> &str {
+    object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("uid"))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn absent(place: &Place) -> EngineError {
+    EngineError::NotFound(format!("{place} is not there"))
+}
+
+/// Names the object that is meant in the call that changes it, and keeps the mark of the operation that made it.
+fn pin(call: &mut ClusterCall, object: &Value, own: bool) {
+    let uid = uid_of(object).to_owned();
+    if uid.is_empty() {
+        return;
+    }
+    if let ClusterCall::Apply { object: wanted, .. } = call {
+        let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) else {
+            return;
+        };
+        metadata.insert("uid".to_owned(), Value::String(uid));
+        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+            match mark_of(object, OPERATION) {
+                Some(mark) if own => drop(labels.insert(OPERATION.to_owned(), mark.into())),
+                // All that is known of it is that the operation made it itself.
+                None if object.pointer("/metadata/labels").is_none() => {}
+                _ => drop(labels.remove(OPERATION)),
+            }
+        }
+    } else if let ClusterCall::Delete { options, .. } = call {
+        if options.uid.is_empty() {
+            options.uid = uid;
+        }
+    } else if let ClusterCall::Patch { patch, .. } = call {
+        match patch {
+            Patch::Merge(Value::Object(document)) | Patch::Strategic(Value::Object(document)) => {
+                let metadata = document.entry("metadata").or_insert_with(|| json!({}));
+                if let Some(metadata) = metadata.as_object_mut() {
+                    metadata.entry("uid").or_insert(Value::String(uid));
+                }
+            }
+            Patch::Json(Value::Array(operations)) => {
+                operations.insert(0, json!({"op": "test", "path": "/metadata/uid", "value": uid}));
+            }
+            // The cluster refuses what is no patch.
+            Patch::Merge(_) | Patch::Strategic(_) | Patch::Json(_) => {}
+        }
+    }
+}
+
+/// Questions to the cluster about whose an object is.
+struct Asking<'a> {
+    own: &'a OwnObjects,
+    scope: &'a Arc<Scope>,
+    cluster: &'a str,
+    next: &'a Next,
+}
+
+impl Asking<'_> {
+    /// An object as it is, with its marks, if there is one; the ledger takes note of what was there.
+    async fn look(&self, place: &Place) -> Result<Option<Value>, Error> {
+        let call = ClusterCall::Get {
+            kind: place.kind.clone(),
+            namespace: place.namespace.clone(),
+            name: place.name.clone(),
+        };
+        let call = Call::Cluster { cluster: self.cluster.to_owned(), call: Box::new(call) };
+        let found = match self.next.clone().send(self.scope, call.into()).await {
+            Ok(Response { reply: Reply::Object(object), .. }) => Some(object),
+            Ok(_) => return Err(EngineError::Failed("no answer to a get".to_owned()).into()),
+            Err(Error::Engine(EngineError::NotFound(_))) => None,
+            Err(error) => return Err(error),
+        };
+        self.scope.ledger.objects().found(place, found.as_ref());
+        Ok(found)
+    }
+
+    /// Lets an object pass that is the scope's own, or any with the grant for it.
+    fn admit(&self, place: &Place, object: &Value, foreign: &Grant) -> Result<(), String> {
+        if is_own(self.scope, object) {
+            self.own.insert(self.scope, place.clone(), uid_of(object));
+            return Ok(());
+        }
+        self.scope.grants.check(foreign).map_err(|denial| {
+            format!("{place} is not of the provisioner `{}`: {denial}", self.scope.provisioner)
+        })
+    }
+
+    /// Lets an object pass that names nothing of others for its pods. What is not there is nobody's.
+    async fn judge_references(&self, call: &ClusterCall, deed: &Deed) -> Result<(), Error> {
+        let named =
+            if let ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } = call {
+                references(&deed.kind.kind, object)
+            } else if let ClusterCall::Patch {
+                patch: Patch::Merge(document) | Patch::Strategic(document),
+                ..
+            } = call
+            {
+                references(&deed.kind.kind, document)
+            } else {
+                Vec::new()
+            };
+        for reference in named {
+            let kind = Kind::new("v1", reference.kind);
+            let foreign = Grant::ForeignObjects(Verb::Read, kind.to_string());
+            if self.scope.grants.check(&foreign).is_ok() {
+                continue;
+            }
+            let place = Place {
+                cluster: self.cluster.to_owned(),
+                kind,
+                namespace: deed.namespace.clone(),
+                name: reference.name,
+            };
+            if self.own.uid(self.scope, &place).is_some() {
+                continue;
+            }
+            if let Some(object) = self.look(&place).await? {
+                self.admit(&place, &object, &foreign).map_err(|why| denied(call, why))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(call: &ClusterCall) -> Vec<String> {
+        needs(call, &deed(call), "apps").iter().map(Grant::to_string).collect()
+    }
+
+    #[test]
+    fn a_call_needs_its_kind_its_verb_and_its_namespace() {
+        let kind = || Kind::new("apps/v1", "Deployment");
+        let get = |kind: Kind, namespace: &str| ClusterCall::Get {
+            kind,
+            namespace: namespace.to_owned(),
+            name: "web".to_owned(),
+        };
+        assert_eq!(words(&get(kind(), "apps")), ["cluster:read:Deployment.apps"]);
+        assert_eq!(
+            words(&get(kind(), "others")),
+            ["cluster:read:Deployment.apps", "cluster:namespace:others"]
+        );
+        assert_eq!(
+            words(&get(kind(), "")),
+            ["cluster:read:Deployment.apps", "cluster:namespace:*"]
+        );
+        assert_eq!(words(&get(Kind::new("v1", "Node"), "")), ["cluster:read:Node"]);
+        let evict = ClusterCall::Evict {
+            namespace: "apps".to_owned(),
+            pod: "p".to_owned(),
+            grace_seconds: None,
+        };
+        assert_eq!(words(&evict), ["cluster:write:Pod"]);
+        let apply = ClusterCall::Apply {
+            object: json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "apps"},
+                "spec": {"hostNetwork": true},
+            }),
+            dry_run: false,
+        };
+        assert_eq!(words(&apply), ["cluster:write:Pod", "containers:host-network"]);
+    }
+
+    #[test]
+    fn a_change_names_the_object_that_was_judged() {
+        let object = json!({"metadata": {"uid": "u1", "labels": {OPERATION: "first"}}});
+        let mut apply = ClusterCall::Apply {
+            object: json!({"metadata": {"name": "web", "labels": {OPERATION: "second"}}}),
+            dry_run: false,
+        };
+        pin(&mut apply, &object, true);
+        let ClusterCall::Apply { object: pinned, .. } = apply else { panic!("still an apply") };
+        assert_eq!(
+            pinned,
+            json!({"metadata": {"name": "web", "uid": "u1", "labels": {OPERATION: "first"}}})
+        );
+        let patch = |patch| ClusterCall::Patch {
+            kind: pod_kind(),
+            namespace: String::new(),
+            name: String::new(),
+            subresource: String::new(),
+            patch,
+            dry_run: false,
+        };
+        let mut merge = patch(Patch::Merge(json!({"spec": {}})));
+        pin(&mut merge, &object, true);
+        assert_eq!(merge, patch(Patch::Merge(json!({"spec": {}, "metadata": {"uid": "u1"}}))));
+        let mut operations = patch(Patch::Json(json!([])));
+        pin(&mut operations, &object, true);
+        let test = json!([{"op": "test", "path": "/metadata/uid", "value": "u1"}]);
+        assert_eq!(operations, patch(Patch::Json(test)));
+    }
+}
