@@ -14,6 +14,7 @@ pub(crate) const PACKAGE: &str = "gantry:provision";
 /// The interfaces of the package that a plugin may import.
 const OFFERED: &[&str] = &[
     "apps",
+    "cluster",
     "config",
     "containers",
     "images",
@@ -26,7 +27,7 @@ const OFFERED: &[&str] = &[
 ];
 
 /// The number of these rules, one more whenever one of them changes: what was compiled under others is looked at again.
-pub(crate) const RULES: u32 = 1;
+pub(crate) const RULES: u32 = 2;
 
 /// Functions in all modules of a component. CPython has 20 000.
 const FUNCTIONS: u64 = 150_000;
@@ -322,6 +323,7 @@ mod tests {
     #[test]
     fn only_what_is_linked_is_offered() {
         for import in [
+            "gantry:provision/cluster@0.1.0",
             "gantry:provision/containers@0.1.0",
             "gantry:provision/types@0.1.7",
             "wasi:io/streams@0.2.3",
@@ -333,7 +335,7 @@ mod tests {
             "gantry:provision/containers",
             "gantry:provision/containers@0.2.0",
             "gantry:provision/containers@0.1.x",
-            "gantry:provision/cluster@0.1.0",
+            "gantry:provision/routers@0.1.0",
             "wasi:http/outgoing-handler@0.2.0",
             "wasi:io/streams@0.3.0",
             "acme:secrets/read@0.1.0",

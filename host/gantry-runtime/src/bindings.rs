@@ -27,6 +27,8 @@ wasmtime::component::bindgen!({
         "gantry:provision/streams.session": crate::host::streams::Session,
         "gantry:provision/containers.batch": crate::host::batch::Batch,
         "gantry:provision/containers.client": crate::host::containers::Client,
+        "gantry:provision/cluster.client": crate::host::cluster::Client,
+        "gantry:provision/cluster.watcher": crate::host::cluster::Watcher,
         "gantry:provision/labels.label-set": crate::host::labels::Set,
     },
 });

@@ -20,7 +20,7 @@ use gantry_engine::OverLimit;
 use gantry_engine::layer::journal::{Created, Left};
 
 pub(crate) use perform::{Live, describe, perform};
-pub(crate) use state::{CallState, Outside, engine_error, platform_error};
+pub(crate) use state::{CallState, Outside, engine_error, lift, platform_error};
 pub(crate) use watch::{Aside, Watch};
 
 /// Why a call failed, and what became of what it had created.
@@ -86,6 +86,8 @@ pub enum Cause {
 pub struct CleanUp {
     /// The containers that the call had created, had not put in service, and that are gone now.
     pub removed: Vec<Created>,
+    /// What the call had changed and not put in service, and is as it was before.
+    pub put_back: Vec<Created>,
     /// What could not be removed.
     pub left: Vec<Left>,
 }
@@ -94,7 +96,7 @@ impl CleanUp {
     /// Whether there was nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.left.is_empty()
+        self.removed.is_empty() && self.put_back.is_empty() && self.left.is_empty()
     }
 }
 
@@ -110,6 +112,11 @@ impl fmt::Display for CleanUp {
         if !self.removed.is_empty() {
             let names: Vec<_> = self.removed.iter().map(|one| format!("`{}`", name(one))).collect();
             write!(f, "; removed {} it had created", names.join(", "))?;
+        }
+        if !self.put_back.is_empty() {
+            let names: Vec<_> =
+                self.put_back.iter().map(|one| format!("`{}`", name(one))).collect();
+            write!(f, "; put back {}", names.join(", "))?;
         }
         for left in &self.left {
             let Created { node, .. } = &left.created;

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use gantry_core::image::ImageMetadata;
-use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit};
+use gantry_core::node::Node;
+use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit, Volume};
 use gantry_engine::EngineError;
+use gantry_engine::call::cluster as call;
 use gantry_engine::call::{
     BuildOptions, ContainerSummary, Entry, ExecOptions, ExecState, HttpRequest, HttpResponse,
     Layer, LogOptions, PathStat,
 };
 
-use crate::bindings::exports::gantry::provision::plugin as wit_plugin;
+use crate::bindings::exports::gantry::provision::{nodes as wit_nodes, plugin as wit_plugin};
 use crate::bindings::gantry::provision::{
-    apps as wit_apps, containers as wit_containers, images as wit_images, state as wit_state,
-    types as wit,
+    apps as wit_apps, cluster as wit_cluster, containers as wit_containers, images as wit_images,
+    state as wit_state, types as wit,
 };
 use crate::call::{engine_error, platform_error};
 use crate::generation::{Description, GrantRequest, LimitRequest};
@@ -106,6 +108,128 @@ pub(crate) fn router_to(router: AppRouter) -> wit_apps::AppRouter {
     }
 }
 
+pub(crate) fn volume_to(volume: Volume) -> wit_apps::Volume {
+    wit_apps::Volume {
+        name: volume.name,
+        pool: volume.pool,
+        plan: volume.plan,
+        plan_options: pairs(volume.plan_options),
+        options: pairs(volume.options),
+        binds: volume
+            .binds
+            .into_iter()
+            .map(|bind| wit_apps::VolumeBind {
+                mount_point: bind.mount_point,
+                read_only: bind.read_only,
+            })
+            .collect(),
+    }
+}
+
+/// A node, which is told by the provisioner of this name.
+pub(crate) fn node_from(provisioner: &str, node: wit_nodes::Node) -> Node {
+    Node {
+        address: node.address,
+        iaas_id: node.iaas_id,
+        pool: node.pool,
+        status: node.status,
+        metadata: table(node.metadata),
+        metadata_no_prefix: table(node.metadata_no_prefix),
+        extra_data: table(node.extra_data),
+        provisioner: Some(provisioner.to_owned()),
+    }
+}
+
+pub(crate) fn status_to(status: Status) -> wit::Status {
+    match status {
+        Status::Created => wit::Status::Created,
+        Status::Building => wit::Status::Building,
+        Status::Error => wit::Status::Error,
+        Status::Starting => wit::Status::Starting,
+        Status::Started => wit::Status::Started,
+        Status::Stopped => wit::Status::Stopped,
+        Status::Asleep => wit::Status::Asleep,
+    }
+}
+
+pub(crate) fn cluster_info_to(info: call::ClusterInfo) -> wit_cluster::ClusterInfo {
+    wit_cluster::ClusterInfo {
+        name: info.name,
+        address: info.address,
+        pools: info.pools,
+        is_default: info.is_default,
+        namespace: info.namespace,
+        custom_data: pairs(info.custom_data),
+    }
+}
+
+pub(crate) fn kind_from(kind: wit_cluster::Kind) -> call::Kind {
+    call::Kind { api_version: kind.api_version, kind: kind.kind }
+}
+
+pub(crate) fn selection_from(selection: wit_cluster::Selection) -> call::Selection {
+    let wit_cluster::Selection { namespace, labels, fields } = selection;
+    call::Selection { namespace, labels, fields }
+}
+
+pub(crate) fn delete_options_from(options: wit_cluster::DeleteOptions) -> call::DeleteOptions {
+    call::DeleteOptions {
+        propagation: match options.propagation {
+            wit_cluster::Propagation::Background => call::Propagation::Background,
+            wit_cluster::Propagation::Foreground => call::Propagation::Foreground,
+            wit_cluster::Propagation::Orphan => call::Propagation::Orphan,
+        },
+        grace_seconds: options.grace_seconds,
+        uid: options.uid,
+        resource_version: options.resource_version,
+        dry_run: options.dry_run,
+    }
+}
+
+pub(crate) fn pod_log_options_from(options: wit_cluster::PodLogOptions) -> call::PodLogOptions {
+    let wit_cluster::PodLogOptions { container, lines, follow, timestamps, previous } = options;
+    call::PodLogOptions { container, lines, follow, timestamps, previous }
+}
+
+pub(crate) fn pod_exec_options_from(
+    options: wit_cluster::PodExecOptions,
+    stdin: bool,
+) -> call::PodExecOptions {
+    let wit_cluster::PodExecOptions { container, command, tty } = options;
+    call::PodExecOptions { container, command, tty, stdin }
+}
+
+/// What a guest sees when a call to a cluster failed.
+pub(crate) fn cluster_error_to(error: gantry_engine::Error) -> wit_cluster::ClusterError {
+    use wit_cluster::{Cause, ClusterError, Invalidity};
+    match engine_error(error) {
+        EngineError::NotFound(text) => ClusterError::NotFound(text),
+        EngineError::Conflict(text) => ClusterError::Conflict(text),
+        EngineError::Invalid(message) => {
+            ClusterError::Invalid(Invalidity { message, causes: Vec::new() })
+        }
+        EngineError::InvalidObject(invalidity) => ClusterError::Invalid(Invalidity {
+            message: invalidity.message,
+            causes: invalidity
+                .causes
+                .into_iter()
+                .map(|cause| Cause {
+                    field: cause.field,
+                    reason: cause.reason,
+                    message: cause.message,
+                })
+                .collect(),
+        }),
+        EngineError::Forbidden(text) => ClusterError::Forbidden(text),
+        EngineError::TooManyRequests { text, .. } => ClusterError::TooManyRequests(text),
+        EngineError::Denied(text) => ClusterError::Denied(text),
+        EngineError::Unreachable(text) => ClusterError::Unreachable(text),
+        EngineError::TimedOut(text) => ClusterError::TimedOut(text),
+        EngineError::Cancelled => ClusterError::Cancelled,
+        EngineError::Failed(text) => ClusterError::Failed(text),
+    }
+}
+
 fn error_to(error: Error) -> wit::Error {
     match error {
         Error::UnitNotFound(id) => wit::Error::UnitNotFound(id),
@@ -172,6 +296,10 @@ pub(crate) fn engine_error_to(error: gantry_engine::Error) -> wit_containers::En
         EngineError::NotFound(text) => Refused::NotFound(cut(text)),
         EngineError::Conflict(text) => Refused::Conflict(cut(text)),
         EngineError::Invalid(text) => Refused::Invalid(cut(text)),
+        EngineError::InvalidObject(invalidity) => Refused::Invalid(cut(invalidity.message)),
+        EngineError::Forbidden(text) | EngineError::TooManyRequests { text, .. } => {
+            Refused::Failed(cut(text))
+        }
         EngineError::Denied(text) => Refused::Denied(cut(text)),
         EngineError::Unreachable(text) => Refused::Unreachable(cut(text)),
         EngineError::TimedOut(text) => Refused::TimedOut(cut(text)),

@@ -32,11 +32,25 @@ pub enum Interface {
     Logs,
     /// Start of the platform.
     Lifecycle,
+    /// Units that end until somebody asks for the app.
+    Sleep,
+    /// A terminal in a unit.
+    Shell,
+    /// Whose a unit is.
+    UnitFinder,
+    /// The machines of pools.
+    Nodes,
+    /// Containers that run once on every node.
+    NodeContainers,
+    /// Storage of apps.
+    Volumes,
+    /// Builds of images inside a cluster.
+    ClusterBuilder,
 }
 
 impl Interface {
     /// All of them; the mandatory ones first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::Plugin,
         Self::Provisioner,
         Self::Deployer,
@@ -44,6 +58,13 @@ impl Interface {
         Self::Exec,
         Self::Logs,
         Self::Lifecycle,
+        Self::Sleep,
+        Self::Shell,
+        Self::UnitFinder,
+        Self::Nodes,
+        Self::NodeContainers,
+        Self::Volumes,
+        Self::ClusterBuilder,
     ];
 
     /// The interface as the WIT package names it.
@@ -57,6 +78,13 @@ impl Interface {
             Self::Exec => "exec",
             Self::Logs => "logs",
             Self::Lifecycle => "lifecycle",
+            Self::Sleep => "sleep",
+            Self::Shell => "shell",
+            Self::UnitFinder => "unit-finder",
+            Self::Nodes => "nodes",
+            Self::NodeContainers => "node-containers",
+            Self::Volumes => "volumes",
+            Self::ClusterBuilder => "cluster-builder",
         }
     }
 
@@ -65,7 +93,18 @@ impl Interface {
     pub fn is_mandatory(self) -> bool {
         match self {
             Self::Plugin | Self::Provisioner => true,
-            Self::Deployer | Self::Rollback | Self::Exec | Self::Logs | Self::Lifecycle => false,
+            Self::Deployer
+            | Self::Rollback
+            | Self::Exec
+            | Self::Logs
+            | Self::Lifecycle
+            | Self::Sleep
+            | Self::Shell
+            | Self::UnitFinder
+            | Self::Nodes
+            | Self::NodeContainers
+            | Self::Volumes
+            | Self::ClusterBuilder => false,
         }
     }
 }
@@ -120,6 +159,13 @@ pub(crate) struct Exports {
     pub(crate) exec: Option<wit::exec::GuestIndices>,
     pub(crate) logs: Option<wit::logs::GuestIndices>,
     pub(crate) lifecycle: Option<wit::lifecycle::GuestIndices>,
+    pub(crate) sleep: Option<wit::sleep::GuestIndices>,
+    pub(crate) shell: Option<wit::shell::GuestIndices>,
+    pub(crate) unit_finder: Option<wit::unit_finder::GuestIndices>,
+    pub(crate) nodes: Option<wit::nodes::GuestIndices>,
+    pub(crate) node_containers: Option<wit::node_containers::GuestIndices>,
+    pub(crate) volumes: Option<wit::volumes::GuestIndices>,
+    pub(crate) cluster_builder: Option<wit::cluster_builder::GuestIndices>,
 }
 
 /// One plugin, loaded and proven under a provisioner's name. Cloning it is cheap and gives the same generation.

@@ -2,6 +2,7 @@
 
 pub(crate) mod apps;
 pub(crate) mod batch;
+pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod containers;
 pub(crate) mod images;
@@ -25,6 +26,7 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wit::types::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::streams::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::containers::add_to_linker::<_, Data>(linker, |state| state)?;
+    wit::cluster::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::labels::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::apps::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::images::add_to_linker::<_, Data>(linker, |state| state)?;

@@ -21,6 +21,8 @@ use crate::generation::{Generation, Interface};
 use crate::host::streams::{Session as HeldSession, Shared, Writer as HeldWriter};
 use swap::Serving;
 
+pub use abilities::InspectedImage;
+
 /// The most pages of units that are asked for, and the most units in them: a plugin that never says which page is the last ends here.
 const PAGES: usize = 1_000;
 const UNITS: usize = 100_000;
@@ -124,6 +126,9 @@ macro_rules! mandatory {
         .await
     }};
 }
+
+// After the macros, which it uses.
+mod abilities;
 
 impl Provisioner {
     /// A handle under this name, served by this generation.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use gantry_core::node::{Node, NodeLookupError, NodeSearch};
 use gantry_engine::Operation;
 
-use crate::call::CallError;
+use crate::call::{CallError, Cause};
+use crate::generation::Interface;
 use crate::provisioner::Provisioner;
 
 /// The default provisioner when none is configured.
@@ -37,6 +39,11 @@ pub struct InitialiseError {
     pub name: String,
     /// Why.
     pub error: CallError,
+}
+
+/// Whether a provisioner says that it has no such node: whoever looks for one goes on elsewhere.
+fn is_node_not_found(error: &CallError) -> bool {
+    matches!(error.cause, Cause::Plugin(gantry_core::Error::NodeNotFound))
 }
 
 impl Registry {
@@ -98,6 +105,45 @@ impl Registry {
     #[must_use]
     pub fn list(&self) -> Vec<Provisioner> {
         self.read().by_name.values().cloned().collect()
+    }
+
+    /// The provisioner that has a node, with the node (spec 3.1).
+    ///
+    /// # Errors
+    /// As [`find_node_skipping`](Self::find_node_skipping).
+    pub async fn find_node(
+        &self,
+        operation: &Operation,
+        address: &str,
+    ) -> Result<(Provisioner, Node), NodeLookupError> {
+        self.find_node_skipping(operation, address, "").await
+    }
+
+    /// The same without asking one of them, and without those that have no nodes. The first that has it wins; what others said then is dropped.
+    ///
+    /// # Errors
+    /// Nobody has it, with what those said who could not tell.
+    pub async fn find_node_skipping(
+        &self,
+        operation: &Operation,
+        address: &str,
+        skipped: &str,
+    ) -> Result<(Provisioner, Node), NodeLookupError> {
+        let mut search = NodeSearch::skipping(skipped);
+        for provisioner in self.list() {
+            if !search.asks(provisioner.name()) || !provisioner.supports(Interface::Nodes) {
+                continue;
+            }
+            let answer = match provisioner.node(operation, address).await {
+                Ok(node) => Ok(Some(node)),
+                Err(error) if is_node_not_found(&error) => Ok(None),
+                Err(error) => Err(error),
+            };
+            if let Some(node) = search.take(answer) {
+                return Ok((provisioner, node));
+            }
+        }
+        Err(search.into_error())
     }
 
     /// Initialises every provisioner that wants it, by name, and gives what each has to say at the start. The first failure ends it; a message that cannot be had is none.

@@ -286,6 +286,27 @@ impl Runtime {
                 if let Some(lifecycle) = &exports.lifecycle {
                     lifecycle.load(&mut *store, instance)?;
                 }
+                if let Some(sleep) = &exports.sleep {
+                    sleep.load(&mut *store, instance)?;
+                }
+                if let Some(shell) = &exports.shell {
+                    shell.load(&mut *store, instance)?;
+                }
+                if let Some(unit_finder) = &exports.unit_finder {
+                    unit_finder.load(&mut *store, instance)?;
+                }
+                if let Some(nodes) = &exports.nodes {
+                    nodes.load(&mut *store, instance)?;
+                }
+                if let Some(node_containers) = &exports.node_containers {
+                    node_containers.load(&mut *store, instance)?;
+                }
+                if let Some(volumes) = &exports.volumes {
+                    volumes.load(&mut *store, instance)?;
+                }
+                if let Some(cluster_builder) = &exports.cluster_builder {
+                    cluster_builder.load(&mut *store, instance)?;
+                }
                 let plugin = exports.plugin.load(&mut *store, instance)?;
                 Ok(Ok(plugin.call_describe(store).await?))
             })
@@ -343,6 +364,21 @@ fn exports(
             logs: present(interfaces, Interface::Logs, || wit::logs::GuestIndices::new(pre))?,
             lifecycle: present(interfaces, Interface::Lifecycle, || {
                 wit::lifecycle::GuestIndices::new(pre)
+            })?,
+            sleep: present(interfaces, Interface::Sleep, || wit::sleep::GuestIndices::new(pre))?,
+            shell: present(interfaces, Interface::Shell, || wit::shell::GuestIndices::new(pre))?,
+            unit_finder: present(interfaces, Interface::UnitFinder, || {
+                wit::unit_finder::GuestIndices::new(pre)
+            })?,
+            nodes: present(interfaces, Interface::Nodes, || wit::nodes::GuestIndices::new(pre))?,
+            node_containers: present(interfaces, Interface::NodeContainers, || {
+                wit::node_containers::GuestIndices::new(pre)
+            })?,
+            volumes: present(interfaces, Interface::Volumes, || {
+                wit::volumes::GuestIndices::new(pre)
+            })?,
+            cluster_builder: present(interfaces, Interface::ClusterBuilder, || {
+                wit::cluster_builder::GuestIndices::new(pre)
             })?,
         })
     };

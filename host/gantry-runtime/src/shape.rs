@@ -19,6 +19,8 @@ use crate::host::streams::{Reader, Session, Writer};
 /// The files of the package.
 const FILES: &[(&str, &str)] = &[
     ("apps.wit", include_str!("../../../wit/apps.wit")),
+    ("cluster-builder.wit", include_str!("../../../wit/cluster-builder.wit")),
+    ("cluster.wit", include_str!("../../../wit/cluster.wit")),
     ("config.wit", include_str!("../../../wit/config.wit")),
     ("containers.wit", include_str!("../../../wit/containers.wit")),
     ("deployer.wit", include_str!("../../../wit/deployer.wit")),
@@ -28,13 +30,19 @@ const FILES: &[(&str, &str)] = &[
     ("lifecycle.wit", include_str!("../../../wit/lifecycle.wit")),
     ("log.wit", include_str!("../../../wit/log.wit")),
     ("logs.wit", include_str!("../../../wit/logs.wit")),
+    ("node-containers.wit", include_str!("../../../wit/node-containers.wit")),
+    ("nodes.wit", include_str!("../../../wit/nodes.wit")),
     ("operation.wit", include_str!("../../../wit/operation.wit")),
     ("plugin.wit", include_str!("../../../wit/plugin.wit")),
     ("provisioner.wit", include_str!("../../../wit/provisioner.wit")),
     ("rollback.wit", include_str!("../../../wit/rollback.wit")),
+    ("shell.wit", include_str!("../../../wit/shell.wit")),
+    ("sleep.wit", include_str!("../../../wit/sleep.wit")),
     ("state.wit", include_str!("../../../wit/state.wit")),
     ("streams.wit", include_str!("../../../wit/streams.wit")),
     ("types.wit", include_str!("../../../wit/types.wit")),
+    ("unit-finder.wit", include_str!("../../../wit/unit-finder.wit")),
+    ("volumes.wit", include_str!("../../../wit/volumes.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
 

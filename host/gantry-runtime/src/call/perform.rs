@@ -259,10 +259,11 @@ async fn clean_up(runtime: &Runtime, outside: &Outside) -> CleanUp {
     if tokio::time::timeout(time, quiet).await.is_err() {
         tracing::warn!("effects of a dead call are still under way after {time:?}");
     }
-    if ledger.loose().is_empty() {
+    if ledger.loose().is_empty() && ledger.loose_objects().is_empty() {
         return CleanUp::default();
     }
     let scope = Arc::new(outside.scope.for_clean_up(time));
-    let journal::Cleaned { removed, left } = journal::clean_up(&outside.chain, &scope).await;
-    CleanUp { removed, left }
+    let cleaned = journal::clean_up(&outside.chain, &scope).await;
+    let journal::Cleaned { removed, put_back, left } = cleaned;
+    CleanUp { removed, put_back, left }
 }

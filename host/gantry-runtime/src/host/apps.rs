@@ -3,10 +3,10 @@
 use gantry_engine::Call;
 use gantry_engine::call::AppsCall;
 
-use crate::bindings::gantry::provision::apps::{AppRouter, Host};
+use crate::bindings::gantry::provision::apps::{AppRouter, Host, Volume};
 use crate::bindings::gantry::provision::types::{App, EnvVar, Error, Unit};
 use crate::call::CallState;
-use crate::convert::{app_to, env_to, platform_error_to, router_to, unit_from};
+use crate::convert::{app_to, env_to, platform_error_to, router_to, unit_from, volume_to};
 use crate::host::reply::{self, Take};
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
@@ -39,6 +39,11 @@ impl Host for CallState {
     async fn routers(&mut self, name: String) -> Answer<Vec<AppRouter>> {
         let routers = self.apps(AppsCall::Routers { name }, reply::routers).await?;
         Ok(routers.map(|routers| routers.into_iter().map(router_to).collect()))
+    }
+
+    async fn volumes(&mut self, name: String) -> Answer<Vec<Volume>> {
+        let volumes = self.apps(AppsCall::Volumes { name }, reply::volumes).await?;
+        Ok(volumes.map(|volumes| volumes.into_iter().map(volume_to).collect()))
     }
 
     async fn bind_unit(&mut self, name: String, unit: Unit) -> Answer<()> {

@@ -2,11 +2,13 @@
 
 use gantry_core::container::{Container, Image};
 use gantry_core::image::ImageMetadata;
-use gantry_core::{App, AppRouter, EnvVar};
+use gantry_core::{App, AppRouter, EnvVar, Volume};
 use gantry_engine::Reply;
+use gantry_engine::call::cluster::{ClusterInfo, ObjectPage};
 use gantry_engine::call::{
     ContainerSummary, Entry, EntryPage, ExecState, HttpResponse, Layer, PathStat,
 };
+use serde_json::Value;
 
 /// Takes the value out of a reply.
 pub(crate) type Take<T> = fn(Reply) -> Result<T, Reply>;
@@ -41,5 +43,9 @@ kinds! {
     envs: Envs of Vec<EnvVar>;
     unit_envs: UnitEnvs of Vec<(String, String)>;
     routers: Routers of Vec<AppRouter>;
+    volumes: Volumes of Vec<Volume>;
+    clusters: Clusters of Vec<ClusterInfo>;
+    object: Object of Value;
+    objects: Objects of ObjectPage;
     metadata: Metadata of Option<Box<ImageMetadata>>;
 }
