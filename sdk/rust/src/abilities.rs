@@ -2,9 +2,13 @@
 //!
 //! Every call runs in a fresh instance, so the functions have no receiver: what must be remembered goes to [`crate::state`].
 
+use gantry_core::node::{
+    AddNodeOptions, Node, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions,
+};
+
 use crate::describe::Description;
-use crate::streams::{Session, Writer};
-use crate::{App, Result, Unit};
+use crate::streams::{Reader, Session, Writer};
+use crate::{App, Result, ShellOptions, Unit};
 
 /// Who the plugin is.
 pub trait Plugin {
@@ -170,4 +174,118 @@ pub trait Lifecycle {
 
     /// What the operator should read when the platform starts; nothing is shown when it is empty or fails.
     fn startup_message() -> Result<String>;
+}
+
+/// Units that end until somebody asks for the app.
+///
+/// # Errors
+///
+/// Why the engine refused.
+pub trait Sleep {
+    /// Puts the units of a process to sleep, of every process when it is empty. `start` of [`Provisioner`] wakes them.
+    fn sleep(app: App, process: String) -> Result<()>;
+}
+
+/// A terminal in a unit.
+///
+/// # Errors
+///
+/// `EmptyApp` without a unit, `UnitNotFound`, or why the engine refused.
+pub trait Shell {
+    /// Opens a shell in a unit. The host passes keys, output and the terminal's size between the caller and the session.
+    fn open(app: App, options: ShellOptions) -> Result<Session>;
+}
+
+/// Whose a unit is.
+///
+/// # Errors
+///
+/// `UnitNotFound`, or why the engine refused.
+pub trait UnitFinder {
+    /// The name of the app that has the unit with this id.
+    fn app_from_unit_id(unit_id: String) -> Result<String>;
+}
+
+/// Some of the nodes, in an order that stays the same between two calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePage {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Where the next page starts; none when this is the last.
+    pub next: Option<String>,
+}
+
+/// The machines of pools.
+///
+/// # Errors
+///
+/// `NodeNotFound`, or why the engine refused.
+pub trait Nodes {
+    /// The nodes; only those with one of these addresses when there is a list. `after` is the `next` of the page before.
+    fn list(addresses: Option<Vec<String>>, after: Option<String>) -> Result<NodePage>;
+
+    /// The node with this address.
+    fn get(address: String) -> Result<Node>;
+
+    /// The units on a node.
+    fn units(address: String) -> Result<Vec<Unit>>;
+
+    /// Adds a machine, or updates the one that is there.
+    fn add(options: AddNodeOptions) -> Result<()>;
+
+    /// Changes a machine. Enable wins over disable.
+    fn update(options: UpdateNodeOptions) -> Result<()>;
+
+    /// Removes a machine. When its units cannot be moved away, it stays.
+    fn remove(options: RemoveNodeOptions) -> Result<()>;
+
+    /// The node that an agent's words are about.
+    fn for_node_data(data: NodeStatusData) -> Result<Node>;
+}
+
+/// Containers that run once on every node.
+///
+/// # Errors
+///
+/// Why the engine refused.
+pub trait NodeContainers {
+    /// Brings the node containers of this name to what is configured now, in one pool or in every one when it is empty.
+    fn upgrade(name: String, pool: String) -> Result<()>;
+
+    /// Removes the node containers of this name, in one pool or in every one when it is empty. Removing what is gone succeeds.
+    fn remove(name: String, pool: String) -> Result<()>;
+}
+
+/// Storage of apps.
+///
+/// # Errors
+///
+/// Why the engine refused.
+pub trait Volumes {
+    /// Deletes what the backend keeps for a volume. Deleting what is gone succeeds.
+    fn delete(name: String, pool: String) -> Result<()>;
+}
+
+/// An image, looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InspectedImage {
+    /// Docker's JSON about it.
+    pub image: String,
+    /// Its Procfile; empty when it has none.
+    pub procfile: String,
+    /// Its tsuru.yaml, as JSON; empty when it has none.
+    pub tsuru_yaml: String,
+}
+
+/// Builds of images inside a cluster.
+///
+/// # Errors
+///
+/// Why the build failed.
+pub trait ClusterBuilder {
+    /// Builds an image of an app's source, a tar archive, and gives its name. Nothing of the build is left afterwards.
+    fn build_pod(app: App, archive: Reader, tag: String) -> Result<String>;
+
+    /// Gives an image another name, pushes it to the registry, and looks into it.
+    fn tag_push_and_inspect(app: App, image: String, new_image: String) -> Result<InspectedImage>;
 }

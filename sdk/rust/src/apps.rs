@@ -1,6 +1,6 @@
 //! What a provisioner asks of the platform about an app, and tells it.
 
-use gantry_core::{App, AppRouter, EnvVar, Unit};
+use gantry_core::{App, AppRouter, EnvVar, Unit, Volume};
 
 use crate::Result;
 use crate::bindings::gantry::provision::apps as imported;
@@ -39,6 +39,15 @@ pub fn unit_envs(name: &str, process: &str, is_deploy: bool) -> Result<Vec<(Stri
 /// There is no such app, or the platform does not answer.
 pub fn routers(name: &str) -> Result<Vec<AppRouter>> {
     Ok(imported::routers(name)?.into_iter().map(AppRouter::from).collect())
+}
+
+/// The volumes that the app has, by name.
+///
+/// # Errors
+///
+/// There is no such app, or the platform does not answer.
+pub fn volumes(name: &str) -> Result<Vec<Volume>> {
+    Ok(imported::volumes(name)?.into_iter().map(Volume::from).collect())
 }
 
 /// Tells every service bound to the app about a new unit. When one refuses, those already told are told otherwise. Twice is as good as once.

@@ -68,3 +68,43 @@ world!(
     "package gantry:sdk-lifecycle; world lifecycle { export gantry:provision/lifecycle@0.1.0; }",
     "gantry:provision/types@0.1.0" = types
 );
+world!(
+    sleep,
+    "package gantry:sdk-sleep; world sleep { export gantry:provision/sleep@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    shell,
+    "package gantry:sdk-shell; world shell { export gantry:provision/shell@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);
+world!(
+    unit_finder,
+    "package gantry:sdk-unit-finder;
+     world unit-finder { export gantry:provision/unit-finder@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    nodes,
+    "package gantry:sdk-nodes; world nodes { export gantry:provision/nodes@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    node_containers,
+    "package gantry:sdk-node-containers;
+     world node-containers { export gantry:provision/node-containers@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    volumes,
+    "package gantry:sdk-volumes; world volumes { export gantry:provision/volumes@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    cluster_builder,
+    "package gantry:sdk-cluster-builder;
+     world cluster-builder { export gantry:provision/cluster-builder@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);

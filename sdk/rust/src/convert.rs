@@ -2,7 +2,7 @@
 
 use gantry_core::container::{Container, Image};
 use gantry_core::image::{Healthcheck, Hooks, ImageMetadata, RestartHooks};
-use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit};
+use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit, Volume, VolumeBind};
 
 use crate::bindings::gantry::provision::{apps, images, types};
 
@@ -95,6 +95,24 @@ impl From<apps::AppRouter> for AppRouter {
         let apps::AppRouter { name, options, address, type_, status, status_detail } = router;
         let options = options.into_iter().collect();
         Self { name, options, address, kind: type_, status, status_detail }
+    }
+}
+
+impl From<apps::Volume> for Volume {
+    fn from(volume: apps::Volume) -> Self {
+        let apps::Volume { name, pool, plan, plan_options, options, binds } = volume;
+        let bind = |bind: apps::VolumeBind| VolumeBind {
+            mount_point: bind.mount_point,
+            read_only: bind.read_only,
+        };
+        Self {
+            name,
+            pool,
+            plan,
+            plan_options: plan_options.into_iter().collect(),
+            options: options.into_iter().collect(),
+            binds: binds.into_iter().map(bind).collect(),
+        }
     }
 }
 

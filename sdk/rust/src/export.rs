@@ -3,13 +3,13 @@
 use std::marker::PhantomData;
 
 use crate::abilities::{
-    Availability, Deployer, Exec, Lifecycle, Logs, Plugin, Provisioner, Rollback, TailOptions,
-    UnitPage,
+    Availability, ClusterBuilder, Deployer, Exec, Lifecycle, Logs, NodeContainers, Plugin,
+    Provisioner, Rollback, Shell, Sleep, TailOptions, UnitFinder, UnitPage, Volumes,
 };
 use crate::bindings;
 use crate::bindings::gantry::provision::types;
 use crate::describe::Description;
-use crate::streams::Writer;
+use crate::streams::{Reader, Session, Writer};
 
 /// Gives a plugin the shape that the generated exports call. [`crate::export!`] is the only user.
 #[derive(Debug)]
@@ -201,9 +201,178 @@ impl<P: Lifecycle> bindings::lifecycle::exports::gantry::provision::lifecycle::G
     }
 }
 
+impl<P: Sleep> bindings::sleep::exports::gantry::provision::sleep::Guest for Adapter<P> {
+    fn sleep(app: types::App, process: String) -> Result<()> {
+        lower(P::sleep(app.into(), process))
+    }
+}
+
+mod shell {
+    use super::{Adapter, Result, Session, Shell, lower, types};
+    use crate::ShellOptions;
+    use crate::bindings::shell::exports::gantry::provision::shell as exported;
+
+    impl<P: Shell> exported::Guest for Adapter<P> {
+        fn open(app: types::App, options: exported::ShellOptions) -> Result<Session> {
+            let exported::ShellOptions { unit, term, width, height } = options;
+            lower(P::open(app.into(), ShellOptions { unit, term, width, height }))
+        }
+    }
+}
+
+impl<P: UnitFinder> bindings::unit_finder::exports::gantry::provision::unit_finder::Guest
+    for Adapter<P>
+{
+    fn app_from_unit_id(unit_id: String) -> Result<String> {
+        lower(P::app_from_unit_id(unit_id))
+    }
+}
+
+mod nodes {
+    use gantry_core::node::{
+        AddNodeOptions, Node, NodeCheckResult, NodeStatusData, RemoveNodeOptions, UnitStatusData,
+        UpdateNodeOptions,
+    };
+
+    use super::{Adapter, Result, lower, types};
+    use crate::abilities::{NodePage, Nodes};
+    use crate::bindings::nodes::exports::gantry::provision::nodes as exported;
+
+    impl From<Node> for exported::Node {
+        fn from(node: Node) -> Self {
+            Self {
+                address: node.address,
+                pool: node.pool,
+                iaas_id: node.iaas_id,
+                status: node.status,
+                metadata: node.metadata.into_iter().collect(),
+                metadata_no_prefix: node.metadata_no_prefix.into_iter().collect(),
+                extra_data: node.extra_data.into_iter().collect(),
+            }
+        }
+    }
+
+    impl From<NodePage> for exported::NodePage {
+        fn from(page: NodePage) -> Self {
+            let nodes = page.nodes.into_iter().map(exported::Node::from).collect();
+            Self { nodes, next: page.next }
+        }
+    }
+
+    impl<P: Nodes> exported::Guest for Adapter<P> {
+        fn list(
+            addresses: Option<Vec<String>>,
+            after: Option<String>,
+        ) -> Result<exported::NodePage> {
+            lower(P::list(addresses, after))
+        }
+
+        fn get(address: String) -> Result<exported::Node> {
+            lower(P::get(address))
+        }
+
+        fn units(address: String) -> Result<Vec<types::Unit>> {
+            let units = P::units(address).map_err(types::Error::from)?;
+            Ok(units.into_iter().map(types::Unit::from).collect())
+        }
+
+        fn add(options: exported::AddOptions) -> Result<()> {
+            lower(P::add(AddNodeOptions {
+                address: options.address,
+                pool: options.pool,
+                iaas_id: options.iaas_id,
+                metadata: options.metadata.into_iter().collect(),
+                register: options.register,
+                ca_cert: options.ca_cert,
+                client_cert: options.client_cert,
+                client_key: options.client_key,
+                wait: options.wait,
+            }))
+        }
+
+        fn update(options: exported::UpdateOptions) -> Result<()> {
+            lower(P::update(UpdateNodeOptions {
+                address: options.address,
+                pool: options.pool,
+                metadata: options.metadata.into_iter().collect(),
+                enable: options.enable,
+                disable: options.disable,
+            }))
+        }
+
+        fn remove(options: exported::RemoveOptions) -> Result<()> {
+            let exported::RemoveOptions { address, rebalance } = options;
+            lower(P::remove(RemoveNodeOptions { address, rebalance }))
+        }
+
+        fn for_node_data(data: exported::NodeStatusData) -> Result<exported::Node> {
+            let unit = |unit: exported::UnitStatusData| UnitStatusData {
+                id: unit.id,
+                name: unit.name,
+                status: unit.status.map(crate::Status::from),
+            };
+            let check = |check: exported::NodeCheckResult| NodeCheckResult {
+                name: check.name,
+                error: check.error,
+                successful: check.successful,
+            };
+            lower(P::for_node_data(NodeStatusData {
+                addresses: data.addresses,
+                units: data.units.into_iter().map(unit).collect(),
+                checks: data.checks.into_iter().map(check).collect(),
+            }))
+        }
+    }
+}
+
+impl<P: NodeContainers>
+    bindings::node_containers::exports::gantry::provision::node_containers::Guest for Adapter<P>
+{
+    fn upgrade(name: String, pool: String) -> Result<()> {
+        lower(P::upgrade(name, pool))
+    }
+
+    fn remove(name: String, pool: String) -> Result<()> {
+        lower(P::remove(name, pool))
+    }
+}
+
+impl<P: Volumes> bindings::volumes::exports::gantry::provision::volumes::Guest for Adapter<P> {
+    fn delete(name: String, pool: String) -> Result<()> {
+        lower(P::delete(name, pool))
+    }
+}
+
+mod cluster_builder {
+    use super::{Adapter, ClusterBuilder, Reader, Result, lower, types};
+    use crate::abilities::InspectedImage;
+    use crate::bindings::cluster_builder::exports::gantry::provision::cluster_builder as exported;
+
+    impl From<InspectedImage> for exported::Inspected {
+        fn from(inspected: InspectedImage) -> Self {
+            let InspectedImage { image, procfile, tsuru_yaml } = inspected;
+            Self { image, procfile, tsuru_yaml }
+        }
+    }
+
+    impl<P: ClusterBuilder> exported::Guest for Adapter<P> {
+        fn build_pod(app: types::App, archive: Reader, tag: String) -> Result<String> {
+            lower(P::build_pod(app.into(), archive, tag))
+        }
+
+        fn tag_push_and_inspect(
+            app: types::App,
+            image: String,
+            new_image: String,
+        ) -> Result<exported::Inspected> {
+            lower(P::tag_push_and_inspect(app.into(), image, new_image))
+        }
+    }
+}
+
 /// Makes a type the plugin: its component exports `plugin`, `provisioner` and the abilities named, and nothing else.
 ///
-/// The abilities are `deployer`, `rollback`, `exec`, `logs` and `lifecycle`; each needs its trait. Natively, where plugins run their unit tests, nothing is exported and the traits are
+/// The abilities are `deployer`, `rollback`, `exec`, `logs`, `lifecycle`, `sleep`, `shell`, `unit_finder`, `nodes`, `node_containers`, `volumes` and `cluster_builder`; each needs its trait. Natively, where plugins run their unit tests, nothing is exported and the traits are
 /// still required.
 ///
 /// ```text
@@ -241,10 +410,21 @@ macro_rules! __export_one {
     (check exec $plugin:ident) => { $crate::__export_one!(@check Exec $plugin); };
     (check logs $plugin:ident) => { $crate::__export_one!(@check Logs $plugin); };
     (check lifecycle $plugin:ident) => { $crate::__export_one!(@check Lifecycle $plugin); };
+    (check sleep $plugin:ident) => { $crate::__export_one!(@check Sleep $plugin); };
+    (check shell $plugin:ident) => { $crate::__export_one!(@check Shell $plugin); };
+    (check unit_finder $plugin:ident) => { $crate::__export_one!(@check UnitFinder $plugin); };
+    (check nodes $plugin:ident) => { $crate::__export_one!(@check Nodes $plugin); };
+    (check node_containers $plugin:ident) => {
+        $crate::__export_one!(@check NodeContainers $plugin);
+    };
+    (check volumes $plugin:ident) => { $crate::__export_one!(@check Volumes $plugin); };
+    (check cluster_builder $plugin:ident) => {
+        $crate::__export_one!(@check ClusterBuilder $plugin);
+    };
     (check $unknown:ident $plugin:ident) => {
         compile_error!(concat!(
             "no ability `", stringify!($unknown),
-            "`: one of deployer, rollback, exec, logs, lifecycle (plugin and provisioner are always there)"
+            "`: one of deployer, rollback, exec, logs, lifecycle, sleep, shell, unit_finder, nodes, node_containers, volumes, cluster_builder (plugin and provisioner are always there)"
         ));
     };
     (@check $ability:ident $plugin:ident) => {

@@ -4,6 +4,7 @@ pub mod abilities;
 pub mod apps;
 #[doc(hidden)]
 pub mod bindings;
+pub mod cluster;
 pub mod config;
 pub mod containers;
 mod convert;
@@ -18,14 +19,15 @@ pub mod state;
 pub mod streams;
 
 pub use abilities::{
-    Availability, Deployer, Exec, Lifecycle, Logs, Plugin, Provisioner, Rollback, Source,
-    TailOptions, UnitPage,
+    Availability, ClusterBuilder, Deployer, Exec, InspectedImage, Lifecycle, Logs, NodeContainers,
+    NodePage, Nodes, Plugin, Provisioner, Rollback, Shell, Sleep, Source, TailOptions, UnitFinder,
+    UnitPage, Volumes,
 };
 pub use describe::{Description, GrantRequest, LimitRequest};
 pub use gantry_core;
 pub use gantry_core::{
-    App, AppRouter, EnvVar, Error, LabelSet, Labels, Settings, Status, Unit, commands, container,
-    image, quote,
+    App, AppRouter, EnvVar, Error, LabelSet, Labels, Settings, ShellOptions, Status, Unit, Volume,
+    VolumeBind, commands, container, image, quote,
 };
 
 /// The result of everything a plugin does.
