@@ -1,0 +1,172 @@
+//! Builds inside a cluster (spec 7.5): a pod with two containers, of which one is the image and the other an agent that makes an image of it and pushes that to the registry.
+
+use gantry_sdk::cluster::PodLogOptions;
+use gantry_sdk::config::Config;
+use gantry_sdk::gantry_core::image::{ImageNames, split_image_name};
+use gantry_sdk::gantry_core::labels::ServiceExtension;
+use gantry_sdk::streams::Reader;
+use gantry_sdk::{App, Error, InspectedImage, Result, images, operation};
+use serde_json::Value;
+
+use crate::calls::insist;
+use crate::home::Home;
+use crate::manifest::pod::{COMMITTER, INSPECTOR, NO_INPUT, OneShot};
+use crate::service::Site;
+use crate::{PREFIX, PROVISIONER, completion, exec, name, wait};
+
+/// What is said when the pod has done its work.
+const CLEANING_UP: &str = " ---> Cleaning up\n";
+
+/// Makes the app's next image of what a build left, and gives its name.
+///
+/// # Errors
+///
+/// The pod does not start, its agent fails, or the cluster refuses.
+pub(crate) fn app_image(app: &App, home: &Home, source: &str) -> Result<String> {
+    let target = images::reserve(&app.name).map_err(|error| {
+        Error::Other(format!("error getting new image name for app {}: {error}", app.name))
+    })?;
+    let site = Site::new(app, home)?;
+    let pod = name::deploy_pod(&app.name, tag_of(&target));
+    let object = one_shot(&site, &pod, source)?.deploy(&target, site.agent())?;
+    run(&site, source, &object, COMMITTER, Reader::from_bytes(NO_INPUT.as_bytes()))?;
+    Ok(target)
+}
+
+/// Builds an image of an app's source, and gives its name.
+///
+/// # Errors
+///
+/// As [`app_image`].
+pub(crate) fn build_pod(app: &App, archive: Reader, tag: &str) -> Result<String> {
+    let home = Home::of_pool(&app.pool)?;
+    let site = Site::new(app, &home)?;
+    let names = ImageNames::from_settings(&Config);
+    let source = base_image(app, &names)?;
+    let target = names.builder(&app.name, &app.team_owner, tag, u64::from(app.deploys));
+    let pod = name::build_pod(&app.name, tag_of(&target), tag);
+    let object = one_shot(&site, &pod, &source)?.build(&target, site.agent())?;
+    run(&site, &source, &object, COMMITTER, archive)?;
+    Ok(target)
+}
+
+/// Gives an image another name, pushes it, and looks into it.
+///
+/// # Errors
+///
+/// As [`app_image`], or the agent tells something else.
+pub(crate) fn inspect(app: &App, image: &str, new_image: &str) -> Result<InspectedImage> {
+    let home = Home::of_pool(&app.pool)?;
+    let site = Site::new(app, &home)?;
+    let pod = name::deploy_pod(&app.name, tag_of(new_image));
+    let object = one_shot(&site, &pod, image)?.inspect(new_image)?;
+    let input = Reader::from_bytes(NO_INPUT.as_bytes());
+    let output = run(&site, image, &object, INSPECTOR, input)?;
+    let inspection = completion::inspection(&String::from_utf8_lossy(&output))?;
+    let text = |value: &Value| if value.is_null() { String::new() } else { value.to_string() };
+    let image = serde_json::to_string(&inspection.image)
+        .map_err(|error| Error::Other(format!("the image that was inspected: {error}")))?;
+    Ok(InspectedImage { image, procfile: inspection.procfile, tsuru_yaml: text(&inspection.yaml) })
+}
+
+/// The tag of an image, which is in the name of its pod.
+fn tag_of(image: &str) -> &str {
+    split_image_name(image).1
+}
+
+/// What a build starts from: the app's own image, or its platform's (spec 5.13).
+fn base_image(app: &App, names: &ImageNames) -> Result<String> {
+    use gantry_sdk::Settings as _;
+    const LAYERS: i64 = 10;
+    let layers = Config.integer("docker:max-layers").filter(|layers| *layers > 0);
+    let layers = u32::try_from(layers.unwrap_or(LAYERS)).unwrap_or(u32::MAX);
+    let anew = app.update_platform || app.deploys.is_multiple_of(layers);
+    match images::current(&app.name) {
+        Ok(image) if !anew => Ok(image),
+        Ok(_) | Err(Error::NotFound(_)) => Ok(names.platform(&app.platform)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A pod as everything but its name says it.
+struct Shot<'a> {
+    site: &'a Site<'a>,
+    labels: gantry_sdk::LabelSet,
+    name: &'a str,
+    image: &'a str,
+}
+
+fn one_shot<'a>(site: &'a Site<'a>, name: &'a str, image: &'a str) -> Result<Shot<'a>> {
+    let extension = ServiceExtension {
+        provisioner: PROVISIONER,
+        prefix: PREFIX,
+        build_image: "",
+        is_deploy: false,
+        is_isolated_run: false,
+        is_build: true,
+        builder: "",
+    };
+    Ok(Shot { site, labels: site.labels("", 0, extension)?, name, image })
+}
+
+impl Shot<'_> {
+    fn with<T>(&self, make: impl FnOnce(&OneShot<'_>) -> T) -> T {
+        make(&OneShot {
+            name: self.name,
+            app: self.site.app,
+            image: self.image,
+            labels: &self.labels,
+            envs: &[],
+            volumes: self.site.volumes(),
+            cluster: &self.site.home.cluster,
+            defaults: &self.site.home.defaults,
+        })
+    }
+
+    fn deploy(&self, target: &str, agent: &gantry_sdk::commands::UnitAgent) -> Result<Value> {
+        self.with(|shot| shot.deploy(target, agent))
+    }
+
+    fn build(&self, target: &str, agent: &gantry_sdk::commands::UnitAgent) -> Result<Value> {
+        self.with(|shot| shot.build(target, agent))
+    }
+
+    fn inspect(&self, target: &str) -> Result<Value> {
+        self.with(|shot| shot.inspect(target))
+    }
+}
+
+/// Runs a pod to its end, gives its agent what it reads, shows what it says, and removes it whatever happens. Gives what the agent said.
+fn run(
+    site: &Site<'_>,
+    image: &str,
+    object: &Value,
+    agent: &str,
+    input: Reader,
+) -> Result<Vec<u8>> {
+    let home = site.home;
+    site.prepare(image)?;
+    let pod = crate::object::name(object);
+    home.client.create(object)?;
+    let ended = worked(home, pod, agent, input);
+    operation::undoing();
+    let deleted = exec::delete_pod(home, pod);
+    let output = ended?;
+    deleted.map(|()| output)
+}
+
+fn worked(home: &Home, pod: &str, agent: &str, input: Reader) -> Result<Vec<u8>> {
+    wait::pod_running(home, pod)?;
+    let (stdout, stderr) = (operation::output(), operation::output());
+    home.client.attach(home.namespace(), pod, agent, Some(input), &stdout, &stderr)?;
+    operation::progress(CLEANING_UP);
+    wait::pod(home, pod, home.timeouts.pod_ready, completion::is_finished)?;
+    let options = PodLogOptions {
+        container: agent.to_owned(),
+        lines: u32::MAX,
+        follow: false,
+        timestamps: false,
+        previous: false,
+    };
+    Ok(insist(|| home.client.read_logs(home.namespace(), pod, &options))?)
+}

@@ -1,0 +1,242 @@
+//! Changes of an app: deploys, more and fewer units, started, stopped, restarted and put to sleep (spec 6, 7.4, 7.5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gantry_sdk::commands::resolve_process;
+use gantry_sdk::gantry_core::image::{is_builder_image, rollback_image};
+use gantry_sdk::image::ImageMetadata;
+use gantry_sdk::{App, Error, LabelSet, Result, apps, images, log, operation};
+use serde_json::Value;
+
+use crate::home::{Home, kinds};
+use crate::manifest::removal;
+use crate::object::{label_set, template_label_set};
+use crate::process::{Change, Plan, State, Step, Undo, changed_units, states};
+use crate::service::{self, Site, Version};
+use crate::{PREFIX, build, image};
+
+/// The processes of an app that are on its cluster, each with its Deployment.
+pub(crate) type Deployments = BTreeMap<String, Value>;
+
+/// The Deployments of an app, by process.
+///
+/// # Errors
+///
+/// The cluster refuses, or does not answer.
+pub(crate) fn deployments(home: &Home, app: &str) -> Result<Deployments> {
+    let all = home.list(&kinds::deployment(), &format!("{PREFIX}app-name={app}"))?;
+    Ok(all
+        .into_iter()
+        .map(|object| (label_set(&object).app_process().to_owned(), object))
+        .collect())
+}
+
+/// Deploys an image.
+///
+/// # Errors
+///
+/// What cannot be deployed, which leaves everything as it was; or units that do not start.
+pub(crate) fn deploy(app: &App, image: &str) -> Result<String> {
+    let home = Home::of_pool(&app.pool)?;
+    let image = if is_builder_image(image) {
+        build::app_image(app, &home, image)?
+    } else {
+        image.to_owned()
+    };
+    run(app, &home, &image, None)?;
+    Ok(image)
+}
+
+/// Deploys an image of the app's history, and gives its full name (design 10.11).
+///
+/// # Errors
+///
+/// None is meant, or as for [`deploy`].
+pub(crate) fn rollback(app: &App, asked: &str) -> Result<String> {
+    let home = Home::of_pool(&app.pool)?;
+    let history = images::history(&app.name)?;
+    let image = rollback_image(&app.name, &history, asked)
+        .map_err(|error| Error::NotFound(error.to_string()))?
+        .to_owned();
+    let metadata = images::metadata(&image)?.unwrap_or_default();
+    if metadata.disable_rollback {
+        let reason = &metadata.reason;
+        let text = format!("Can't Rollback image {image}, reason: {reason}");
+        return Err(Error::Conflict(text));
+    }
+    run(app, &home, &image, None)?;
+    Ok(image)
+}
+
+/// Asks something of the processes of the current image: of the one that is named, or of all.
+///
+/// # Errors
+///
+/// There is no such process, or units that do not start.
+pub(crate) fn ask(app: &App, process: &str, state: State) -> Result<()> {
+    let home = Home::of_pool(&app.pool)?;
+    let (current, metadata) = current(app)?;
+    if metadata.processes.is_empty() {
+        // Nothing was deployed: there is nothing to be asked.
+        return Ok(());
+    }
+    let processes: BTreeSet<String> = metadata.processes.keys().cloned().collect();
+    if !process.is_empty() && !processes.contains(process) {
+        return Err(unknown_process(process));
+    }
+    run(app, &home, &current, Some(&states(&processes, process, state)))
+}
+
+fn unknown_process(process: &str) -> Error {
+    let process = gantry_sdk::quote(process);
+    Error::InvalidProcess(format!("no command declared in Procfile for process {process}"))
+}
+
+/// Runs more or fewer units.
+///
+/// # Errors
+///
+/// Nothing deployed, nothing asked, no such process, fewer units than none, or units that do not start.
+pub(crate) fn scale(app: &App, process: &str, increment: i64) -> Result<()> {
+    let state = changed_units(app.deploys, increment)?;
+    let home = Home::of_pool(&app.pool)?;
+    let (current, metadata) = current(app)?;
+    let process = resolve_process(&metadata, process)?;
+    if !metadata.processes.contains_key(process) {
+        return Err(unknown_process(process));
+    }
+    let states = BTreeMap::from([(process.to_owned(), state)]);
+    run(app, &home, &current, Some(&states))
+}
+
+/// Removes everything of an app.
+///
+/// # Errors
+///
+/// What the cluster refused, all of it, after everything was tried.
+pub(crate) fn destroy(app: &App) -> Result<()> {
+    let home = match Home::of_pool(&app.pool) {
+        Ok(home) => home,
+        // An app that was never anywhere has nothing to be removed.
+        Err(Error::NotFound(_)) if app.deploys == 0 => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // What is there counts, not what is known of the current image: nothing may stay of an image that failed.
+    let mut processes: BTreeSet<String> = deployments(&home, &app.name)?.into_keys().collect();
+    processes.extend(current(app)?.1.processes.into_keys());
+    let mut failures = Vec::new();
+    for process in processes {
+        let pods = service::pods_of(app, &process);
+        if let Err(error) = service::remove(&home, app, &process, &pods) {
+            failures.push(error.to_string());
+        }
+    }
+    let pods = BTreeMap::from([(format!("{PREFIX}app-name"), app.name.clone())]);
+    let mut rest = vec![removal::Removal::Selected {
+        api_version: "v1",
+        kind: "Pod",
+        selector: crate::object::selector(&pods),
+    }];
+    rest.extend(removal::of_app(&app.name));
+    if let Err(error) = service::delete(&home, &rest) {
+        failures.push(error.to_string());
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Error::Other(failures.join("; "))) }
+}
+
+/// The image that runs now and what is known of it; nothing is known before the first deploy.
+pub(crate) fn current(app: &App) -> Result<(String, ImageMetadata)> {
+    let image = match images::current(&app.name) {
+        Ok(image) => image,
+        Err(Error::NotFound(_)) => return Ok((String::new(), ImageMetadata::default())),
+        Err(error) => return Err(error),
+    };
+    let metadata = images::metadata(&image)?.unwrap_or_default();
+    Ok((image, metadata))
+}
+
+/// Changes an app: every process of the image becomes what it is to be, one after the other; then the image is written down, and what it does not have is removed. When one fails, those
+/// before it are put back.
+fn run(
+    app: &App,
+    home: &Home,
+    image: &str,
+    states: Option<&BTreeMap<String, State>>,
+) -> Result<()> {
+    let site = Site::new(app, home)?;
+    let metadata = image::metadata(&site, image)?;
+    let (old_image, old_metadata) = current(app)?;
+    let deployments = deployments(home, &app.name)?;
+    let processes: BTreeSet<String> = metadata.processes.keys().cloned().collect();
+    let labels: BTreeMap<String, LabelSet> = deployments
+        .iter()
+        .filter_map(|(process, object)| Some((process.clone(), template_label_set(Some(object))?)))
+        .collect();
+    // What is there without being of the current image was left by a failure: it goes too.
+    let mut before: BTreeSet<String> = old_metadata.processes.keys().cloned().collect();
+    before.extend(deployments.keys().filter(|process| !process.is_empty()).cloned());
+    let plan = Plan::new(&Change {
+        image,
+        processes: &processes,
+        current: &before,
+        states,
+        labels: &labels,
+    })?;
+    apps::set_quota_in_use(&app.name, i32::try_from(plan.quota).unwrap_or(i32::MAX))?;
+    let new = Version { image, metadata: &metadata };
+    let old = Version { image: &old_image, metadata: &old_metadata };
+    for (index, step) in plan.steps.iter().enumerate() {
+        let done = match step {
+            Step::Update { process, target } => stop_asked().and_then(|()| {
+                service::deploy(&site, process, new, *target, deployments.get(process))
+            }),
+            Step::RecordImage => stop_asked().and_then(|()| images::append(&app.name, image)),
+            Step::Remove { process } => {
+                let pods = service::pods_of(app, process);
+                if let Err(error) = service::remove(home, app, process, &pods) {
+                    let fields = [("process", process.as_str()), ("error", &error.to_string())];
+                    log::error("a process that is no longer there stays", &fields);
+                    operation::progress(&format!(" ---> {error} <---\n"));
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            undo(&site, &plan, index, old, &deployments);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn stop_asked() -> Result<()> {
+    if operation::cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+/// Puts the processes back that were changed before the one that failed.
+fn undo(site: &Site<'_>, plan: &Plan, failed: usize, old: Version<'_>, deployments: &Deployments) {
+    operation::undoing();
+    for undo in plan.undo(failed) {
+        let (process, undone) = match undo {
+            Undo::Restore { process, target } => (
+                process,
+                match deployments.get(process) {
+                    Some(object) if old.metadata.processes.contains_key(process) => {
+                        service::deploy(site, process, old, *target, Some(object))
+                    }
+                    Some(object) => site.home.apply(&crate::object::plain(object)).map(drop),
+                    None => service::deploy(site, process, old, *target, None),
+                },
+            ),
+            Undo::Remove { process } => {
+                let pods = service::pods_of(site.app, process);
+                (process, service::remove(site.home, site.app, process, &pods))
+            }
+        };
+        if let Err(error) = undone {
+            let fields = [("process", process.as_str()), ("error", &error.to_string())];
+            log::error("a process could not be put back", &fields);
+            operation::progress(&format!(" ---> {error} <---\n"));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Waiting for pods that run once (spec 7.5): until their containers run, and until they have ended well.
+
+use gantry_sdk::gantry_core::container::Image;
+use gantry_sdk::{Error, Result, quote};
+use serde_json::Value;
+
+use crate::object::{items, number, text};
+use crate::rollout::invalid_phase;
+
+/// Whether all containers of the pod run.
+///
+/// # Errors
+///
+/// One has ended before the others ran, or the pod has failed.
+pub fn is_running(pod: &Value, events: &[Value]) -> Result<bool> {
+    let statuses = items(pod, "/status/containerStatuses");
+    for status in statuses {
+        if let Some(ended) = status.pointer("/state/terminated") {
+            let container = quote(text(status, "/name"));
+            return Err(Error::Other(format!(
+                "unexpected container {container} termination: Exit {} - Reason: {} - Message: {}",
+                number(ended, "/exitCode"),
+                quote(text(ended, "/reason")),
+                quote(text(ended, "/message")),
+            )));
+        }
+    }
+    not_failed(pod, events)?;
+    let wanted = items(pod, "/spec/containers").len();
+    let running = statuses.iter().filter(|status| status.pointer("/state/running").is_some());
+    Ok(text(pod, "/status/phase") == "Running" && running.count() >= wanted)
+}
+
+/// Whether the pod has ended well.
+///
+/// # Errors
+///
+/// It has failed, or nobody knows how it is.
+pub fn is_finished(pod: &Value, events: &[Value]) -> Result<bool> {
+    not_failed(pod, events)?;
+    Ok(text(pod, "/status/phase") == "Succeeded")
+}
+
+/// How the container of a command ended, once it has.
+pub fn exit_code(pod: &Value, container: &str) -> Option<i64> {
+    let statuses = items(pod, "/status/containerStatuses").iter();
+    let ended = statuses
+        .filter(|status| text(status, "/name") == container)
+        .find_map(|status| status.pointer("/state/terminated"))?;
+    Some(number(ended, "/exitCode"))
+}
+
+fn not_failed(pod: &Value, events: &[Value]) -> Result<()> {
+    match text(pod, "/status/phase") {
+        "Failed" | "Unknown" => Err(Error::Other(invalid_phase(pod, events))),
+        _ => Ok(()),
+    }
+}
+
+/// What the agent tells about an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// The image, as its engine tells it.
+    pub image: Image,
+    /// Its Procfile; may be empty.
+    pub procfile: String,
+    /// What its `tsuru.yaml` says, as JSON.
+    pub yaml: Value,
+}
+
+/// Reads what the agent of an inspecting pod wrote.
+///
+/// # Errors
+///
+/// It is something else.
+pub fn inspection(output: &str) -> Result<Inspection> {
+    let invalid = || {
+        let output = quote(output);
+        Error::Other(format!("invalid image inspect response: {output}"))
+    };
+    let answer: Value = serde_json::from_str(output).map_err(|_| invalid())?;
+    if !answer.is_object() {
+        return Err(invalid());
+    }
+    let part = |key: &str| answer.get(key).filter(|value| !value.is_null()).cloned();
+    let image = match part("Image") {
+        Some(image) => serde_json::from_value(image).map_err(|_| invalid())?,
+        None => Image::default(),
+    };
+    let procfile = text(&answer, "/Procfile").to_owned();
+    Ok(Inspection { image, procfile, yaml: part("TsuruYaml").unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(phase: &str, states: &[Value]) -> Value {
+        let statuses: Vec<Value> = states
+            .iter()
+            .enumerate()
+            .map(|(index, state)| json!({"name": format!("c{index}"), "state": state}))
+            .collect();
+        json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "c0"}, {"name": "c1"}]},
+            "status": {"phase": phase, "containerStatuses": statuses},
+        })
+    }
+
+    #[test]
+    fn a_pod_runs_when_all_its_containers_do() {
+        let run = json!({"running": {}});
+        assert_eq!(is_running(&pod("Pending", &[]), &[]), Ok(false));
+        assert_eq!(
+            is_running(&pod("Running", &[run.clone(), json!({"waiting": {}})]), &[]),
+            Ok(false)
+        );
+        assert_eq!(is_running(&pod("Running", std::slice::from_ref(&run)), &[]), Ok(false));
+        assert_eq!(is_running(&pod("Running", &[run.clone(), run]), &[]), Ok(true));
+    }
+
+    #[test]
+    fn a_container_that_ends_too_early_is_told() {
+        let ended = json!({"terminated": {"exitCode": 9, "reason": "Error", "message": "no"}});
+        let error = is_running(&pod("Running", &[json!({"running": {}}), ended]), &[]);
+        let text =
+            r#"unexpected container "c1" termination: Exit 9 - Reason: "Error" - Message: "no""#;
+        assert_eq!(error.unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn a_pod_ends_well_or_badly() {
+        assert_eq!(is_finished(&pod("Running", &[]), &[]), Ok(false));
+        assert_eq!(is_finished(&pod("Succeeded", &[]), &[]), Ok(true));
+        for phase in ["Failed", "Unknown"] {
+            let error = is_finished(&pod(phase, &[]), &[]).unwrap_err().to_string();
+            assert_eq!(error, format!("invalid pod phase \"{phase}\""));
+        }
+        let ended = pod("Failed", &[json!({"terminated": {"exitCode": 3}})]);
+        assert_eq!((exit_code(&ended, "c0"), exit_code(&ended, "c1")), (Some(3), None));
+    }
+
+    #[test]
+    fn an_inspection_has_three_parts_that_may_be_missing() {
+        let output = json!({
+            "Image": {"Id": "sha256:1"}, "Procfile": "web: x", "TsuruYaml": {"healthcheck": {}},
+        });
+        let read = inspection(&output.to_string()).unwrap();
+        assert_eq!((read.image.id.as_str(), read.procfile.as_str()), ("sha256:1", "web: x"));
+        assert_eq!(read.yaml, json!({"healthcheck": {}}));
+        assert_eq!(inspection("{}").unwrap().image, Image::default());
+        for output in ["", "[]", "no\n", r#"{"Image": 5}"#] {
+            let error = inspection(output).unwrap_err().to_string();
+            assert!(error.starts_with("invalid image inspect response: \""), "{error}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What is known of an image. A cluster does not tell what is in an image, so a plain image is asked itself: a pod of it prints the platform's files, once for each name of an image.
+
+use gantry_sdk::cluster::PodLogOptions;
+use gantry_sdk::gantry_core::container::Image;
+use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
+use gantry_sdk::gantry_core::labels::ServiceExtension;
+use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
+use gantry_sdk::{Error, Result, images, operation};
+use serde_json::{Value, json};
+
+use crate::home::Home;
+use crate::object::{items, text};
+use crate::service::Site;
+use crate::{PREFIX, PROVISIONER, name, wait};
+
+/// The process of an image that declares none.
+const WEB: &str = "web";
+
+/// What comes before the text of each file.
+const MARK: &str = "---- gantry file ";
+
+/// What is known of an image, which is asked itself when nobody said.
+///
+/// # Errors
+///
+/// The image does not start, or its files cannot be read.
+pub(crate) fn metadata(site: &Site<'_>, image: &str) -> Result<ImageMetadata> {
+    if let Some(metadata) = images::metadata(image)? {
+        return Ok(metadata);
+    }
+    operation::progress(&format!("---- Looking into the image {image} ----\n"));
+    let files = read(site, image)?;
+    let metadata = understood(&files)
+        .map_err(|error| Error::InvalidArgument(format!("image `{image}`: {error}")))?;
+    let data = json!({
+        "processes": metadata.processes,
+        "hooks": metadata.hooks,
+        "healthcheck": metadata.healthcheck,
+    });
+    match images::save_metadata(image, &data) {
+        // Another call was faster, with the same image.
+        Err(Error::Conflict(_)) => Ok(images::metadata(image)?.unwrap_or(metadata)),
+        result => result.map(|()| metadata),
+    }
+}
+
+/// What an image told of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Files {
+    procfile: Option<String>,
+    yaml: Option<String>,
+}
+
+/// The rule of plain images, for as much as a pod can tell: without a Procfile the image's own command is the process `web`, which is written as no command at all.
+fn understood(
+    files: &Files,
+) -> std::result::Result<ImageMetadata, gantry_sdk::gantry_core::image::CustomDataError> {
+    let unseen = Image::default();
+    let files = ImageFiles { procfile: files.procfile.as_deref(), yaml: files.yaml.as_deref() };
+    let mut metadata = ImageMetadata::of_plain_image(&unseen, files)?;
+    if metadata.processes.is_empty() {
+        metadata.processes.insert(WEB.to_owned(), Vec::new());
+    }
+    Ok(metadata)
+}
+
+/// The files that a shell may find, the first of each kind that is there.
+fn script() -> String {
+    let mut script = String::new();
+    for (kind, names) in [("procfile", PROCFILE_NAMES.as_slice()), ("yaml", YAML_NAMES.as_slice())]
+    {
+        script.push_str("for f in");
+        for folder in FOLDERS {
+            for name in names {
+                script.push_str(&format!(" {}/{name}", folder.trim_end_matches('/')));
+            }
+        }
+        script.push_str(&format!(
+            "; do if [ -f \"$f\" ]; then echo '{MARK}{kind}'; while IFS= read -r l || [ -n \"$l\" ]; do printf '%s\\n' \"$l\"; done <\"$f\"; break; fi; done; "
+        ));
+    }
+    script.push_str("exit 0");
+    script
+}
+
+/// Reads what the script wrote.
+fn parsed(output: &str) -> Files {
+    let mut files = Files::default();
+    let mut place: Option<&mut String> = None;
+    for line in output.lines() {
+        match line.strip_prefix(MARK) {
+            Some("procfile") => place = Some(files.procfile.get_or_insert_default()),
+            Some("yaml") => place = Some(files.yaml.get_or_insert_default()),
+            Some(_) | None => {
+                if let Some(text) = &mut place {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    files
+}
+
+fn pod(site: &Site<'_>, image: &str) -> Result<Value> {
+    let Site { app, home, .. } = site;
+    let extension = ServiceExtension {
+        provisioner: PROVISIONER,
+        prefix: PREFIX,
+        build_image: "",
+        is_deploy: false,
+        is_isolated_run: false,
+        is_build: true,
+        builder: "",
+    };
+    let set = site.labels("", 0, extension)?;
+    let pod = format!("{}-image-inspect", name::clean(&app.name));
+    let mut object = crate::manifest::pod::OneShot {
+        name: &pod,
+        app,
+        image,
+        labels: &set,
+        envs: &[],
+        volumes: &crate::volume::Attached::default(),
+        cluster: &home.cluster,
+        defaults: &home.defaults,
+    }
+    .isolated_run("", &[]);
+    if let Some(container) = object.pointer_mut("/spec/containers/0")
+        && let Some(container) = container.as_object_mut()
+    {
+        container.insert("command".to_owned(), json!(["/bin/sh", "-c", script()]));
+        container.remove("stdin");
+        container.remove("stdinOnce");
+    }
+    Ok(object)
+}
+
+fn read(site: &Site<'_>, image: &str) -> Result<Files> {
+    let home = site.home;
+    site.prepare(image)?;
+    let object = pod(site, image)?;
+    let pod = crate::object::name(&object).to_owned();
+    let read = home.apply(&object).and_then(|_| look(home, &pod));
+    operation::undoing();
+    let deleted = crate::exec::delete_pod(home, &pod);
+    let files = read?;
+    deleted.map(|()| files)
+}
+
+fn look(home: &Home, pod: &str) -> Result<Files> {
+    let ended = wait::pod(home, pod, home.timeouts.pod_running, |pod, _| {
+        let phase = text(pod, "/status/phase");
+        Ok(["Succeeded", "Failed"].contains(&phase) || waits_for_ever(pod).is_some())
+    })?;
+    if let Some(reason) = waits_for_ever(&ended) {
+        return Err(Error::UnitStartup(reason));
+    }
+    if text(&ended, "/status/phase") == "Failed" {
+        // There is no shell in it: then there are no files that somebody wrote for a platform.
+        return Ok(Files::default());
+    }
+    let options = PodLogOptions {
+        container: String::new(),
+        lines: u32::MAX,
+        follow: false,
+        timestamps: false,
+        previous: false,
+    };
+    let output = crate::calls::insist(|| home.client.read_logs(home.namespace(), pod, &options))?;
+    Ok(parsed(&String::from_utf8_lossy(&output)))
+}
+
+/// Why the container of a pod will not start, when its image is the reason.
+fn waits_for_ever(pod: &Value) -> Option<String> {
+    let waiting = items(pod, "/status/containerStatuses")
+        .iter()
+        .find_map(|status| status.pointer("/state/waiting"))?;
+    let reason = text(waiting, "/reason");
+    ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"]
+        .contains(&reason)
+        .then(|| format!("{reason}: {}", text(waiting, "/message")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_prints_the_first_file_of_each_kind() {
+        let script = script();
+        assert!(script.starts_with(
+            "for f in /home/application/current/Procfile /app/user/Procfile /Procfile; do "
+        ));
+        // A real shell takes it, and finds none of the files here.
+        let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(parsed(&String::from_utf8_lossy(&output.stdout)), Files::default());
+    }
+
+    #[test]
+    fn an_image_that_declares_nothing_runs_its_own_command() {
+        let metadata = understood(&Files::default()).unwrap();
+        assert_eq!(metadata.processes.get("web").map(Vec::len), Some(0));
+    }
+
+    #[test]
+    fn what_was_printed_is_read_back() {
+        let output = format!(
+            "noise\n{MARK}procfile\nweb: serve\nworker: work\n{MARK}yaml\nhealthcheck:\n  path: /\n"
+        );
+        let files = parsed(&output);
+        assert_eq!(files.procfile.as_deref(), Some("web: serve\nworker: work\n"));
+        assert_eq!(files.yaml.as_deref(), Some("healthcheck:\n  path: /\n"));
+        assert_eq!(parsed(""), Files::default());
+        let metadata = understood(&files).unwrap();
+        assert_eq!(metadata.healthcheck.path, "/");
+        assert_eq!(metadata.web_process_name(), "web");
+    }
+}

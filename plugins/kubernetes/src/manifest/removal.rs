@@ -1,0 +1,98 @@
+//! What to delete of an app and of a node container (spec 7.4, 7.10). That something is not there is fine.
+
+use gantry_sdk::Labels;
+
+use crate::name;
+use crate::object::selector;
+
+/// Objects to be deleted, all in the namespace of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The object of this name, and what belongs to it before it.
+    Named {
+        /// The version of its kind.
+        api_version: &'static str,
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// All objects of this kind with these labels.
+    Selected {
+        /// The version of the kind.
+        api_version: &'static str,
+        /// The kind.
+        kind: &'static str,
+        /// Which ones.
+        selector: String,
+    },
+}
+
+impl Removal {
+    fn named(api_version: &'static str, kind: &'static str, name: String) -> Self {
+        Self::Named { api_version, kind, name }
+    }
+
+    fn selected(api_version: &'static str, kind: &'static str, labels: &Labels) -> Self {
+        Self::Selected { api_version, kind, selector: selector(labels) }
+    }
+}
+
+/// Everything of a process; `pods` selects its units. In this order: what makes others goes first.
+pub fn of_process(app: &str, process: &str, pods: &Labels) -> Vec<Removal> {
+    let service = name::deployment(app, process);
+    vec![
+        Removal::named("apps/v1", "Deployment", service.clone()),
+        Removal::selected("apps/v1", "ReplicaSet", pods),
+        Removal::selected("v1", "Pod", pods),
+        Removal::named("v1", "Service", service),
+        Removal::named("v1", "Service", name::headless_service(app, process)),
+    ]
+}
+
+/// What stays of an app when its processes are gone (design 10.13).
+pub fn of_app(app: &str) -> Vec<Removal> {
+    vec![Removal::named("v1", "ServiceAccount", name::app_account(app))]
+}
+
+/// A node container in a pool, or in the base when that is empty; `pods` selects its pods.
+pub fn of_node_container(node_container: &str, pool: &str, pods: &Labels) -> Vec<Removal> {
+    vec![
+        Removal::named("apps/v1", "DaemonSet", name::daemon_set(node_container, pool)),
+        Removal::selected("v1", "Pod", pods),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_others_goes_first() {
+        let labels =
+            ["app-name", "app-process"].map(|key| (format!("tsuru.io/{key}"), "x".to_owned()));
+        let removals = of_process("A", "web", &Labels::from(labels));
+        let shown: Vec<String> = removals
+            .into_iter()
+            .map(|removal| match removal {
+                Removal::Named { kind, name, .. } => format!("{kind} {name}"),
+                Removal::Selected { kind, selector, .. } => format!("{kind}s {selector}"),
+            })
+            .collect();
+        let selector = "tsuru.io/app-name=x,tsuru.io/app-process=x";
+        assert_eq!(
+            shown,
+            [
+                "Deployment a-web".to_owned(),
+                format!("ReplicaSets {selector}"),
+                format!("Pods {selector}"),
+                "Service a-web".to_owned(),
+                "Service a-web-units".to_owned(),
+            ]
+        );
+        assert_eq!(of_app("A"), [Removal::named("v1", "ServiceAccount", "app-a".to_owned())]);
+        let of_all = of_node_container("bs", "", &Labels::new());
+        let set = Removal::named("apps/v1", "DaemonSet", "node-container-bs-all".to_owned());
+        assert_eq!(of_all.first(), Some(&set));
+    }
+}

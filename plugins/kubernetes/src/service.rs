@@ -1,0 +1,292 @@
+//! One process of an app on its cluster: made what it is to be, put back when that fails, removed (spec 7.3, 7.4).
+
+use gantry_sdk::commands::UnitAgent;
+use gantry_sdk::config::Config;
+use gantry_sdk::gantry_core::labels::{
+    ServiceAccountOptions, ServiceExtension, ServiceOptions, VolumeOptions,
+};
+use gantry_sdk::image::ImageMetadata;
+use gantry_sdk::{App, Error, LabelSet, Result, apps, labels, log, operation};
+use serde_json::Value;
+
+use crate::calls::insist;
+use crate::home::{Home, kinds};
+use crate::manifest::removal::{self, Removal};
+use crate::manifest::{Workload, account, deployment, secret, service};
+use crate::object::name;
+use crate::process::Target;
+use crate::rollout::{Rollout, Undo, rollback_failed, rolling_back, undo};
+use crate::volume::{Attached, Bind, Volume};
+use crate::wait::{self, ProcessWatch};
+use crate::{PREFIX, PROVISIONER, daemons};
+
+/// How long the pods of a removed process have to end.
+const ENDING: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// An app that is being changed, with what all its processes share.
+#[derive(Debug)]
+pub(crate) struct Site<'a> {
+    /// The app.
+    pub(crate) app: &'a App,
+    /// Where it lives.
+    pub(crate) home: &'a Home,
+    routers: Vec<String>,
+    agent: UnitAgent,
+    volumes: Attached,
+}
+
+impl<'a> Site<'a> {
+    /// What the processes of an app share.
+    ///
+    /// # Errors
+    ///
+    /// The platform does not answer, or a volume of the app is none.
+    pub(crate) fn new(app: &'a App, home: &'a Home) -> Result<Self> {
+        let routers = apps::routers(&app.name)?.into_iter().map(|router| router.name).collect();
+        let envs = apps::envs(&app.name)?;
+        let token = envs.iter().find(|env| env.name == "TSURU_APP_TOKEN");
+        let token = token.map(|env| env.value.as_str()).unwrap_or_default();
+        let agent = UnitAgent::from_settings(&Config, &app.name, token);
+        Ok(Self { app, home, routers, agent, volumes: volumes(app, home)? })
+    }
+
+    /// The labels of a process, or of a pod that is none when the extension says so.
+    ///
+    /// # Errors
+    ///
+    /// The type of a router is not configured.
+    pub(crate) fn labels(
+        &self,
+        process: &str,
+        replicas: i64,
+        extension: ServiceExtension<'_>,
+    ) -> Result<LabelSet> {
+        let set = labels::service(&ServiceOptions {
+            app: self.app,
+            routers: &self.routers,
+            process,
+            replicas,
+            extension,
+        })?;
+        Ok(set)
+    }
+
+    /// What the objects of the app's units stand on: the account, the secret of the registry, and its volumes.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refuses, or does not answer.
+    pub(crate) fn prepare(&self, image: &str) -> Result<()> {
+        let namespace = self.home.namespace();
+        let set = labels::service_account(&ServiceAccountOptions {
+            app_name: Some(&self.app.name),
+            node_container_name: "",
+            provisioner: PROVISIONER,
+            prefix: PREFIX,
+        });
+        let mut objects = vec![account::of_app(&self.app.name, namespace, &set)];
+        objects.extend(secret::for_image(image, &self.home.defaults.registry, namespace));
+        objects.extend(self.volumes.objects.iter().cloned());
+        self.home.apply_all(&objects).map(drop)
+    }
+
+    /// What the pods of the app's units are told to run with.
+    pub(crate) fn agent(&self) -> &UnitAgent {
+        &self.agent
+    }
+
+    /// The volumes of the app.
+    pub(crate) fn volumes(&self) -> &Attached {
+        &self.volumes
+    }
+}
+
+/// The volumes that an app has, and the objects behind them.
+fn volumes(app: &App, home: &Home) -> Result<Attached> {
+    let mut attached = Attached::default();
+    for volume in apps::volumes(&app.name)? {
+        let set = labels::volume(&VolumeOptions {
+            name: &volume.name,
+            provisioner: PROVISIONER,
+            pool: &volume.pool,
+            plan: &volume.plan,
+            prefix: PREFIX,
+        });
+        let bind = |bind: gantry_sdk::VolumeBind| Bind {
+            app: app.name.clone(),
+            mount_point: bind.mount_point,
+            read_only: bind.read_only,
+        };
+        let volume = Volume {
+            name: volume.name,
+            plan: volume.plan_options,
+            options: volume.options,
+            binds: volume.binds.into_iter().map(bind).collect(),
+        };
+        attached.attach(&volume, &set, home.namespace(), &app.name)?;
+    }
+    Ok(attached)
+}
+
+/// What a process runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version<'a> {
+    /// The image.
+    pub(crate) image: &'a str,
+    /// What is known of it.
+    pub(crate) metadata: &'a ImageMetadata,
+}
+
+/// Makes a process what it is to be, and waits until its units are; `before` is its Deployment as it is. When that fails, the process is what it was.
+///
+/// # Errors
+///
+/// What cannot be made, which leaves everything as it is; or units that do not start or do not answer.
+pub(crate) fn deploy(
+    site: &Site<'_>,
+    process: &str,
+    version: Version<'_>,
+    target: Target,
+    before: Option<&Value>,
+) -> Result<()> {
+    let Site { app, home, .. } = *site;
+    let extension = ServiceExtension {
+        provisioner: PROVISIONER,
+        prefix: PREFIX,
+        build_image: "",
+        is_deploy: false,
+        is_isolated_run: false,
+        is_build: false,
+        builder: "",
+    };
+    let mut set = site.labels(process, target.replicas, extension)?;
+    target.write(&mut set);
+    let envs = apps::unit_envs(&app.name, process, false)?;
+    let workload = Workload {
+        app,
+        process,
+        image: version.image,
+        metadata: version.metadata,
+        labels: &set,
+        replicas: target.running,
+        envs: &envs,
+        agent: site.agent(),
+        volumes: site.volumes(),
+        cluster: &home.cluster,
+        defaults: &home.defaults,
+    };
+    // Made before anything is sent: what cannot be made leaves everything as it is.
+    let wanted = deployment::deployment(&workload)?;
+    let services = [service::service(&workload), service::headless(&workload)];
+    let pods = set.to_selector();
+    daemons::ensure(home).map_err(|error| {
+        Error::Other(format!("unable to ensure node containers running: {error}"))
+    })?;
+    site.prepare(version.image)?;
+    let replaced =
+        replace(home, process, &wanted, &pods).and_then(|()| home.apply_all(&services).map(drop));
+    let Err(error) = replaced else {
+        return Ok(());
+    };
+    operation::undoing();
+    operation::progress(&rolling_back(&error));
+    if let Err(failure) = put_back(home, app, process, before, &pods) {
+        operation::progress(&rollback_failed(&failure));
+        log::error(
+            "a process could not be put back",
+            &[("app", app.name.as_str()), ("process", process), ("error", &failure.to_string())],
+        );
+    }
+    Err(error)
+}
+
+/// Sends a Deployment, and waits until its units are replaced.
+fn replace(home: &Home, process: &str, wanted: &Value, pods: &gantry_sdk::Labels) -> Result<()> {
+    let watch = ProcessWatch::begin(home, name(wanted), pods)?;
+    operation::progress(&Rollout::headline(process));
+    let sent = home.apply(wanted)?;
+    watch.finish(&sent, false)
+}
+
+/// Makes a process what it was: its Deployment as it was before, or nothing where there was none.
+fn put_back(
+    home: &Home,
+    app: &App,
+    process: &str,
+    before: Option<&Value>,
+    pods: &gantry_sdk::Labels,
+) -> Result<()> {
+    match undo(before) {
+        Undo::Remove => remove(home, app, process, pods),
+        Undo::Restore(deployment) => {
+            let watch = ProcessWatch::begin(home, name(&deployment), pods)?;
+            let sent = home.apply(&deployment)?;
+            // The units of before have served all along; this waits until those of the failure are gone.
+            watch.finish(&sent, true)
+        }
+    }
+}
+
+/// Removes a process with everything of it; `pods` selects its units. That something is not there is fine.
+///
+/// # Errors
+///
+/// What the cluster refused, all of it, after everything was tried.
+pub(crate) fn remove(
+    home: &Home,
+    app: &App,
+    process: &str,
+    pods: &gantry_sdk::Labels,
+) -> Result<()> {
+    delete(home, &removal::of_process(&app.name, process, pods))?;
+    wait::gone(home, kinds::pod(), &crate::object::selector(pods), ENDING)
+}
+
+/// Deletes objects, whatever of them is there.
+///
+/// # Errors
+///
+/// What the cluster refused, all of it, after everything was tried.
+pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
+    use gantry_sdk::cluster::{DeleteOptions, Kind, Propagation};
+    let mut failures = Vec::new();
+    for removal in removals {
+        let (kind, found) = match removal {
+            Removal::Named { api_version, kind, name } => {
+                (Kind::new(api_version, kind), Ok(vec![name.clone()]))
+            }
+            Removal::Selected { api_version, kind, selector } => {
+                let kind = Kind::new(api_version, kind);
+                let all = home.list(&kind, selector);
+                let names = |all: Vec<Value>| {
+                    all.iter().map(|object| name(object).to_owned()).collect::<Vec<_>>()
+                };
+                (kind, all.map(names))
+            }
+        };
+        // What a Deployment makes goes with it.
+        let propagation = Propagation::Foreground;
+        let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+        let deleted = found.and_then(|found| {
+            for name in &found {
+                insist(|| home.client.delete(&kind, home.namespace(), name, &options))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = deleted {
+            failures.push(format!("cannot delete {}: {error}", kind.kind));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Error::Other(failures.join("; "))) }
+}
+
+/// The selector of the units of a process.
+pub(crate) fn pods_of(app: &App, process: &str) -> gantry_sdk::Labels {
+    let label = |key: &str, value: &str| (format!("{PREFIX}{key}"), value.to_owned());
+    gantry_sdk::Labels::from([
+        label("app-name", &app.name),
+        label("app-process", process),
+        label("is-build", "false"),
+        label("is-isolated-run", "false"),
+    ])
+}

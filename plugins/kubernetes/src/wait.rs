@@ -1,0 +1,249 @@
+//! Waiting for what the cluster does: one watch over all that matters, and the pure rules told what it brings.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use gantry_sdk::cluster::{Change, Selection, Target, Watcher};
+use gantry_sdk::{Error, Labels, Result, operation};
+use serde_json::Value;
+
+use crate::calls::insist;
+use crate::completion;
+use crate::home::{Home, kinds};
+use crate::object::{name, selector, text};
+use crate::rollout::{Deadlines, Observation, Outcome, Rollout};
+
+/// The longest time between two looks at the deadlines.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a watch has brought of one kind, by name.
+type Seen = BTreeMap<String, Value>;
+
+/// A watch and all that it has brought.
+struct Watch<const KINDS: usize> {
+    watcher: Watcher,
+    seen: [Seen; KINDS],
+}
+
+impl<const KINDS: usize> Watch<KINDS> {
+    /// Begins to watch, and waits until all that is there has been told.
+    fn begin(home: &Home, targets: [Target; KINDS]) -> Result<Self> {
+        let watcher = insist(|| home.client.watch(&targets))?;
+        let mut watch = Self { watcher, seen: std::array::from_fn(|_| Seen::new()) };
+        let began = Instant::now();
+        let mut listed = 0;
+        while listed < KINDS {
+            match watch.watcher.next(LOOK)? {
+                Some((_, Change::Listed)) => listed = listed.saturating_add(1),
+                Some((target, change)) => watch.take(target, change),
+                None if began.elapsed() > home.timeouts.api => {
+                    let text = "the cluster does not tell what there is".to_owned();
+                    return Err(Error::TimedOut(text));
+                }
+                None => {}
+            }
+        }
+        Ok(watch)
+    }
+
+    /// Waits until something has happened, or for a while; then takes all that has.
+    fn next(&mut self) -> Result<()> {
+        let mut wait = LOOK;
+        while let Some((target, change)) = self.watcher.next(wait)? {
+            self.take(target, change);
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, target: u32, change: Change) {
+        let index = usize::try_from(target).unwrap_or(usize::MAX);
+        let Some(seen) = self.seen.get_mut(index) else { return };
+        match change {
+            Change::Applied(object) => drop(seen.insert(name(&object).to_owned(), object)),
+            Change::Deleted(object) => drop(seen.remove(name(&object))),
+            Change::Listed => {}
+        }
+    }
+
+    fn all(&self, index: usize) -> Vec<Value> {
+        self.seen.get(index).map(|seen| seen.values().cloned().collect()).unwrap_or_default()
+    }
+}
+
+fn target(kind: gantry_sdk::cluster::Kind, selection: Selection) -> Target {
+    Target { kind, selection }
+}
+
+/// Everything about the units of a process, watched from before they change.
+pub(crate) struct ProcessWatch {
+    watch: Watch<4>,
+    rollout: Rollout,
+    began: Instant,
+}
+
+impl ProcessWatch {
+    /// Begins to watch a process whose units are about to change; `pods` selects them.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refuses, or does not answer.
+    pub(crate) fn begin(home: &Home, deployment: &str, pods: &Labels) -> Result<Self> {
+        let namespace = home.namespace();
+        let of_process = || Selection::of(namespace).labelled(selector(pods));
+        let watch = Watch::begin(
+            home,
+            [
+                target(
+                    kinds::deployment(),
+                    Selection::of(namespace).with_fields(format!("metadata.name={deployment}")),
+                ),
+                target(kinds::replica_set(), of_process()),
+                target(kinds::pod(), of_process()),
+                target(
+                    kinds::event(),
+                    Selection::of(namespace).with_fields("involvedObject.kind=Pod"),
+                ),
+            ],
+        )?;
+        let deadlines = Deadlines {
+            full: home.timeouts.deployment_progress,
+            healthcheck: home.timeouts.healthcheck,
+        };
+        let rollout = Rollout::new(deployment, deadlines, &watch.all(3));
+        Ok(Self { watch, rollout, began: Instant::now() })
+    }
+
+    /// Waits until the units are replaced; `sent` is the Deployment as the cluster took it. People are told as it goes, unless `silent`.
+    ///
+    /// # Errors
+    ///
+    /// The units did not start or did not answer, somebody asked to stop, or the cluster is away.
+    pub(crate) fn finish(mut self, sent: &Value, silent: bool) -> Result<()> {
+        let generation = |object: &Value| crate::object::number(object, "/metadata/generation");
+        self.began = Instant::now();
+        loop {
+            // What the watch has may still be from before the change was sent.
+            let seen = self.watch.seen.first().and_then(|seen| seen.get(name(sent)));
+            let deployment = match seen {
+                Some(seen) if generation(seen) >= generation(sent) => seen,
+                Some(_) | None => sent,
+            };
+            let (replica_sets, pods, events) =
+                (self.watch.all(1), self.watch.all(2), self.watch.all(3));
+            let (lines, outcome) = self.rollout.observe(&Observation {
+                deployment,
+                replica_sets: &replica_sets,
+                pods: &pods,
+                events: &events,
+                elapsed: self.began.elapsed(),
+            });
+            if !silent {
+                lines.iter().for_each(|line| operation::progress(line));
+            }
+            match outcome {
+                Outcome::Done => return Ok(()),
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Waiting => self.watch.next()?,
+            }
+        }
+    }
+}
+
+/// Waits for a pod that runs once, from when it was made, until it is as far as `until` says. `events` of it are told to people.
+///
+/// # Errors
+///
+/// It failed, took longer than `time`, somebody asked to stop, or the cluster is away.
+pub(crate) fn pod(
+    home: &Home,
+    pod: &str,
+    time: Duration,
+    until: impl Fn(&Value, &[Value]) -> Result<bool>,
+) -> Result<Value> {
+    let namespace = home.namespace();
+    let named = |field: &str| Selection::of(namespace).with_fields(format!("{field}={pod}"));
+    let mut watch = Watch::begin(
+        home,
+        [
+            target(kinds::pod(), named("metadata.name")),
+            target(kinds::event(), named("involvedObject.name")),
+        ],
+    )?;
+    let began = Instant::now();
+    loop {
+        let found = watch.seen.first().and_then(|seen| seen.get(pod)).cloned();
+        let events = watch.all(1);
+        match &found {
+            Some(object) if until(object, &events)? => return Ok(object.clone()),
+            None if began.elapsed() > home.timeouts.api => {
+                return Err(Error::NotFound(format!("the pod `{pod}` is gone")));
+            }
+            Some(_) | None => {}
+        }
+        if began.elapsed() >= time {
+            let pod = found.unwrap_or_default();
+            let last = events.last().map(|event| text(event, "/message")).unwrap_or_default();
+            let last = if last.is_empty() { String::new() } else { format!(": {last}") };
+            let phase = text(&pod, "/status/phase");
+            return Err(Error::TimedOut(format!(
+                "the pod `{}` is {phase} after {}{last}",
+                name(&pod),
+                crate::rollout::go_duration(time)
+            )));
+        }
+        watch.next()?;
+    }
+}
+
+/// Waits until all containers of a pod run.
+///
+/// # Errors
+///
+/// As [`pod`].
+pub(crate) fn pod_running(home: &Home, name: &str) -> Result<Value> {
+    pod(home, name, home.timeouts.pod_running, completion::is_running)
+}
+
+/// Waits until a pod has ended, however it did.
+///
+/// # Errors
+///
+/// As [`pod`].
+pub(crate) fn pod_ended(home: &Home, name: &str, time: Duration) -> Result<Value> {
+    pod(
+        home,
+        name,
+        time,
+        |pod, _| Ok(["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))),
+    )
+}
+
+/// Waits until no object of a kind is left that a selector selects.
+///
+/// # Errors
+///
+/// Some are left after `time`, somebody asked to stop, or the cluster is away.
+pub(crate) fn gone(
+    home: &Home,
+    kind: gantry_sdk::cluster::Kind,
+    labels: &str,
+    time: Duration,
+) -> Result<()> {
+    let what = kind.kind.clone();
+    let selection = Selection::of(home.namespace()).labelled(labels);
+    let mut watch = Watch::begin(home, [target(kind, selection)])?;
+    let began = Instant::now();
+    loop {
+        let left = watch.all(0);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() >= time {
+            let names: Vec<&str> = left.iter().map(name).collect();
+            let text = format!("still there: {what} {}", names.join(", "));
+            return Err(Error::TimedOut(text));
+        }
+        watch.next()?;
+    }
+}
