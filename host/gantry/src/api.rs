@@ -3,7 +3,12 @@
 //! The daemon writes these shapes and the command line reads the very same ones. Times are RFC 3339 text in UTC. A field is never taken away nor given another meaning within
 //! `/v1`; readers ignore the fields they do not know.
 
+mod cluster;
+mod node;
+mod pool;
 mod problem;
+pub mod shell;
+mod volume;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +16,11 @@ use gantry_core::{AppRouter, Unit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use cluster::{Cluster, ClusterChange, NewCluster, Secret};
+pub use node::{NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, PoolChoice};
+pub use pool::{NewPool, Pool};
 pub use problem::{Holder, Problem, ProblemKind};
+pub use volume::{BindChange, NewVolume, Volume, VolumeBind};
 
 /// An app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +98,14 @@ pub struct NewApp {
     pub plan: Plan,
     /// How many units it may have; none for as many as wanted.
     pub unit_quota: Option<u32>,
+}
+
+/// A change of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppChange {
+    /// Its new pool.
+    pub pool: String,
 }
 
 /// A deploy, or the return to an image deployed before.

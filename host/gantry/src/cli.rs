@@ -4,17 +4,23 @@
 
 mod app;
 mod change;
+mod cluster;
 mod env;
 mod exit;
 mod failure;
+mod node;
+mod node_container;
 mod operation;
 mod plugin;
+mod pool;
 mod serve;
 mod show;
 mod table;
 mod ui;
 mod unit;
+mod volume;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -79,6 +85,16 @@ enum Command {
     #[command(subcommand)]
     Env(env::EnvCommand),
     #[command(subcommand)]
+    Volume(volume::VolumeCommand),
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    #[command(subcommand)]
+    NodeContainer(node_container::NodeContainerCommand),
+    #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     #[command(subcommand)]
     Operation(operation::OperationCommand),
@@ -135,6 +151,16 @@ fn app_and_words(
         Some(app) => Ok((app, words.collect())),
         None => Err(Failure::new(Exit::Usage, "which app?").hint("`gantry app list` lists them")),
     }
+}
+
+/// The values of an option that is given as often as needed, each `KEY=VALUE`.
+fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let pair = |word: &String| match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Failure::new(Exit::Usage, format!("`{word}` is not KEY=VALUE"))
+            .hint(format!("`--{option} KEY=VALUE`"))),
+    };
+    words.iter().map(pair).collect()
 }
 
 /// Asks before something that cannot be undone.
@@ -199,6 +225,21 @@ fn perform(cli: Cli, own: Option<PathBuf>, ui: &mut Ui) -> Result<Exit, Failure>
             ask(global, |client| async move { command.run(ui, &client).await })
         }
         Command::Env(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Volume(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Pool(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Cluster(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Node(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::NodeContainer(command) => {
             ask(global, |client| async move { command.run(ui, &client).await })
         }
         Command::Plugin(command) => {

@@ -3,6 +3,7 @@
 //! One connection per request, over the unix socket or plain HTTP. Nothing here prints, and nothing reads the environment.
 
 mod events;
+mod shell;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,6 +25,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::api::{Accepted, Problem, ProblemKind};
 
 pub use events::Event;
+pub use shell::{Keyboard, Screen, Told};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -260,6 +262,26 @@ impl Client {
         body: Option<(&'static str, Vec<u8>)>,
         headers: &[(HeaderName, String)],
     ) -> Result<Response> {
+        let request = self.request(method, path, body, headers)?;
+        let response = match &self.host {
+            Host::Unix(path) => self.exchange(UnixStream::connect(path), request).await?,
+            Host::Http(authority) => self.exchange(TcpStream::connect(authority), request).await?,
+        };
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refusal(response).await)
+        }
+    }
+
+    /// A request with everything that each of them carries.
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+        headers: &[(HeaderName, String)],
+    ) -> Result<hyper::Request<Full<Bytes>>> {
         let authority = match &self.host {
             Host::Unix(_) => "gantry",
             Host::Http(authority) => authority,
@@ -279,16 +301,7 @@ impl Client {
             }
             None => Bytes::new(),
         };
-        let request = request.body(Full::new(bytes)).map_err(|error| self.foreign(&error))?;
-        let response = match &self.host {
-            Host::Unix(path) => self.exchange(UnixStream::connect(path), request).await?,
-            Host::Http(authority) => self.exchange(TcpStream::connect(authority), request).await?,
-        };
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(self.refusal(response).await)
-        }
+        request.body(Full::new(bytes)).map_err(|error| self.foreign(&error))
     }
 
     async fn exchange<S>(

@@ -134,8 +134,10 @@ pub struct Config {
     pub docker_hosts: Vec<DockerHost>,
     /// The pool of an app that names none.
     pub default_pool: String,
-    /// The provisioner of each pool.
+    /// The provisioner of each pool that the configuration has.
     pub pools: BTreeMap<String, String>,
+    /// What each plan of volumes means to each provisioner.
+    pub volume_plans: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
     /// What is configured for provisioners.
     pub provisioners: BTreeMap<String, ProvisionerConfig>,
 }
@@ -395,6 +397,7 @@ fn resolve(
         docker_hosts,
         default_pool,
         pools,
+        volume_plans: raw.volume_plans,
         provisioners,
     })
 }

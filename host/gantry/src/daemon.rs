@@ -33,6 +33,7 @@ use crate::service::{Parts, Service};
 
 pub use crate::operation::Drained;
 pub use crate::operation::sweep::Engines;
+pub use crate::service::ClusterEngines;
 
 /// How long the end of a cancelled operation is waited for beyond the time it has to undo: the host cleans up after what was cut off.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -140,6 +141,18 @@ impl Daemon {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn with_engines(config: Config, engines: Engines) -> Result<Self, DaemonError> {
+        Self::with_clusters(config, engines, ClusterEngines::new()).await
+    }
+
+    /// The same with clusters that are given to it too, each in place of the one that the record of its name is about.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn with_clusters(
+        config: Config,
+        engines: Engines,
+        clusters: ClusterEngines,
+    ) -> Result<Self, DaemonError> {
         let data = DataDirectory::open(&config.data, config.instance.as_deref())?;
         let store = Arc::new(data.open_store()?);
         let interrupted = mark_interrupted(&store).await.map_err(|error| {
@@ -161,19 +174,27 @@ impl Daemon {
             Runtime::new(settings).map_err(|error| DaemonError::Runtime(Box::new(error)))?;
         let nodes = Arc::new(Nodes::default());
         let (grace, undo) = (config.grace, config.undo.saturating_add(CLEAN_UP));
-        let service = Service::new(Parts { config, data, store, nodes, engines, runtime });
+        let service =
+            Service::new(Parts { config, data, store, nodes, engines, clusters, runtime });
         for Interrupted { record, .. } in &interrupted {
             // What is half-made of an app that never was goes before anybody looks.
             service.forget_half_made(record).await;
         }
         let mut told: Vec<String> = interrupted.iter().map(Interrupted::line).collect();
+        told.extend(service.unfinished_moves().await.map_err(|error| {
+            let hint = error.hint();
+            DaemonError::Store { source: Box::new(error), hint }
+        })?);
+        let stored = |problem: crate::api::Problem| DaemonError::Store {
+            source: problem.detail.into(),
+            hint: problem.hint,
+        };
+        // Before anything is taken back from them, and before a plugin looks for them.
+        service.give_clusters().await.map_err(stored)?;
         if tokio::time::timeout(FIRST_SWEEP, sweep(&service)).await.is_err() {
             tracing::warn!("what operations left is not removed yet");
         }
-        let messages = service.load_plugins().await.map_err(|problem| DaemonError::Store {
-            source: problem.detail.into(),
-            hint: problem.hint,
-        })?;
+        let messages = service.load_plugins().await.map_err(stored)?;
         told.extend(messages.iter().flat_map(|text| text.lines()).map(str::to_owned));
         told.extend(service.serving());
         Ok(Self { service, grace, undo, told })

@@ -3,12 +3,19 @@
 //! | path under `/v1` | |
 //! |---|---|
 //! | `version` | GET |
-//! | `apps`, `apps/{app}` | GET; POST creates, DELETE removes |
-//! | `apps/{app}/deploy`, `rollback`, `start`, `stop`, `restart` | POST |
+//! | `apps`, `apps/{app}` | GET; POST creates, PATCH moves to another pool, DELETE removes |
+//! | `apps/{app}/deploy`, `rollback`, `start`, `stop`, `restart`, `sleep` | POST |
 //! | `apps/{app}/run` | POST; answers with events `stdout`, `stderr`, `line`, and `exit` or `problem` at the end |
 //! | `apps/{app}/log` | GET; events `line`, and `end` or `problem` at the end; resumes after `Last-Event-ID` |
+//! | `apps/{app}/shell` | GET; a websocket ([`crate::api::shell`]) |
 //! | `apps/{app}/units` | GET; POST adds, DELETE removes |
 //! | `apps/{app}/env` | GET; PATCH changes |
+//! | `pools`, `pools/{pool}` | GET, POST creates; DELETE removes |
+//! | `clusters`, `clusters/{cluster}` | GET; POST adds, PATCH changes, DELETE removes |
+//! | `nodes`, `nodes/{address}` | GET; POST adds, PATCH changes, DELETE removes |
+//! | `node-containers/{name}` | POST upgrades, DELETE removes |
+//! | `volumes`, `volumes/{volume}` | GET; POST creates, DELETE removes |
+//! | `volumes/{volume}/binds` | POST gives it to an app, DELETE takes it back |
 //! | `plugins`, `plugins/{name}` | GET; PUT installs the bytes that are sent |
 //! | `plugins/{name}/swap` | POST swaps for the bytes that are sent |
 //! | `inspect` | POST looks into the bytes that are sent |
@@ -20,17 +27,22 @@
 //! `application/problem+json` document ([`crate::api::Problem`]).
 
 mod apps;
+mod clusters;
 mod events;
+mod nodes;
 mod operations;
 mod plugins;
+mod pools;
 mod request;
+mod shell;
+mod volumes;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use sha2::{Digest, Sha256};
 
@@ -75,19 +87,37 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/apps", get(apps::list).post(apps::create))
-        .route("/v1/apps/{app}", get(apps::info).delete(apps::remove))
+        .route("/v1/apps/{app}", get(apps::info).patch(apps::update).delete(apps::remove))
         .route("/v1/apps/{app}/deploy", post(apps::deploy))
         .route("/v1/apps/{app}/rollback", post(apps::rollback))
         .route("/v1/apps/{app}/start", post(apps::start))
         .route("/v1/apps/{app}/stop", post(apps::stop))
         .route("/v1/apps/{app}/restart", post(apps::restart))
+        .route("/v1/apps/{app}/sleep", post(apps::sleep))
         .route("/v1/apps/{app}/run", post(apps::run))
+        .route("/v1/apps/{app}/shell", get(shell::open))
         .route("/v1/apps/{app}/log", get(apps::log))
         .route(
             "/v1/apps/{app}/units",
             get(apps::units).post(apps::add_units).delete(apps::remove_units),
         )
         .route("/v1/apps/{app}/env", get(apps::envs).patch(apps::change_envs))
+        .route("/v1/pools", get(pools::list).post(pools::create))
+        .route("/v1/pools/{pool}", delete(pools::remove))
+        .route("/v1/clusters", get(clusters::list).post(clusters::add))
+        .route(
+            "/v1/clusters/{cluster}",
+            get(clusters::info).patch(clusters::update).delete(clusters::remove),
+        )
+        .route("/v1/nodes", get(nodes::list).post(nodes::add))
+        .route("/v1/nodes/{address}", get(nodes::info).patch(nodes::update).delete(nodes::remove))
+        .route(
+            "/v1/node-containers/{name}",
+            post(nodes::upgrade_containers).delete(nodes::remove_containers),
+        )
+        .route("/v1/volumes", get(volumes::list).post(volumes::create))
+        .route("/v1/volumes/{volume}", get(volumes::info).delete(volumes::remove))
+        .route("/v1/volumes/{volume}/binds", post(volumes::bind).delete(volumes::unbind))
         .route("/v1/plugins", get(plugins::list))
         .route("/v1/operations", get(operations::list))
         .route("/v1/operations/{id}", get(operations::info))

@@ -16,6 +16,7 @@ mod id;
 pub(crate) mod in_service;
 pub(crate) mod interrupted;
 mod locks;
+pub(crate) mod objects;
 pub(crate) mod sweep;
 
 use std::collections::BTreeMap;

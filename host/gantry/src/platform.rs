@@ -2,12 +2,13 @@
 //!
 //! Services and routers are still to come: binding a unit is written to the log and does nothing else, and `TSURU_SERVICES` is empty.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames, split_image_name};
 use gantry_core::settings::Settings;
-use gantry_core::{App, AppRouter, EnvVar, Error, Unit};
+use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume, VolumeBind};
 use gantry_engine::call::{Entry, EntryPage};
 use gantry_engine::{Apps, Images, State};
 
@@ -22,7 +23,11 @@ pub(crate) struct Platform {
     provisioner: String,
     names: ImageNames,
     history_size: usize,
+    plans: Plans,
 }
+
+/// What each plan of volumes means to each provisioner.
+type Plans = BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>;
 
 impl Platform {
     /// The platform for one provisioner: its configuration says how images are called and how many are kept.
@@ -36,12 +41,39 @@ impl Platform {
             provisioner: provisioner.to_owned(),
             names: ImageNames::from_settings(settings),
             history_size: ImageHistory::size(settings.integer("docker:image-history-size")),
+            plans: Plans::new(),
         }
+    }
+
+    /// The same with plans of volumes.
+    pub(crate) fn with_plans(self, plans: &Plans) -> Self {
+        Self { plans: plans.clone(), ..self }
     }
 
     async fn record(&self, name: &str) -> Result<AppRecord, Error> {
         let record = self.store.app(name).await.map_err(unavailable)?;
-        record.filter(|record| record.provisioner == self.provisioner).ok_or_else(|| no_app(name))
+        match record {
+            Some(record) if record.provisioner == self.provisioner => Ok(record),
+            Some(record) => self.arriving(record).await,
+            None => Err(no_app(name)),
+        }
+    }
+
+    /// An app of another provisioner that is on its way to this one, as it will be.
+    async fn arriving(&self, mut record: AppRecord) -> Result<AppRecord, Error> {
+        let begun = self.store.move_of(&record.app.name).await.map_err(unavailable)?;
+        let Some(begun) = begun.filter(|begun| begun.to_provisioner == self.provisioner) else {
+            return Err(no_app(&record.app.name));
+        };
+        record.app.pool = begun.to_pool;
+        record.provisioner = begun.to_provisioner;
+        Ok(record)
+    }
+
+    /// What was written down of an image, as it was told.
+    pub(crate) async fn custom_data(&self, image: &str) -> Result<Option<String>, Error> {
+        let key = self.key(image).await?;
+        self.store.image_custom_data(&key).await.map_err(unavailable)
     }
 
     /// Whether this is a name that was reserved for an app of the provisioner.
@@ -105,6 +137,27 @@ impl Apps for Platform {
 
     async fn routers(&self, name: &str) -> Result<Vec<AppRouter>, Error> {
         Ok(self.record(name).await?.routers)
+    }
+
+    async fn volumes(&self, name: &str) -> Result<Vec<Volume>, Error> {
+        self.record(name).await?;
+        let volumes = self.store.volumes().await.map_err(unavailable)?;
+        let bound = volumes.into_iter().filter_map(|volume| {
+            let of_app = volume.binds.into_iter().filter(|bind| bind.app == name);
+            let binds: Vec<_> = of_app
+                .map(|bind| VolumeBind { mount_point: bind.mount_point, read_only: bind.read_only })
+                .collect();
+            let plan = self.plans.get(&volume.plan).and_then(|plan| plan.get(&self.provisioner));
+            (!binds.is_empty()).then(|| Volume {
+                name: volume.name,
+                pool: volume.pool,
+                plan_options: plan.cloned().unwrap_or_default(),
+                plan: volume.plan,
+                options: volume.options,
+                binds,
+            })
+        });
+        Ok(bound.collect())
     }
 
     async fn bind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error> {
@@ -243,6 +296,7 @@ fn moved_on(key: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{BindRecord, MoveRecord, VolumeRecord};
 
     async fn platform(quota: Option<u32>) -> (tempfile::TempDir, Platform) {
         let folder = tempfile::tempdir().unwrap();
@@ -394,6 +448,66 @@ mod tests {
         assert_eq!(metadata.exposed_port, "80/tcp");
         let error = platform.save_metadata("i:2", "[]").await.unwrap_err();
         assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_app_is_seen_by_the_provisioner_that_it_is_moving_to() {
+        let (_folder, docker) = platform(None).await;
+        let acme = of(Arc::clone(&docker.store), "acme");
+        let begun = MoveRecord {
+            app: "web".to_owned(),
+            to_pool: "theirs".to_owned(),
+            to_provisioner: "acme".to_owned(),
+            ..MoveRecord::default()
+        };
+        docker.store.put_move(begun.clone()).await.unwrap();
+        assert_eq!(Apps::get(&acme, "web").await.unwrap().pool, "theirs");
+        assert_eq!(Apps::get(&docker, "web").await.unwrap().pool, "");
+        let other = of(Arc::clone(&docker.store), "other");
+        assert_eq!(Apps::get(&other, "web").await.map(drop), Err(no_app("web")));
+        docker.store.end_move(begun, false).await.unwrap();
+        assert_eq!(Apps::get(&acme, "web").await.map(drop), Err(no_app("web")));
+    }
+
+    #[tokio::test]
+    async fn an_app_has_its_volumes_with_what_their_plan_means_to_its_provisioner() {
+        let (_folder, docker) = platform(None).await;
+        let options = |value: &str| BTreeMap::from([("driver".to_owned(), value.to_owned())]);
+        let plan = [("docker".to_owned(), options("ours")), ("acme".to_owned(), options("theirs"))];
+        let plans = Plans::from([("small".to_owned(), plan.into())]);
+        let docker = docker.with_plans(&plans);
+        for name in ["data", "spare"] {
+            let record = VolumeRecord {
+                name: name.to_owned(),
+                pool: "default".to_owned(),
+                plan: "small".to_owned(),
+                options: options("mine"),
+                ..VolumeRecord::default()
+            };
+            docker.store.insert_volume(record).await.unwrap();
+        }
+        let bind = |mount_point: &str, read_only| BindRecord {
+            volume: "data".to_owned(),
+            app: "web".to_owned(),
+            mount_point: mount_point.to_owned(),
+            read_only,
+        };
+        for bind in [bind("/a", false), bind("/b", true)] {
+            docker.store.bind_volume(bind).await.unwrap().unwrap();
+        }
+        let seen = |mount_point: &str, read_only| VolumeBind {
+            mount_point: mount_point.to_owned(),
+            read_only,
+        };
+        let expected = Volume {
+            name: "data".to_owned(),
+            pool: "default".to_owned(),
+            plan: "small".to_owned(),
+            plan_options: options("ours"),
+            options: options("mine"),
+            binds: vec![seen("/a", false), seen("/b", true)],
+        };
+        assert_eq!(docker.volumes("web").await.unwrap(), [expected]);
     }
 
     #[tokio::test]

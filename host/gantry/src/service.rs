@@ -4,19 +4,25 @@
 //! a task of its own. A question is asked directly.
 
 mod apps;
+mod clusters;
 mod deploy;
 mod logs;
+mod moves;
+mod nodes;
 mod plugins;
+mod pools;
 mod problem;
 mod run;
+mod shell;
 mod units;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gantry_engine::Nodes;
+use gantry_engine::{Clusters, Nodes};
 use gantry_runtime::{Bound, Provisioner, Registry, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -26,15 +32,19 @@ use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::near;
 use crate::operation::in_service::InService;
+use crate::operation::objects::Written;
 use crate::operation::sweep::{Engines, Sweeper};
 use crate::operation::{Operations, Update, resource};
 use crate::store::{AppRecord, OperationRecord, Store};
 
+pub use clusters::ClusterEngines;
 pub(crate) use logs::{LogEvent, LogQuery};
+pub(crate) use nodes::NodeContainers;
 use plugins::Broken;
 pub(crate) use plugins::NewPlugin;
 pub(crate) use problem::OrProblem;
 pub(crate) use run::RunEvent;
+pub(crate) use shell::OpenShell;
 
 /// How many operations `app info` shows.
 const LATEST: u32 = 5;
@@ -51,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) nodes: Arc<Nodes>,
     /// The same by address.
     pub(crate) engines: Engines,
+    /// Clusters in place of those that the records name.
+    pub(crate) clusters: ClusterEngines,
     /// What loads plugins.
     pub(crate) runtime: Runtime,
 }
@@ -62,10 +74,13 @@ pub(crate) struct Service {
     store: Arc<Store>,
     nodes: Arc<Nodes>,
     engines: Engines,
+    clusters: Arc<Clusters>,
+    cluster_engines: clusters::Engines,
     runtime: Runtime,
     operations: Arc<Operations>,
     registry: Registry,
     in_service: Arc<InService>,
+    written: Arc<Written>,
     sweeper: Sweeper,
     tails: logs::Tails,
     /// The plugins that are installed and do not serve.
@@ -77,11 +92,20 @@ pub(crate) struct Service {
 impl Service {
     /// A service of these parts. No plugin is loaded yet.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, data, store, nodes, engines, runtime } = parts;
-        let sweeper = Sweeper::new(Arc::clone(&store), data.instance(), engines.clone());
+        let Parts { config, data, store, nodes, engines, clusters: given, runtime } = parts;
+        let clusters = Arc::new(Clusters::default());
+        let sweeper = Sweeper::new(
+            Arc::clone(&store),
+            data.instance(),
+            engines.clone(),
+            Arc::clone(&clusters),
+        );
         Arc::new(Self {
             operations: Operations::new(Arc::clone(&store)),
             in_service: Arc::new(InService::new(Arc::clone(&store))),
+            written: Arc::new(Written::new(Arc::clone(&store))),
+            cluster_engines: clusters::Engines::new(Arc::clone(&clusters), given),
+            clusters,
             registry: Registry::new(),
             tails: logs::Tails::default(),
             broken: Mutex::default(),

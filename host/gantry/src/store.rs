@@ -12,10 +12,15 @@
 //! Only this module and its children speak SQL. They hold no rule of provisioning and know no caller.
 
 mod apps;
+mod clusters;
 mod images;
+mod moves;
+mod objects;
 mod operations;
 mod plugins;
+mod pools;
 mod state;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -25,8 +30,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use tokio::sync::oneshot;
 
 pub(crate) use apps::AppRecord;
+pub(crate) use clusters::{ClusterPlace, ClusterRecord};
+pub(crate) use moves::MoveRecord;
+pub(crate) use objects::ObjectRecord;
 pub(crate) use operations::{Begin, Begun, Line, OperationRecord};
 pub(crate) use plugins::PluginRecord;
+pub(crate) use pools::{InPool, PoolRecord};
+pub(crate) use volumes::{BindRecord, NotBound, VolumeRecord};
 
 /// The name of the database in the data directory.
 pub(crate) const FILE: &str = "gantry.db";
@@ -36,6 +46,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("store/schema-1.sql"),
     include_str!("store/schema-2.sql"),
     include_str!("store/schema-3.sql"),
+    include_str!("store/schema-4.sql"),
 ];
 
 /// What a provisioner may keep here: its keys, and what it wrote of images.

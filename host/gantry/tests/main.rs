@@ -3,5 +3,8 @@
 mod api;
 mod crash;
 mod life;
+mod moves;
+mod places;
 mod program;
+mod shell;
 mod support;

@@ -1,4 +1,6 @@
-//! A daemon in this process: the real service, store, HTTP and plugin, over a container engine in memory.
+//! A daemon in this process: the real service, store, HTTP and plugin, over a container engine and a cluster in memory.
+
+mod terminals;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use futures_util::StreamExt;
 use gantry::api::{Accepted, Operation, Problem};
 use gantry::client::{Change, Client, ClientError, Event, Host};
 use gantry::config::{Config, Environment, Overrides};
-use gantry::daemon::{Daemon, DaemonError, Drained, Listeners};
+use gantry::daemon::{ClusterEngines, Daemon, DaemonError, Drained, Listeners};
 use gantry_core::container::{Container, ContainerConfig, Empty, Image};
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::memory::{Ended, Life, Memory, Processes};
@@ -26,27 +28,45 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use terminals::Terminals;
+
 /// Long enough for anything here on a busy machine; a wait ends as soon as what it waits for is there.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The address of the engine in memory.
 const ENGINE: &str = "http://10.1.1.1:2375";
 
+/// The name of the cluster in memory, once there is a record of it.
+pub(crate) const NORTH: &str = "north";
+
 /// The compiled Docker plugin, built once a run.
 pub(crate) fn plugin() -> Result<Vec<u8>> {
     static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let built = PLACE.get_or_init(|| build_plugin().map_err(|error| format!("{error:#}")));
+    let build = || build_plugin(&["-p", "gantry-docker"], "gantry_docker.wasm");
+    let built = PLACE.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     let path = built.clone().map_err(anyhow::Error::msg)?;
     Ok(std::fs::read(path)?)
 }
 
-fn build_plugin() -> Result<PathBuf> {
+/// The compiled example of the SDK that has machines, storage, shells and clusters, built once a run.
+pub(crate) fn warehouse() -> Result<Vec<u8>> {
+    static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let build =
+        || build_plugin(&["-p", "gantry-sdk", "--example", "warehouse"], "examples/warehouse.wasm");
+    let built = PLACE.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let path = built.clone().map_err(anyhow::Error::msg)?;
+    Ok(std::fs::read(path)?)
+}
+
+fn build_plugin(what: &[&str], file: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(3).context("a test lies below the target directory")?;
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "-p", "gantry-docker", "--target", "wasm32-wasip2", "--profile", "plugin"])
+        .arg("build")
+        .args(what)
+        .args(["--target", "wasm32-wasip2", "--profile", "plugin"])
         .arg("--target-dir")
         .arg(target);
     // What cargo tells its tests about themselves must not reach a build of something else.
@@ -58,7 +78,7 @@ fn build_plugin() -> Result<PathBuf> {
     }
     let output = command.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(target.join("wasm32-wasip2/plugin/gantry_docker.wasm"))
+    Ok(target.join("wasm32-wasip2/plugin").join(file))
 }
 
 /// The processes of every app: a web server with a health check that can be made to fail, and commands that end with the number in them.
@@ -108,6 +128,8 @@ pub(crate) struct House {
     pub(crate) engine: Memory,
     /// What its containers do.
     pub(crate) played: Arc<Played>,
+    /// The cluster.
+    pub(crate) cluster: Terminals,
     /// Asks the daemon.
     pub(crate) client: Client,
     more_config: String,
@@ -149,28 +171,58 @@ impl House {
         static COMPILED: OnceCell<TempDir> = OnceCell::const_new();
         let compiled = COMPILED.get_or_try_init(|| async {
             let house = Self::new("").await?;
-            house.install().await?;
-            let kept = tempfile::tempdir()?;
-            let (made, kept_in) = (house.folder.path().join("data"), kept.path());
-            std::fs::copy(made.join("compiled.key"), kept_in.join("compiled.key"))?;
-            std::fs::create_dir(kept_in.join("compiled"))?;
-            copy(&made.join("compiled"), &kept_in.join("compiled"))?;
-            anyhow::Ok(kept)
+            house.install("docker", plugin()?).await?;
+            house.compiled()
         });
-        let compiled = compiled.await?.path();
-        let folder = tempfile::tempdir()?;
-        let place = folder.path().join("data/compiled");
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
-        copy(&compiled.join("compiled"), &place)?;
-        std::fs::copy(compiled.join("compiled.key"), place.with_extension("key"))?;
-        let house = Self::in_folder(folder, config).await?;
-        house.install().await?;
+        let house = Self::in_folder(furnished(compiled.await?.path())?, config).await?;
+        house.install("docker", plugin()?).await?;
         Ok(house)
     }
 
-    async fn install(&self) -> Result<()> {
-        let (path, change) = ("/v1/plugins/docker", Change::default());
-        let accepted = self.client.change_bytes(Method::PUT, path, plugin()?, &change).await?;
+    /// The same with a second provisioner `warehouse`, which is granted what it asks for, and its pool `yard`.
+    pub(crate) async fn with_both(config: &str) -> Result<Self> {
+        static COMPILED: OnceCell<TempDir> = OnceCell::const_new();
+        let compiled = COMPILED.get_or_try_init(|| async {
+            let house = Self::new("").await?;
+            house.install("docker", plugin()?).await?;
+            house.install("warehouse", warehouse()?).await?;
+            house.compiled()
+        });
+        let house = Self::in_folder(furnished(compiled.await?.path())?, config).await?;
+        house.install("docker", plugin()?).await?;
+        house.install("warehouse", warehouse()?).await?;
+        let yard = serde_json::json!({"name": "yard", "provisioner": "warehouse"});
+        house.done(Method::POST, "/v1/pools", yard).await?;
+        Ok(house)
+    }
+
+    /// Gives the cluster in memory to the warehouse, for every pool of it.
+    pub(crate) async fn with_cluster(self) -> Result<Self> {
+        let north = serde_json::json!({
+            "name": NORTH,
+            "provisioner": "warehouse",
+            "addresses": ["https://10.2.2.2:6443"],
+            "token": "s3cr3t",
+            "default": true,
+        });
+        self.done(Method::POST, "/v1/clusters", north).await?;
+        Ok(self)
+    }
+
+    /// What the daemon compiled, with the key that it is sealed with.
+    fn compiled(&self) -> Result<TempDir> {
+        let kept = tempfile::tempdir()?;
+        let (made, kept_in) = (self.folder.path().join("data"), kept.path());
+        std::fs::copy(made.join("compiled.key"), kept_in.join("compiled.key"))?;
+        std::fs::create_dir(kept_in.join("compiled"))?;
+        copy(&made.join("compiled"), &kept_in.join("compiled"))?;
+        Ok(kept)
+    }
+
+    async fn install(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let path = format!("/v1/plugins/{name}?grant-asked={}", name == "warehouse");
+        let change = Change::default();
+        let accepted = self.client.change_bytes(Method::PUT, &path, bytes, &change).await?;
         let ended = self.end_of(&accepted).await?;
         ended.map_err(|problem| anyhow::anyhow!("{problem:?}")).map(|_| ())
     }
@@ -186,11 +238,16 @@ impl House {
         let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>)
             .with_image("plain:1", image("1"), [])
             .with_image("plain:2", image("2"), [])
+            // The names mean something to the warehouse.
+            .with_image("plain:broken", image("4"), [])
+            .with_image("plain:torn", image("5"), [])
             .with_image("checked:1", image("3"), [("tsuru.yaml", yaml)]);
         let socket = folder.path().join("g.sock");
         let client = Client::new(Host::Unix(socket), None);
         let more_config = config.to_owned();
-        let mut house = Self { folder, engine, played, client, more_config, running: None };
+        let cluster = Terminals::default();
+        let mut house =
+            Self { folder, engine, played, cluster, client, more_config, running: None };
         house.start().await?;
         Ok(house)
     }
@@ -209,12 +266,17 @@ impl House {
         // What is left of a crash.
         let _ = std::fs::remove_file(&socket);
         let engine: Arc<dyn Containers> = Arc::new(self.engine.clone());
+        let clusters = ClusterEngines::from([(
+            NORTH.to_owned(),
+            Arc::new(self.cluster.clone()) as Arc<dyn gantry_engine::Cluster>,
+        )]);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let shutdown = CancellationToken::new();
         let told = shutdown.clone();
         let started = runtime.spawn(async move {
-            let daemon = Daemon::with_engines(config, vec![(ENGINE.to_owned(), engine)]).await?;
+            let engines = vec![(ENGINE.to_owned(), engine)];
+            let daemon = Daemon::with_clusters(config, engines, clusters).await?;
             let tcp = TcpListener::bind("127.0.0.1:0").await?;
             let address = tcp.local_addr()?;
             let token = gantry::config::Token::new("sesame").context("a token")?;
@@ -326,6 +388,16 @@ impl House {
         };
         tokio::time::timeout(SOON, wait).await.context("they do not run in time")?
     }
+}
+
+/// A folder for a daemon that finds its plugins compiled.
+fn furnished(compiled: &Path) -> Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    let place = folder.path().join("data/compiled");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+    copy(&compiled.join("compiled"), &place)?;
+    std::fs::copy(compiled.join("compiled.key"), place.with_extension("key"))?;
+    Ok(folder)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

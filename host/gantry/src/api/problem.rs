@@ -17,6 +17,8 @@ pub enum ProblemKind {
     Busy,
     /// The operator did not grant it.
     Denied,
+    /// The engine does not let the credentials that it was shown do it.
+    Forbidden,
     /// The plugin went over a bound.
     OverLimit,
     /// The app has no quota left.
@@ -29,8 +31,12 @@ pub enum ProblemKind {
     UnitStartup,
     /// The plugin crashed.
     PluginFailed,
+    /// The engine does not take what was to be made.
+    InvalidObject,
     /// The engine cannot be reached or does not work.
     Unavailable,
+    /// The engine has too much to do.
+    Overloaded,
     /// It took longer than allowed; what became of it is not known.
     TimedOut,
     /// Somebody asked it to stop.
@@ -52,20 +58,23 @@ const PREFIX: &str = "urn:gantry:problem:";
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Invalid,
         Self::Unauthorized,
         Self::NotFound,
         Self::Conflict,
         Self::Busy,
         Self::Denied,
+        Self::Forbidden,
         Self::OverLimit,
         Self::Quota,
         Self::PluginRefused,
         Self::NotSupported,
         Self::UnitStartup,
         Self::PluginFailed,
+        Self::InvalidObject,
         Self::Unavailable,
+        Self::Overloaded,
         Self::TimedOut,
         Self::Cancelled,
         Self::Interrupted,
@@ -85,13 +94,16 @@ impl ProblemKind {
             Self::Conflict => "conflict",
             Self::Busy => "busy",
             Self::Denied => "denied",
+            Self::Forbidden => "forbidden",
             Self::OverLimit => "over-limit",
             Self::Quota => "quota-exceeded",
             Self::PluginRefused => "plugin-refused",
             Self::NotSupported => "not-supported",
             Self::UnitStartup => "unit-startup",
             Self::PluginFailed => "plugin-failed",
+            Self::InvalidObject => "invalid-object",
             Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
@@ -108,14 +120,14 @@ impl ProblemKind {
         match self {
             Self::Invalid => 400,
             Self::Unauthorized => 401,
-            Self::Denied | Self::OverLimit | Self::Quota => 403,
+            Self::Denied | Self::Forbidden | Self::OverLimit | Self::Quota => 403,
             Self::NotFound => 404,
             Self::Conflict | Self::Busy | Self::Cancelled | Self::Interrupted => 409,
-            Self::PluginRefused => 422,
+            Self::PluginRefused | Self::InvalidObject => 422,
             Self::Failed | Self::UnitStartup | Self::Internal => 500,
             Self::NotSupported => 501,
             Self::PluginFailed | Self::Unavailable => 502,
-            Self::ShuttingDown => 503,
+            Self::ShuttingDown | Self::Overloaded => 503,
             Self::TimedOut => 504,
             Self::Storage => 507,
         }

@@ -2,6 +2,8 @@
 
 mod log;
 mod run;
+mod shell;
+mod update;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -15,19 +17,22 @@ use crate::api::{App, AppInfo, Deploy, Items, NewApp, Operation, Plan, ProcessCh
 use crate::client::{Client, escape};
 use crate::config::parse_bytes;
 
-/// Create, deploy, run and remove apps
+/// Create, deploy, run, move and remove apps
 #[derive(Debug, Subcommand)]
 pub(crate) enum AppCommand {
     Create(Create),
     List(List),
     Info(Info),
+    Update(update::Update),
     Remove(Remove),
     Deploy(DeployArgs),
     Rollback(Rollback),
     Start(Start),
     Stop(Stop),
     Restart(Restart),
+    Sleep(Sleep),
     Run(run::Run),
+    Shell(shell::Shell),
     Log(log::Log),
 }
 
@@ -164,19 +169,31 @@ pub(crate) struct Restart {
     of: OfProcess,
 }
 
+/// End the units until somebody starts them again
+///
+/// `gantry app start` wakes as many as there were.
+#[derive(Debug, Args)]
+pub(crate) struct Sleep {
+    #[command(flatten)]
+    of: OfProcess,
+}
+
 impl AppCommand {
     pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         match self {
             Self::Create(args) => args.run(ui, client).await,
             Self::List(List {}) => list(ui, client).await,
             Self::Info(args) => info(ui, client, args.app.name()).await,
+            Self::Update(args) => args.run(ui, client).await,
             Self::Remove(args) => args.run(ui, client).await,
             Self::Deploy(args) => args.run(ui, client).await,
             Self::Rollback(args) => args.run(ui, client).await,
             Self::Start(args) => args.of.run(ui, client, "start", "started").await,
             Self::Stop(args) => args.of.run(ui, client, "stop", "stopped").await,
             Self::Restart(args) => args.of.run(ui, client, "restart", "restarted").await,
+            Self::Sleep(args) => args.of.run(ui, client, "sleep", "put to sleep").await,
             Self::Run(args) => args.run(ui, client).await,
+            Self::Shell(args) => args.run(ui, client).await,
             Self::Log(args) => args.run(ui, client).await,
         }
     }

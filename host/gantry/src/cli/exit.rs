@@ -1,6 +1,6 @@
 //! Exit codes of the command line.
 //!
-//! They are an interface: scripts rely on them, so a number never changes its meaning. What nobody foresaw is always 1. `app run` passes the command's own code through.
+//! They are an interface: scripts rely on them, so a number never changes its meaning. What nobody foresaw is always 1. `app run` and `app shell` pass the code of what they ran through.
 
 use crate::api::ProblemKind;
 
@@ -25,7 +25,7 @@ pub enum Exit {
     TimedOut,
     /// 130: somebody interrupted it.
     Interrupted,
-    /// The code of the command that `app run` ran.
+    /// The code of the command that `app run` ran, or of the shell of `app shell`.
     Command(u8),
 }
 
@@ -42,8 +42,8 @@ Exit codes:
   7    it took longer than allowed, and may still be running
   130  interrupted: cancelled by Ctrl-C or `operation cancel`
 
-`gantry app run` ends with the exit code of the command it ran; a command whose
-code nobody knows is never 0.
+`gantry app run` ends with the exit code of the command it ran, and `gantry app
+shell` with that of the shell; one that nobody knows is never 0.
 
 `gantry serve` ends with 0 when every operation had finished, with 130 when some
 were cancelled and undone, and with 7 when some did not even undo in time (the
@@ -74,17 +74,21 @@ impl Exit {
             ProblemKind::Invalid => Self::Usage,
             ProblemKind::Unauthorized
             | ProblemKind::Denied
+            | ProblemKind::Forbidden
             | ProblemKind::OverLimit
             | ProblemKind::Quota
             | ProblemKind::PluginRefused => Self::Refused,
             ProblemKind::NotFound => Self::NotFound,
             ProblemKind::Conflict | ProblemKind::Busy => Self::Conflict,
-            ProblemKind::Unavailable | ProblemKind::ShuttingDown => Self::Unreachable,
+            ProblemKind::Unavailable | ProblemKind::Overloaded | ProblemKind::ShuttingDown => {
+                Self::Unreachable
+            }
             ProblemKind::TimedOut => Self::TimedOut,
             ProblemKind::Cancelled => Self::Interrupted,
             ProblemKind::NotSupported
             | ProblemKind::UnitStartup
             | ProblemKind::PluginFailed
+            | ProblemKind::InvalidObject
             | ProblemKind::Interrupted
             | ProblemKind::Storage
             | ProblemKind::Failed

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::show;
 use super::ui::Ui;
-use crate::api::{Items, Plugin, PluginInfo};
+use crate::api::{Grant, Items, Plugin, PluginInfo};
 use crate::client::{Client, escape};
 
 /// Install, look into and swap plugins
@@ -47,7 +47,8 @@ pub(crate) struct Inspect {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry plugin install docker ./docker.wasm
-  gantry plugin install docker ./docker.wasm --grant images:remove")]
+  gantry plugin install docker ./docker.wasm --grant images:remove
+  gantry plugin install kubernetes ./kubernetes.wasm --grant-asked")]
 pub(crate) struct Install {
     /// The name of the provisioner
     name: String,
@@ -56,6 +57,9 @@ pub(crate) struct Install {
     /// Grant a right that the plugin asks for; as often as needed
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
+    /// Grant every right that the plugin asks for; they are listed
+    #[arg(long)]
+    grant_asked: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -66,12 +70,16 @@ pub(crate) struct Install {
 /// finish on the old one; none is dropped or made twice.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gantry plugin swap docker ./docker-2.wasm")]
+  gantry plugin swap docker ./docker-2.wasm
+  gantry plugin swap docker ./docker-2.wasm --grant-asked")]
 pub(crate) struct Swap {
     /// The name of the provisioner
     name: String,
     /// The plugin
     file: PathBuf,
+    /// Grant every right that the plugin asks for; they are listed
+    #[arg(long)]
+    grant_asked: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -128,12 +136,43 @@ impl Inspect {
     }
 }
 
+/// Tells which rights a plugin asks for and does not have. It is installed whether or not that can be told.
+async fn tell_missing(ui: &mut Ui, client: &Client, name: &str, file: &Path) {
+    let Ok(info) = client.get::<PluginInfo>(&format!("/v1/plugins/{}", escape(name))).await else {
+        return;
+    };
+    if let Some((warning, hint)) = missing(name, &file.display().to_string(), &info.grants) {
+        ui.warning(&warning);
+        ui.hint(&hint);
+    }
+}
+
+/// What to say of the rights that a plugin asks for and does not have, and what to type.
+fn missing(name: &str, file: &str, grants: &[Grant]) -> Option<(String, String)> {
+    let missing: Vec<_> =
+        grants.iter().filter(|one| one.asked.is_some() && !one.in_force).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let mut warning = "it asks for rights that it does not have:".to_owned();
+    for Grant { grant, asked, .. } in missing {
+        warning.push_str(&format!("\n{grant}: {}", asked.as_deref().unwrap_or_default()));
+    }
+    let hint = format!(
+        "`gantry plugin swap {name} {file} --grant-asked` grants them all; `provisioners.{name}.grants` in the configuration grants some"
+    );
+    Some((warning, hint))
+}
+
 impl Install {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let mut path =
             format!("/v1/plugins/{}?file={}", escape(&self.name), escape(&file_name(&self.file)));
         for grant in &self.grants {
             path.push_str(&format!("&grant={}", escape(grant)));
+        }
+        if self.grant_asked {
+            path.push_str("&grant-asked=true");
         }
         let (bytes, change) = (read(&self.file)?, self.change.change());
         let accepted = client.change_bytes(Method::PUT, &path, bytes, &change).await?;
@@ -142,6 +181,7 @@ impl Install {
                 page.line(format!("installed the provisioner `{}`", self.name))
             });
             ui.hint(&format!("`gantry plugin inspect {}` shows what it may do", self.name));
+            tell_missing(ui, client, &self.name, &self.file).await;
         }
         Ok(Exit::Done)
     }
@@ -150,9 +190,10 @@ impl Install {
 impl Swap {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let path = format!(
-            "/v1/plugins/{}/swap?file={}",
+            "/v1/plugins/{}/swap?file={}&grant-asked={}",
             escape(&self.name),
-            escape(&file_name(&self.file))
+            escape(&file_name(&self.file)),
+            self.grant_asked
         );
         let (bytes, change) = (read(&self.file)?, self.change.change());
         let accepted = client.change_bytes(Method::POST, &path, bytes, &change).await?;
@@ -160,7 +201,33 @@ impl Swap {
             ui.data(&operation, |page| {
                 page.line(format!("swapped the plugin of `{}`", self.name));
             });
+            tell_missing(ui, client, &self.name, &self.file).await;
         }
         Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_that_are_asked_for_and_not_in_force_are_told_with_what_to_type() {
+        let grant = |grant: &str, asked: bool, in_force: bool| Grant {
+            grant: grant.into(),
+            asked: asked.then(|| "it needs it".to_owned()),
+            granted: in_force,
+            in_force,
+        };
+        let has = grant("images:tag", true, true);
+        let given = grant("images:push", false, false);
+        assert_eq!(missing("docker", "d.wasm", &[has.clone(), given.clone()]), None);
+        let lacks = grant("cluster:write:Pod", true, false);
+        let (warning, hint) = missing("k", "./k.wasm", &[has, given, lacks]).unwrap();
+        insta::assert_snapshot!(format!("{warning}\n{hint}"), @r"
+        it asks for rights that it does not have:
+        cluster:write:Pod: it needs it
+        `gantry plugin swap k ./k.wasm --grant-asked` grants them all; `provisioners.k.grants` in the configuration grants some
+        ");
     }
 }

@@ -1,10 +1,14 @@
 //! How people see what the daemon tells.
 
+mod places;
+
 use gantry_core::{Status, Unit};
 
 use super::table::Table;
 use super::ui::Page;
 use crate::api::{App, AppInfo, EnvVar, Operation, OperationInfo, Plugin, PluginInfo};
+
+pub(crate) use places::{cluster, clusters, node_info, nodes, pools, volume, volumes};
 
 /// The apps.
 pub(crate) fn apps(apps: &[App]) -> Table {

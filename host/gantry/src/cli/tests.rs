@@ -36,15 +36,20 @@ fn help_says_where_to_start() {
     Usage: gantry [OPTIONS] <COMMAND>
 
     Commands:
-      serve        Serve: run the daemon until it is told to end
-      app          Create, deploy, run and remove apps
-      unit         List, add and remove the units of an app
-      env          Show and change the environment of an app
-      plugin       Install, look into and swap plugins
-      operation    List, follow and cancel operations: every change is one
-      completions  Print completions for a shell
-      exit-codes   List the exit codes
-      help         Print this message or the help of the given subcommand(s)
+      serve           Serve: run the daemon until it is told to end
+      app             Create, deploy, run, move and remove apps
+      unit            List, add and remove the units of an app
+      env             Show and change the environment of an app
+      volume          Create volumes, give them to apps, and remove them
+      pool            Create, list and remove pools: where apps live
+      cluster         Add, look at, change and remove clusters
+      node            List, add, change and remove the machines of pools
+      node-container  Upgrade and remove the containers that run on every node
+      plugin          Install, look into and swap plugins
+      operation       List, follow and cancel operations: every change is one
+      completions     Print completions for a shell
+      exit-codes      List the exit codes
+      help            Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help
@@ -195,6 +200,8 @@ fn an_app_is_named_by_its_place_or_by_a_flag_and_not_by_both() {
         vec!["app", "run", "web", "--once", "--", "sh", "-c", "exit 3"],
         vec!["unit", "add", "2", "-a", "web"],
         vec!["env", "set", "web", "A=b=c"],
+        vec!["app", "shell", "web", "--unit", "3f2a"],
+        vec!["app", "update", "-a", "web", "--pool", "prod"],
     ] {
         parses(&words);
     }
@@ -202,6 +209,44 @@ fn an_app_is_named_by_its_place_or_by_a_flag_and_not_by_both() {
     assert!(usage_error(&["app", "info", "web", "-a", "web"]).starts_with("error:"));
     assert!(usage_error(&["app", "run", "web"]).starts_with("error:"), "no command");
     assert!(usage_error(&["app", "run", "web", "-o", "-i", "--", "ls"]).starts_with("error:"));
+}
+
+#[test]
+fn a_cluster_is_in_one_place_and_for_pools_or_for_all() {
+    let add = ["cluster", "add", "north", "--provisioner", "kubernetes"];
+    let words = |more: &[&'static str]| [&add, more].concat();
+    for more in [
+        ["--kubeconfig", "f", "--context", "c", "--default"].as_slice(),
+        &["--address", "https://a", "--address", "https://b", "--pool", "p", "--pool", "q"],
+        &["--in-cluster", "--default", "--namespace", "apps"],
+        &["--address", "https://a", "--token-file", "t", "--ca-cert", "c", "--default"],
+        &["--address", "https://a", "--client-cert", "c", "--client-key", "k", "--default"],
+    ] {
+        parses(&words(more));
+    }
+    for more in [
+        ["--kubeconfig", "f", "--address", "https://a"].as_slice(),
+        &["--kubeconfig", "f", "--token-file", "t"],
+        &["--in-cluster", "--address", "https://a"],
+        &["--context", "c"],
+        &["--address", "https://a", "--pool", "p", "--default"],
+        &["--address", "https://a", "--client-cert", "c"],
+        &["--address", "https://a", "--client-cert", "c", "--client-key", "k", "--token-file", "t"],
+    ] {
+        assert!(usage_error(&words(more)).starts_with("error:"), "{more:?}");
+    }
+    assert!(usage_error(&["cluster", "add", "north", "--default"]).starts_with("error:"));
+}
+
+#[test]
+fn pairs_have_a_key_and_may_have_no_value() {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let read = pairs("metadata", &words(&["a=b=c", "d="])).unwrap();
+    let read: Vec<_> = read.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(read, [("a", "b=c"), ("d", "")]);
+    for wrong in ["a", "=b", ""] {
+        assert_eq!(pairs("metadata", &words(&[wrong])).unwrap_err().exit, Exit::Usage, "{wrong}");
+    }
 }
 
 #[test]
@@ -242,7 +287,9 @@ fn completions_know_every_group() {
     let mut text = Vec::new();
     clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "gantry", &mut text);
     let text = String::from_utf8(text).expect("a script is text");
-    for group in ["app", "unit", "env", "plugin", "operation", "serve"] {
+    for group in
+        ["app", "unit", "env", "volume", "pool", "cluster", "node", "plugin", "operation", "serve"]
+    {
         assert!(
             text.contains(&format!("gantry__subcmd__{group}"))
                 || text.contains(&format!("gantry__{group}")),

@@ -32,6 +32,7 @@ pub(super) const KEYS: &[(&str, Known)] = &[
     ("runtime", Table(&[("stack", Leaf), ("calls", Leaf)])),
     ("docker", Table(&[("hosts", List(&[("address", Leaf), ("tls", Leaf)]))])),
     ("pools", Named(&Table(&[("provisioner", Leaf)]))),
+    ("volume-plans", Named(&Named(&Open))),
     ("provisioners", Named(&Table(&[("grants", Leaf), ("limits", Open), ("config", Open)]))),
 ];
 

@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) runtime: RawRuntime,
     pub(super) docker: RawDocker,
     pub(super) pools: BTreeMap<String, RawPool>,
+    pub(super) volume_plans: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
     pub(super) provisioners: BTreeMap<String, RawProvisioner>,
 }
 

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::request::{After, Asked, Document};
 use super::{Answer, accepted, events};
 use crate::api::{
-    Accepted, App, AppInfo, Deploy, EnvChange, EnvVar, Items, NewApp, ProcessChoice, Run, RunEnd,
-    RunOutput, UnitCount,
+    Accepted, App, AppChange, AppInfo, Deploy, EnvChange, EnvVar, Items, NewApp, ProcessChoice,
+    Run, RunEnd, RunOutput, UnitCount,
 };
 use crate::operation::Caller;
 use crate::service::{LogEvent, LogQuery, RunEvent, Service};
@@ -44,6 +44,15 @@ pub(super) async fn remove(
     caller: Caller,
 ) -> Changed {
     Ok(accepted(service.remove_app(caller, &app).await?))
+}
+
+pub(super) async fn update(
+    State(service): Here,
+    Path(app): Path<String>,
+    caller: Caller,
+    Document(AppChange { pool }): Document<AppChange>,
+) -> Changed {
+    Ok(accepted(service.move_app(caller, &app, pool).await?))
 }
 
 pub(super) async fn deploy(
@@ -80,6 +89,15 @@ pub(super) async fn stop(
     Document(ProcessChoice { process }): Document<ProcessChoice>,
 ) -> Changed {
     Ok(accepted(service.stop(caller, &app, process).await?))
+}
+
+pub(super) async fn sleep(
+    State(service): Here,
+    Path(app): Path<String>,
+    caller: Caller,
+    Document(ProcessChoice { process }): Document<ProcessChoice>,
+) -> Changed {
+    Ok(accepted(service.sleep(caller, &app, process).await?))
 }
 
 pub(super) async fn restart(

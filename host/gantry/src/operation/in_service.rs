@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_engine::call::{ContainersCall, ImagesCall};
-use gantry_engine::layer::journal::refuses;
+use gantry_engine::layer::journal::{objects, refuses};
 use gantry_engine::layer::{Layer, Next};
 use gantry_engine::{Call, Error, Request, Response, Scope};
 use tokio::sync::Mutex;
@@ -100,9 +100,12 @@ impl Layer for InService {
                 node,
                 call: ContainersCall::Stop { id, .. } | ContainersCall::Remove { id, .. },
             } => scope.ledger.replaces(node, id),
+            Call::Cluster { cluster, call } => objects::replaces(scope, cluster, call),
+            // From here on what it made or touched is the app: that is what runs the image.
             Call::Images(ImagesCall::Append { .. }) => scope.ledger.serves(),
             Call::Containers { .. }
             | Call::Nodes
+            | Call::Clusters
             | Call::State(_)
             | Call::Apps(_)
             | Call::Images(_)

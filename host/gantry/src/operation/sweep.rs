@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gantry_engine::layer::identity::{INSTANCE, OPERATION};
-use gantry_engine::{Containers, EngineError};
+use gantry_engine::{Clusters, Containers, EngineError};
 
+use super::objects::{TakeBack, Taken};
 use crate::clock;
 use crate::store::{OperationRecord, Store, StoreError};
 
@@ -24,21 +25,28 @@ pub(crate) struct Sweeper {
     store: Arc<Store>,
     instance: String,
     engines: Engines,
+    objects: TakeBack,
 }
 
 /// What was removed, and what could not be.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
-    /// How many containers.
+    /// How many containers, and objects of clusters that were deleted or put back.
     pub(crate) removed: usize,
-    /// The hosts that did not let them be removed, and why.
+    /// The hosts and clusters that did not let them be removed, and why.
     pub(crate) failures: Vec<(String, EngineError)>,
 }
 
 impl Sweeper {
-    /// Removes what this installation made on these hosts.
-    pub(crate) fn new(store: Arc<Store>, instance: &str, engines: Engines) -> Self {
-        Self { store, instance: instance.to_owned(), engines }
+    /// Removes what this installation made on these hosts and clusters.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        instance: &str,
+        engines: Engines,
+        clusters: Arc<Clusters>,
+    ) -> Self {
+        let objects = TakeBack::new(Arc::clone(&store), instance, clusters);
+        Self { store, instance: instance.to_owned(), engines, objects }
     }
 
     /// Removes what is left of every operation that did not end well.
@@ -67,6 +75,9 @@ impl Sweeper {
                 Err(error) => swept.failures.push((address.clone(), error)),
             }
         }
+        let Taken { count, failures } = self.objects.take_back(record).await?;
+        swept.removed = swept.removed.saturating_add(count);
+        swept.failures.extend(failures);
         if settled && swept.failures.is_empty() {
             self.store.swept(operation).await?;
         }
@@ -124,7 +135,8 @@ mod tests {
     }
 
     fn sweeper(store: &Arc<Store>, engine: Arc<dyn Containers>) -> Sweeper {
-        Sweeper::new(Arc::clone(store), INSTANCE_ID, vec![("here".to_owned(), engine)])
+        let engines = vec![("here".to_owned(), engine)];
+        Sweeper::new(Arc::clone(store), INSTANCE_ID, engines, Arc::default())
     }
 
     #[tokio::test]

@@ -7,10 +7,9 @@ use gantry_core::name::AppName;
 use gantry_engine::Images;
 use serde_json::json;
 
-use super::{LATEST, OrProblem, Service, app_lock, not_found, time_of};
+use super::{LATEST, OrProblem, Service, app_lock, time_of};
 use crate::api::{self, AppInfo, EnvChange, NewApp, Problem, ProblemKind};
 use crate::clock;
-use crate::near;
 use crate::operation::{Caller, Request};
 use crate::store::AppRecord;
 
@@ -81,14 +80,7 @@ impl Service {
         if new.plan.memory < 0 || new.plan.swap < 0 || new.plan.cpu_share < 0 {
             return Err(invalid("a plan has no negative amounts".to_owned()));
         }
-        let pool = Some(new.pool).filter(|pool| !pool.is_empty());
-        let pool = pool.unwrap_or_else(|| self.config.default_pool.clone());
-        let Some(provisioner) = self.config.pools.get(&pool).cloned() else {
-            let nearest = near::nearest(&pool, self.config.pools.keys());
-            let pools: Vec<_> = self.config.pools.keys().map(String::as_str).collect();
-            return Err(not_found("pool", &pool, nearest)
-                .hint_if_none(&format!("there is `{}`", pools.join("`, `"))));
-        };
+        let (pool, provisioner) = self.pool_or_default(new.pool).await?;
         let serving = self.provisioner(&provisioner)?;
         let text = |text: String, default: &str| {
             if text.is_empty() { default.to_owned() } else { text }
@@ -208,19 +200,9 @@ impl Service {
             let app = &change.record.app;
             let changed = change.service.store.change_envs(&app.name, set, unset).await;
             changed.or_problem(|| title.clone())?;
-            if no_restart {
-                return Ok(json!({"restarted": false}));
-            }
             let why =
                 || format!("the environment of `{}` is changed, but its units are not", app.name);
-            let apps = std::slice::from_ref(app);
-            let units = change.provisioner.units(&change.operation, apps).await;
-            if units.or_problem(why)?.is_empty() {
-                return Ok(json!({"restarted": false}));
-            }
-            let restarted = change.provisioner.restart(&change.operation, app, "").await;
-            restarted.or_problem(why)?;
-            Ok(json!({"restarted": true}))
+            change.replace_units(no_restart, why).await
         })
         .await
     }

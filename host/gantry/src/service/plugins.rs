@@ -30,6 +30,8 @@ pub(crate) struct NewPlugin {
     pub(crate) file: String,
     /// What is granted with it.
     pub(crate) grants: Vec<String>,
+    /// Whether everything is granted that it asks for.
+    pub(crate) grant_asked: bool,
     /// Its bytes.
     pub(crate) bytes: Bytes,
 }
@@ -225,7 +227,9 @@ impl Service {
             let title = || why.clone();
             let digest = service.data.keep_plugin(&new.bytes).or_problem(title)?;
             work.operation.progress.show("compiling and proving the plugin\n");
-            let settings = service.settings(&name, &new.grants);
+            let grants =
+                service.granted_with(&work.operation, &new, new.grants.clone(), title).await?;
+            let settings = service.settings(&name, &grants);
             let loaded = service.runtime.load(&name, &new.bytes, settings).await;
             let generation = loaded.or_problem(title)?;
             generation.initialise(&work.operation).await.or_problem(title)?;
@@ -233,7 +237,7 @@ impl Service {
                 name: name.clone(),
                 digest: digest.clone(),
                 file: new.file,
-                grants: new.grants,
+                grants,
                 operation: work.operation.id.clone(),
                 since: clock::now(),
             };
@@ -264,7 +268,9 @@ impl Service {
             };
             let digest = service.data.keep_plugin(&new.bytes).or_problem(title)?;
             work.operation.progress.show("compiling and proving the plugin\n");
-            let settings = service.settings(&name, &old.grants);
+            let grants =
+                service.granted_with(&work.operation, &new, old.grants.clone(), title).await?;
+            let settings = service.settings(&name, &grants);
             let loaded = service.runtime.load(&name, &new.bytes, settings).await;
             let generation = loaded.or_problem(title)?;
             generation.initialise(&work.operation).await.or_problem(title)?;
@@ -272,6 +278,7 @@ impl Service {
             let record = PluginRecord {
                 digest: digest.clone(),
                 file: new.file,
+                grants,
                 operation: work.operation.id.clone(),
                 since: clock::now(),
                 ..old
@@ -283,6 +290,28 @@ impl Service {
         self.operations.begin(request, work).await.or_problem(|| title)
     }
 
+    /// What is granted to a plugin that is sent: these rights, and if so asked every one that it asks for, which are told.
+    async fn granted_with(
+        &self,
+        operation: &gantry_engine::Operation,
+        new: &NewPlugin,
+        mut grants: Vec<String>,
+        title: impl Fn() -> String,
+    ) -> Result<Vec<String>, Problem> {
+        if !new.grant_asked {
+            return Ok(grants);
+        }
+        // With nothing granted it can be asked all the same.
+        let loaded = self.runtime.load(&new.name, &new.bytes, self.settings(&new.name, &[])).await;
+        for asked in &loaded.or_problem(&title)?.description().grants {
+            operation.progress.show(&format!("granted {}: {}\n", asked.grant, asked.reason));
+            if !grants.contains(&asked.grant) {
+                grants.push(asked.grant.clone());
+            }
+        }
+        Ok(grants)
+    }
+
     /// What a plugin gets when it is loaded.
     fn settings(&self, name: &str, granted: &[String]) -> LoadSettings {
         let config = self.config.provisioner(name);
@@ -291,14 +320,16 @@ impl Service {
         for (address, engine) in &self.engines {
             self.nodes.give(name, address, Arc::clone(engine));
         }
-        let platform = Arc::new(Platform::new(Arc::clone(&self.store), name, &config.config));
+        let platform = Arc::new(self.platform(name));
         let backends = Backends {
             nodes: Arc::clone(&self.nodes),
+            clusters: Arc::clone(&self.clusters),
             apps: Arc::clone(&platform) as Arc<dyn gantry_engine::Apps>,
             images: Arc::clone(&platform) as Arc<dyn gantry_engine::Images>,
             state: platform,
         };
-        let layers = vec![Arc::clone(&self.in_service) as Arc<dyn Layer>];
+        let layers =
+            vec![Arc::clone(&self.in_service) as Arc<dyn Layer>, Arc::clone(&self.written) as _];
         LoadSettings {
             granted: grants,
             bounds: config.limits,
@@ -317,6 +348,7 @@ impl Service {
     pub(super) fn platform(&self, provisioner: &str) -> Platform {
         let config = self.config.provisioner(provisioner).config;
         Platform::new(Arc::clone(&self.store), provisioner, &config)
+            .with_plans(&self.config.volume_plans)
     }
 
     fn resource_of(&self, record: PluginRecord) -> PluginInfo {
@@ -343,7 +375,12 @@ fn plugin_request(verb: &'static str, caller: Caller, new: &NewPlugin) -> Reques
         verb,
         app: None,
         plugin: Some(new.name.clone()),
-        detail: json!({"file": new.file, "grants": new.grants, "digest": digest}),
+        detail: json!({
+            "file": new.file,
+            "grants": new.grants,
+            "grant_asked": new.grant_asked,
+            "digest": digest,
+        }),
         digest: Some(digest),
         lock: Some(format!("the provisioner {}", new.name)),
         time: TIME,

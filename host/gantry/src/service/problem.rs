@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 
-use gantry_engine::EngineError;
+use gantry_core::node::NodeLookupError;
+use gantry_engine::{EngineError, InvalidField};
 use gantry_runtime::{CallError, Cause, LoadError};
 
 use crate::api::{Holder, Problem, ProblemKind};
@@ -262,6 +263,9 @@ impl Trouble for EngineError {
             Self::NotFound(_) => ProblemKind::NotFound,
             Self::Conflict(_) => ProblemKind::Conflict,
             Self::Invalid(_) => ProblemKind::Invalid,
+            Self::InvalidObject(_) => ProblemKind::InvalidObject,
+            Self::Forbidden(_) => ProblemKind::Forbidden,
+            Self::TooManyRequests { .. } => ProblemKind::Overloaded,
             Self::Denied(_) => ProblemKind::Denied,
             Self::Unreachable(_) => ProblemKind::Unavailable,
             Self::TimedOut(_) => ProblemKind::TimedOut,
@@ -271,6 +275,107 @@ impl Trouble for EngineError {
     }
 
     fn detail(&self) -> String {
+        let mut text = lines(self);
+        if let Self::InvalidObject(invalid) = self {
+            for InvalidField { field, message, .. } in &invalid.causes {
+                let cause =
+                    if field.is_empty() { message.clone() } else { format!("{field}: {message}") };
+                // Kubernetes says most of them in its message already.
+                if !text.contains(&cause) {
+                    text.push_str(&format!("\n{cause}"));
+                }
+            }
+        }
+        text
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Forbidden(_) => Some(
+                "`gantry cluster info NAME` shows who we are there; `gantry cluster update NAME --token-file FILE` gives others"
+                    .to_owned(),
+            ),
+            Self::TooManyRequests { retry_after: Some(seconds), .. } => {
+                Some(format!("do it again in {seconds} s"))
+            }
+            Self::TooManyRequests { retry_after: None, .. } => Some("do it again later".to_owned()),
+            Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::Invalid(_)
+            | Self::InvalidObject(_)
+            | Self::Denied(_)
+            | Self::Unreachable(_)
+            | Self::TimedOut(_)
+            | Self::Cancelled
+            | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Trouble for NodeLookupError {
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::NotFound => ProblemKind::NotFound,
+            Self::Ambiguous(_) => ProblemKind::Conflict,
+            // Nobody knew it, and some could not tell.
+            Self::Failed(_) => ProblemKind::Unavailable,
+        }
+    }
+
+    fn detail(&self) -> String {
         lines(self)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound | Self::Ambiguous(_) => {
+                Some("`gantry node list` lists the nodes".to_owned())
+            }
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_engine::Invalidity;
+
+    use super::*;
+
+    #[test]
+    fn what_a_cluster_does_not_take_is_told_field_by_field_and_once() {
+        let field = |field: &str, message: &str| InvalidField {
+            field: field.to_owned(),
+            reason: "FieldValueInvalid".to_owned(),
+            message: message.to_owned(),
+        };
+        let invalid = Invalidity {
+            message: "Deployment.apps \"web\" is invalid: spec.replicas: must not be negative"
+                .to_owned(),
+            causes: vec![
+                field("spec.replicas", "must not be negative"),
+                field("spec.template.spec.containers[0].image", "required value"),
+            ],
+        };
+        let problem = Err::<(), _>(EngineError::InvalidObject(invalid));
+        let problem = problem.or_problem(|| "could not deploy `web`".to_owned()).unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::InvalidObject);
+        insta::assert_snapshot!(problem.detail, @r#"
+        Deployment.apps "web" is invalid: spec.replicas: must not be negative
+        spec.template.spec.containers[0].image: required value
+        "#);
+    }
+
+    #[test]
+    fn what_a_cluster_refuses_has_a_kind_and_a_hint() {
+        let later = |retry_after| EngineError::TooManyRequests { text: "busy".into(), retry_after };
+        for (error, kind, hint) in [
+            (EngineError::Forbidden("no".into()), ProblemKind::Forbidden, "`gantry cluster info"),
+            (later(Some(7)), ProblemKind::Overloaded, "do it again in 7 s"),
+            (later(None), ProblemKind::Overloaded, "do it again later"),
+        ] {
+            assert_eq!(Trouble::kind(&error), kind);
+            assert!(Trouble::hint(&error).is_some_and(|told| told.starts_with(hint)));
+        }
     }
 }

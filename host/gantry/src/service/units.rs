@@ -171,6 +171,23 @@ impl Service {
         .await
     }
 
+    /// Puts the units to sleep, until somebody starts them.
+    pub(crate) async fn sleep(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not put the units of `{app}` to sleep");
+        let detail = json!({"process": process});
+        self.change(caller, "app-sleep", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let slept = change.provisioner.sleep(&change.operation, app, &process).await;
+            slept.or_problem(|| title).map(|()| json!({}))
+        })
+        .await
+    }
+
     /// Replaces the units by new ones.
     pub(crate) async fn restart(
         self: &Arc<Self>,

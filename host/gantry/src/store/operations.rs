@@ -150,6 +150,10 @@ impl Store {
         self.write_durably(move |tx| {
             let sql = "UPDATE operations SET state = ?1, ended = ?2, problem = ?3, result = ?4, swept = ?1 = 'done' WHERE id = ?5";
             tx.execute(sql, params![state, at, problem, result, id])?;
+            // Of what is in service, or done, nothing is taken back.
+            let sql = "DELETE FROM operation_objects WHERE operation = ?1 \
+                       AND EXISTS (SELECT 1 FROM operations WHERE id = ?1 AND (swept = 1 OR in_service = 1))";
+            tx.execute(sql, [&id])?;
             // The journal does not grow for ever.
             let oldest: Option<String> = tx
                 .query_row("SELECT id FROM operations ORDER BY id DESC LIMIT 1 OFFSET ?", [KEPT], |row| {
@@ -196,8 +200,12 @@ impl Store {
     /// Nothing of this operation is left that nobody uses.
     pub(crate) async fn swept(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        let sql = "UPDATE operations SET swept = 1 WHERE id = ?";
-        self.write(move |tx| Ok(tx.execute(sql, [id]).map(|_| ())?)).await
+        self.write(move |tx| {
+            tx.execute("UPDATE operations SET swept = 1 WHERE id = ?", [&id])?;
+            tx.execute("DELETE FROM operation_objects WHERE operation = ?", [&id])?;
+            Ok(())
+        })
+        .await
     }
 
     /// Writes a line of an operation, some time before whatever is written next.

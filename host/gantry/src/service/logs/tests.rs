@@ -12,7 +12,7 @@ fn source(chunks: impl Stream<Item = Result<Chunk, EngineError>> + Send + 'stati
     LogSource {
         unit: "u1".to_owned(),
         process: "web".to_owned(),
-        lines: Session { chunks: chunks.boxed(), input: None },
+        lines: Session::of(chunks.boxed()),
     }
 }
 

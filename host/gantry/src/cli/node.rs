@@ -1,0 +1,223 @@
+//! `gantry node`: the machines of pools.
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::change::{ChangeArgs, finish};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::ui::Ui;
+use super::{pairs, show};
+use crate::api::{NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval};
+use crate::client::{Client, escape};
+
+/// List, add, change and remove the machines of pools
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    List(List),
+    Info(Info),
+    Add(Add),
+    Update(Update),
+    Remove(Remove),
+}
+
+/// List the nodes of every provisioner that has some
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those of this pool
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+}
+
+/// Show a node and the units on it
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// The node's address
+    address: String,
+}
+
+/// Add a machine to a pool
+///
+/// A machine that is there already is changed instead.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry node add 10.0.0.7 --pool prod
+  gantry node add 10.0.0.7 --pool prod --metadata rack=7 --wait 120")]
+pub(crate) struct Add {
+    /// Its address
+    address: String,
+    /// Its pool
+    #[arg(long)]
+    pool: String,
+    /// Its id at the machine's provider
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    iaas_id: String,
+    /// What to say about it; as often as needed
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// How many seconds to wait until it is ready
+    // `--wait` without a number would be the wait for another operation.
+    #[arg(long = "wait", value_name = "SECONDS", default_value = "0", hide_default_value = true)]
+    ready: u32,
+    /// Its provisioner; the pool's when not given
+    #[arg(long, default_value = "", hide_default_value = true)]
+    provisioner: String,
+    /// Print the operation's id and leave; `gantry operation info ID --follow` picks it up
+    #[arg(long)]
+    detach: bool,
+    /// Do it once: a second request with the same key gives the operation of the first
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+/// Change a node
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry node update 10.0.0.7 --disable
+  gantry node update 10.0.0.7 --pool prod --metadata rack=8
+  gantry node update 10.0.0.7 --metadata rack=        (takes it away)")]
+pub(crate) struct Update {
+    /// The node's address
+    address: String,
+    /// Its new pool
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pool: String,
+    /// What to say about it; an empty value takes the key away
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// It takes units again
+    #[arg(long)]
+    enable: bool,
+    /// It takes no new units from now on
+    #[arg(long)]
+    disable: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Remove a node; its units are moved to others first
+///
+/// Asks before it does so on a terminal; elsewhere it needs `--assume-yes`. When the units
+/// cannot be moved away, the node stays.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry node remove 10.0.0.7
+  gantry node remove 10.0.0.7 --no-rebalance -y")]
+pub(crate) struct Remove {
+    /// The node's address
+    address: String,
+    /// Leave its units to their fate
+    #[arg(long)]
+    no_rebalance: bool,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    assume_yes: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+impl NodeCommand {
+    pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        match self {
+            Self::List(args) => args.run(ui, client).await,
+            Self::Info(args) => args.run(ui, client).await,
+            Self::Add(args) => args.run(ui, client).await,
+            Self::Update(args) => args.run(ui, client).await,
+            Self::Remove(args) => args.run(ui, client).await,
+        }
+    }
+}
+
+fn path(address: &str) -> String {
+    format!("/v1/nodes/{}", escape(address))
+}
+
+impl List {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let path = match &self.pool {
+            Some(pool) => format!("/v1/nodes?pool={}", escape(pool)),
+            None => "/v1/nodes".to_owned(),
+        };
+        let list: NodeList = client.get(&path).await?;
+        ui.data(&list, |page| page.table(&show::nodes(&list.items)));
+        for problem in &list.problems {
+            ui.warning(&format!("{}: {}", problem.title, problem.detail));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Info {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let info: NodeInfo = client.get(&path(&self.address)).await?;
+        ui.data(&info, |page| show::node_info(page, &info));
+        if let Some(problem) = &info.problem {
+            ui.warning(&format!("{}: {}", problem.title, problem.detail));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Add {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let new = NewNode {
+            address: self.address.clone(),
+            pool: self.pool.clone(),
+            iaas_id: self.iaas_id,
+            metadata: pairs("metadata", &self.metadata)?,
+            register: true,
+            wait: self.ready,
+            provisioner: self.provisioner,
+        };
+        let args =
+            ChangeArgs { wait: false, detach: self.detach, idempotency_key: self.idempotency_key };
+        let accepted = client.change(Method::POST, "/v1/nodes", &new, &args.change()).await?;
+        if let Some(operation) = finish(ui, client, &args, accepted).await? {
+            ui.data(&operation, |page| {
+                page.line(format!("added the node `{}` to the pool `{}`", self.address, self.pool));
+            });
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Update {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let body = NodeChange {
+            pool: self.pool,
+            metadata: pairs("metadata", &self.metadata)?,
+            enable: self.enable,
+            disable: self.disable,
+        };
+        if body == NodeChange::default() {
+            return Err(Failure::new(Exit::Usage, "nothing to change")
+                .hint(format!("`gantry node update {} --disable`", self.address)));
+        }
+        let change = self.change.change();
+        let accepted = client.change(Method::PATCH, &path(&self.address), &body, &change).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            ui.data(&operation, |page| page.line(format!("changed the node `{}`", self.address)));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Remove {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let address = &self.address;
+        let units = if self.no_rebalance { " and leave its units to their fate" } else { "" };
+        if !self.assume_yes && !super::sure(ui, &format!("Remove the node `{address}`{units}?"))? {
+            return Err(Failure::new(
+                Exit::Interrupted,
+                format!("the node `{address}` was not removed"),
+            ));
+        }
+        let body = NodeRemoval { no_rebalance: self.no_rebalance };
+        let change = self.change.change();
+        let accepted = client.change(Method::DELETE, &path(address), &body, &change).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            ui.data(&operation, |page| page.line(format!("removed the node `{address}`")));
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,77 @@
+//! `gantry node-container`: containers that run once on every node.
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::change::{ChangeArgs, finish};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::ui::Ui;
+use crate::api::PoolChoice;
+use crate::client::{Client, escape};
+
+/// Upgrade and remove the containers that run on every node
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeContainerCommand {
+    Upgrade(Upgrade),
+    Remove(Remove),
+}
+
+#[derive(Debug, Args)]
+struct Of {
+    /// Its name, as the configuration of the provisioner has it
+    name: String,
+    /// Only in this pool
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pool: String,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Bring a node container to what is configured now, on every node
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry node-container upgrade big-sibling
+  gantry node-container upgrade big-sibling --pool prod")]
+pub(crate) struct Upgrade {
+    #[command(flatten)]
+    of: Of,
+}
+
+/// Remove a node container from every node
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry node-container remove big-sibling --pool prod")]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    of: Of,
+}
+
+impl NodeContainerCommand {
+    pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        match self {
+            Self::Upgrade(args) => args.of.run(ui, client, Method::POST, "upgraded").await,
+            Self::Remove(args) => args.of.run(ui, client, Method::DELETE, "removed").await,
+        }
+    }
+}
+
+impl Of {
+    async fn run(
+        self,
+        ui: &mut Ui,
+        client: &Client,
+        method: Method,
+        done: &str,
+    ) -> Result<Exit, Failure> {
+        let path = format!("/v1/node-containers/{}", escape(&self.name));
+        let body = PoolChoice { pool: self.pool };
+        let accepted = client.change(method, &path, &body, &self.change.change()).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            ui.data(&operation, |page| {
+                page.line(format!("{done} the node container `{}`", self.name));
+            });
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,511 @@
+//! Pools, clusters, nodes and volumes, and everything that is refused of them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use gantry::api::{
+    AppInfo, Cluster, Items, NodeInfo, NodeList, OperationInfo, PluginInfo, Pool, Problem,
+    ProblemKind, Volume,
+};
+use gantry_core::{Status, Unit};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::support::{House, NORTH, SOON, refused};
+
+const PLANS: &str = "[volume-plans.small.warehouse]\ncapacity = \"1Gi\"\n[volume-plans.docker-only.docker]\na = \"b\"\n";
+
+/// Asks for a change that is to be refused, at once or by its operation.
+async fn refusal(house: &House, method: Method, path: &str, body: Value) -> Result<Problem> {
+    let answer = house.change(method.clone(), path, &body).await?;
+    let problem = answer.err().with_context(|| format!("{method} {path} {body} was done"))?;
+    ensure!(problem.hint.is_some() || problem.kind == ProblemKind::NotSupported, "{problem:?}");
+    Ok(problem)
+}
+
+async fn units(house: &House, app: &str) -> Result<Vec<Unit>> {
+    let units: Items<Unit> = house.client.get(&format!("/v1/apps/{app}/units")).await?;
+    Ok(units.items)
+}
+
+/// A house with an app of the warehouse that has one unit.
+async fn with_app(config: &str) -> Result<House> {
+    let house = House::with_both(config).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "yard"})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:1"})).await?;
+    Ok(house)
+}
+
+#[tokio::test]
+async fn a_pool_is_made_used_and_removed() -> Result<()> {
+    let mut house = with_app("").await?;
+    let pools: Items<Pool> = house.client.get("/v1/pools").await?;
+    let shown: Vec<_> =
+        pools.items.iter().map(|pool| (pool.name.as_str(), pool.configured, pool.apps)).collect();
+    assert_eq!(shown, [("default", true, 0), ("yard", false, 1)]);
+    let problem = refusal(&house, Method::DELETE, "/v1/pools/yard", json!({})).await?;
+    assert_eq!(
+        (problem.kind, problem.detail.as_str()),
+        (ProblemKind::Conflict, "in it: the app `web`")
+    );
+    house.stop().await?;
+    house.start().await?;
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    house.done(Method::DELETE, "/v1/pools/yard", json!({})).await?;
+    let pools: Items<Pool> = house.client.get("/v1/pools").await?;
+    assert_eq!(pools.items.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pool_that_cannot_be_is_refused() -> Result<()> {
+    let house = House::with_both("").await?;
+    let new = |name: &str, provisioner: &str| json!({"name": name, "provisioner": provisioner});
+    let cases = [
+        (Method::POST, "/v1/pools", new("No", "docker"), ProblemKind::Invalid, "invalid pool name"),
+        (
+            Method::POST,
+            "/v1/pools",
+            new("prod", ""),
+            ProblemKind::Invalid,
+            "provisioner name is mandatory",
+        ),
+        (Method::POST, "/v1/pools", new("prod", "dokcer"), ProblemKind::NotFound, ""),
+        (Method::POST, "/v1/pools", new("yard", "docker"), ProblemKind::Conflict, "there is one"),
+        (
+            Method::POST,
+            "/v1/pools",
+            new("default", "docker"),
+            ProblemKind::Conflict,
+            "there is one",
+        ),
+        (
+            Method::DELETE,
+            "/v1/pools/default",
+            json!({}),
+            ProblemKind::Conflict,
+            "the configuration has it",
+        ),
+        (Method::DELETE, "/v1/pools/yrad", json!({}), ProblemKind::NotFound, ""),
+    ];
+    for (method, path, body, kind, why) in cases {
+        let problem = refusal(&house, method, path, body).await?;
+        ensure!(problem.kind == kind && problem.detail.contains(why), "{problem:?}");
+    }
+    let problem = refusal(&house, Method::POST, "/v1/pools", new("prod", "dokcer")).await?;
+    assert_eq!(problem.hint.as_deref(), Some("did you mean `docker`?"));
+    Ok(())
+}
+
+fn cluster(name: &str, more: Value) -> Value {
+    let mut body = json!({
+        "name": name,
+        "provisioner": "warehouse",
+        "addresses": ["https://10.2.2.2:6443"],
+    });
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
+    body
+}
+
+#[tokio::test]
+async fn a_cluster_is_given_to_its_provisioner_changed_and_taken_away() -> Result<()> {
+    let mut house = House::with_both("").await?;
+    let body = cluster(
+        NORTH,
+        json!({"pools": ["yard"], "token": "s3cr3t", "custom_data": {"overcommit-factor": "2"}}),
+    );
+    let done = house.done(Method::POST, "/v1/clusters", body).await?;
+    ensure!(!format!("{done:?}").contains("s3cr3t"), "{done:?}");
+    house.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "yard"})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:1"})).await?;
+    assert_eq!(house.cluster.note("web").await.as_deref(), Some("a:1"));
+    // It comes back with the next daemon.
+    house.stop().await?;
+    house.start().await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:2"})).await?;
+    assert_eq!(house.cluster.note("web").await.as_deref(), Some("a:2"));
+
+    let north: Cluster = house.client.get("/v1/clusters/north").await?;
+    assert_eq!((north.credentials.as_str(), north.namespace.as_str()), ("token", "default"));
+    assert_eq!(north.custom_data.get("overcommit-factor").map(String::as_str), Some("2"));
+    assert_eq!(north.problem, None);
+    let raw: Value = house.client.get("/v1/clusters").await?;
+    ensure!(!raw.to_string().contains("s3cr3t"), "{raw}");
+
+    // Another one takes its pool, and the default.
+    house.done(Method::PATCH, "/v1/clusters/north", json!({"default": true})).await?;
+    let south = cluster("south", json!({"default": true}));
+    house.done(Method::POST, "/v1/clusters", south).await?;
+    let all: Items<Cluster> = house.client.get("/v1/clusters").await?;
+    let defaults: Vec<_> = all.items.iter().map(|one| (one.name.as_str(), one.default)).collect();
+    assert_eq!(defaults, [("north", false), ("south", true)]);
+    // Nobody answers at the second one: that is told, and keeps nobody from anything.
+    let south: Cluster = house.client.get("/v1/clusters/south").await?;
+    ensure!(
+        south.problem.is_some_and(|problem| problem.kind == ProblemKind::Unavailable
+            || problem.kind == ProblemKind::TimedOut)
+    );
+
+    house.done(Method::DELETE, "/v1/clusters/south", json!({})).await?;
+    house.done(Method::DELETE, "/v1/clusters/north", json!({})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:3"})).await?;
+    assert_eq!(house.cluster.note("web").await.as_deref(), Some("a:2"), "it is not given any more");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_is_refused() -> Result<()> {
+    let house = House::with_both("").await?;
+    house.done(Method::POST, "/v1/clusters", cluster(NORTH, json!({"default": true}))).await?;
+    let post = |more: Value| (Method::POST, "/v1/clusters", cluster("new", more));
+    let default = || json!({"default": true});
+    let cases = [
+        (
+            (Method::POST, "/v1/clusters", cluster("", default())),
+            ProblemKind::Invalid,
+            "cluster name is mandatory",
+        ),
+        (
+            (Method::POST, "/v1/clusters", cluster("N", default())),
+            ProblemKind::Invalid,
+            "Invalid cluster name",
+        ),
+        (
+            (Method::POST, "/v1/clusters", cluster(NORTH, default())),
+            ProblemKind::Conflict,
+            "there is one of this name",
+        ),
+        (post(json!({})), ProblemKind::Invalid, "either default or a list of pools must be set"),
+        (
+            post(json!({"default": true, "pools": ["yard"]})),
+            ProblemKind::Invalid,
+            "cannot have both pools and default set",
+        ),
+        (post(json!({"default": true, "provisioner": "nobody"})), ProblemKind::NotFound, ""),
+        (post(json!({"pools": ["yrad"]})), ProblemKind::NotFound, ""),
+        (post(json!({"pools": ["default"]})), ProblemKind::Conflict, "of the provisioner `docker`"),
+        (post(json!({"default": true, "addresses": ["host"]})), ProblemKind::Invalid, "https://"),
+        (post(json!({"default": true, "ca_cert": "junk"})), ProblemKind::Invalid, "certificate"),
+        (
+            post(json!({"default": true, "custom_data": {"password": "s3cr3t"}})),
+            ProblemKind::Invalid,
+            "no passwords",
+        ),
+        ((Method::PATCH, "/v1/clusters/nroth", default()), ProblemKind::NotFound, ""),
+        (
+            (Method::PATCH, "/v1/clusters/north", json!({"client_cert": "c"})),
+            ProblemKind::Invalid,
+            "needs its key",
+        ),
+        ((Method::DELETE, "/v1/clusters/nroth", json!({})), ProblemKind::NotFound, ""),
+    ];
+    for ((method, path, body), kind, why) in cases {
+        let case = format!("{method} {path} {body}");
+        let problem = refusal(&house, method, path, body).await?;
+        ensure!(problem.kind == kind && problem.detail.contains(why), "{case}: {problem:?}");
+        ensure!(!format!("{problem:?}").contains("s3cr3t"), "{problem:?}");
+    }
+    let gone = refused(house.client.get::<Cluster>("/v1/clusters/nroth").await)?.unwrap_err();
+    assert_eq!(gone.hint.as_deref(), Some("did you mean `north`?"));
+    Ok(())
+}
+
+async fn nodes(house: &House) -> Result<Vec<(String, String, String)>> {
+    let list: NodeList = house.client.get("/v1/nodes").await?;
+    let shown = |node: gantry_core::node::Node| (node.address, node.pool, node.status);
+    Ok(list.items.into_iter().map(shown).collect())
+}
+
+#[tokio::test]
+async fn a_node_is_added_changed_and_removed() -> Result<()> {
+    let house = with_app("").await?;
+    let address = "http://10.3.3.3:80/a";
+    let path = format!("/v1/nodes/{}", gantry::client::escape(address));
+    let new = json!({"address": address, "metadata": {"pool": "yard", "rack": "7"}, "wait": 1});
+    let done = house.done(Method::POST, "/v1/nodes", new).await?;
+    assert_eq!((done.verb.as_str(), done.plugin.as_deref()), ("node-add", Some("warehouse")));
+    let row = |pool: &str, status: &str| (address.to_owned(), pool.to_owned(), status.to_owned());
+    assert_eq!(nodes(&house).await?, [row("yard", "ready")]);
+    let info: NodeInfo = house.client.get(&path).await?;
+    assert_eq!(info.node.provisioner.as_deref(), Some("warehouse"));
+    assert_eq!(info.node.metadata.get("rack").map(String::as_str), Some("7"));
+    assert_eq!(info.units.context("units")?.len(), 1);
+    house.done(Method::PATCH, &path, json!({"disable": true, "metadata": {"rack": ""}})).await?;
+    assert_eq!(nodes(&house).await?, [row("yard", "disabled")]);
+    house.done(Method::PATCH, &path, json!({"enable": true, "metadata": {"stuck": "1"}})).await?;
+    let other: NodeList = house.client.get("/v1/nodes?pool=default").await?;
+    assert_eq!(other.items, []);
+    // What cannot be moved away keeps its node, unless nobody cares.
+    let stuck = house.change(Method::DELETE, &path, json!({})).await?.unwrap_err();
+    assert_eq!(stuck.detail, "its units cannot be moved away");
+    house.done(Method::DELETE, &path, json!({"no_rebalance": true})).await?;
+    assert_eq!(nodes(&house).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_is_refused() -> Result<()> {
+    let mut house = House::with_both("").await?;
+    // A second provisioner that has the address.
+    let other = crate::support::warehouse()?;
+    let change = gantry::client::Change::default();
+    let accepted =
+        house.client.change_bytes(Method::PUT, "/v1/plugins/other", other, &change).await?;
+    house.end_of(&accepted).await?.unwrap();
+    house
+        .done(Method::POST, "/v1/pools", json!({"name": "theirs", "provisioner": "other"}))
+        .await?;
+    house.done(Method::POST, "/v1/nodes", json!({"address": "taken", "pool": "theirs"})).await?;
+    house.done(Method::POST, "/v1/nodes", json!({"address": "10.3.3.3", "pool": "yard"})).await?;
+    let new = |more: Value| {
+        let mut body = json!({"address": "a", "pool": "yard"});
+        if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+            body.extend(more.clone());
+        }
+        (Method::POST, "/v1/nodes", body)
+    };
+    let patch = |body: Value| (Method::PATCH, "/v1/nodes/10.3.3.3", body);
+    let cases = [
+        (
+            new(json!({"address": "taken"})),
+            ProblemKind::Conflict,
+            "node with address \"taken\" already exists in provisioner \"other\"",
+        ),
+        (new(json!({"address": ""})), ProblemKind::Invalid, "where it is"),
+        (new(json!({"pool": ""})), ProblemKind::Invalid, "which pool"),
+        (new(json!({"pool": "yrad"})), ProblemKind::NotFound, ""),
+        (new(json!({"register": false})), ProblemKind::Invalid, "no provider"),
+        (
+            new(json!({"provisioner": "docker"})),
+            ProblemKind::Conflict,
+            "is of the provisioner `warehouse`",
+        ),
+        (
+            new(json!({"pool": "default"})),
+            ProblemKind::NotSupported,
+            "provisioner \"docker\" does not support node operations",
+        ),
+        (
+            patch(json!({"enable": true, "disable": true})),
+            ProblemKind::Invalid,
+            "A node can't be enabled and disabled simultaneously.",
+        ),
+        (
+            patch(json!({"pool": "default"})),
+            ProblemKind::Conflict,
+            "is of the provisioner `docker`",
+        ),
+        (patch(json!({"pool": "nowhere"})), ProblemKind::NotFound, ""),
+        (
+            (Method::PATCH, "/v1/nodes/10.3.3.4", json!({"disable": true})),
+            ProblemKind::NotFound,
+            "",
+        ),
+        ((Method::DELETE, "/v1/nodes/nobody", json!({})), ProblemKind::NotFound, ""),
+    ];
+    for ((method, path, body), kind, why) in cases {
+        let case = format!("{method} {path} {body}");
+        let problem = refusal(&house, method, path, body).await?;
+        ensure!(problem.kind == kind && problem.detail.contains(why), "{case}: {problem:?}");
+    }
+    let gone = refused(house.client.get::<NodeInfo>("/v1/nodes/10.3.3.4").await)?.unwrap_err();
+    assert_eq!(gone.hint.as_deref(), Some("did you mean `10.3.3.3`?"));
+    house.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn node_containers_are_upgraded_by_every_provisioner_that_has_them() -> Result<()> {
+    let house = House::with_both("").await?;
+    let path = "/v1/node-containers/big-sibling";
+    let done = house.done(Method::POST, path, json!({"pool": "yard"})).await?;
+    let info: OperationInfo = house.client.get(&format!("/v1/operations/{}", done.id)).await?;
+    let lines: Vec<_> = info.lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(
+        lines,
+        ["---- Node containers of `warehouse` ----", "upgrading big-sibling in `yard`"]
+    );
+    house.done(Method::DELETE, path, json!({})).await?;
+    let problem = refusal(&house, Method::POST, path, json!({"pool": "yrad"})).await?;
+    assert_eq!(problem.kind, ProblemKind::NotFound);
+    let alone = House::with_docker("").await?;
+    let problem = refusal(&alone, Method::POST, path, json!({})).await?;
+    assert_eq!(problem.kind, ProblemKind::NotSupported);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_volume_is_made_given_to_an_app_taken_back_and_removed() -> Result<()> {
+    let house = with_app(PLANS).await?;
+    let new =
+        json!({"name": "data", "plan": "small", "pool": "yard", "options": {"capacity": "5Gi"}});
+    house.done(Method::POST, "/v1/volumes", new).await?;
+    let before = units(&house, "web").await?[0].id.clone();
+    let bind = |mount_point: &str, more: Value| {
+        let mut body = json!({"app": "web", "mount_point": mount_point});
+        if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+            body.extend(more.clone());
+        }
+        body
+    };
+    let binds = "/v1/volumes/data/binds";
+    let quiet = bind("/quiet", json!({"read_only": true, "no_restart": true}));
+    house.done(Method::POST, binds, quiet).await?;
+    assert_eq!(units(&house, "web").await?[0].id, before);
+    let done = house.done(Method::POST, binds, bind("/data", json!({}))).await?;
+    assert_eq!(done.result, Some(json!({"restarted": true})));
+    let unit = units(&house, "web").await?.swap_remove(0);
+    // The plugin says where it has the first one.
+    assert_eq!((unit.id == before, unit.address.as_deref()), (false, Some("/data")));
+    let data: Volume = house.client.get("/v1/volumes/data").await?;
+    let shown: Vec<_> =
+        data.binds.iter().map(|bind| (bind.mount_point.as_str(), bind.read_only)).collect();
+    assert_eq!(shown, [("/data", false), ("/quiet", true)]);
+
+    let problem = refusal(&house, Method::DELETE, "/v1/volumes/data", json!({})).await?;
+    assert_eq!(problem.detail, "cannot delete volume with existing binds");
+    house.done(Method::DELETE, binds, bind("/data", json!({}))).await?;
+    // An app that goes gives its volumes back.
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    let done = house.done(Method::DELETE, "/v1/volumes/data", json!({})).await?;
+    let info: OperationInfo = house.client.get(&format!("/v1/operations/{}", done.id)).await?;
+    assert_eq!(info.lines[0].text, "deleted the data of data");
+    let left: Items<Volume> = house.client.get("/v1/volumes").await?;
+    assert_eq!(left.items, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_is_refused() -> Result<()> {
+    let house = with_app(PLANS).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "far"})).await?;
+    for name in ["data", "stuck"] {
+        let new = json!({"name": name, "plan": "small", "pool": "yard"});
+        house.done(Method::POST, "/v1/volumes", new).await?;
+    }
+    let at =
+        |mount_point: &str| json!({"app": "web", "mount_point": mount_point, "no_restart": true});
+    house.done(Method::POST, "/v1/volumes/data/binds", at("/data")).await?;
+    let new = |name: &str, plan: &str, pool: &str| {
+        (Method::POST, "/v1/volumes", json!({"name": name, "plan": plan, "pool": pool}))
+    };
+    let bind = |body: Value| (Method::POST, "/v1/volumes/data/binds", body);
+    let cases = [
+        (new("No", "small", "yard"), ProblemKind::Invalid, "no name of a volume"),
+        (new("new", "smal", "yard"), ProblemKind::NotFound, ""),
+        (
+            new("new", "docker-only", "yard"),
+            ProblemKind::Invalid,
+            "means nothing to the provisioner `warehouse`",
+        ),
+        (new("new", "small", "yrad"), ProblemKind::NotFound, ""),
+        (new("data", "small", "yard"), ProblemKind::Conflict, "there is one of this name"),
+        (bind(at("data")), ProblemKind::Invalid, "no folder to mount at"),
+        (bind(at("/data")), ProblemKind::Conflict, "volume already bound in mountpoint"),
+        (bind(json!({"app": "nobody", "mount_point": "/a"})), ProblemKind::NotFound, ""),
+        (
+            bind(json!({"app": "far", "mount_point": "/a"})),
+            ProblemKind::Conflict,
+            "it is of the pool `yard`",
+        ),
+        ((Method::POST, "/v1/volumes/dtaa/binds", at("/a")), ProblemKind::NotFound, ""),
+        (
+            (Method::DELETE, "/v1/volumes/data/binds", at("/other")),
+            ProblemKind::NotFound,
+            "volume bind not found",
+        ),
+        ((Method::DELETE, "/v1/volumes/dtaa", json!({})), ProblemKind::NotFound, ""),
+    ];
+    for ((method, path, body), kind, why) in cases {
+        let case = format!("{method} {path} {body}");
+        let problem = refusal(&house, method, path, body).await?;
+        ensure!(problem.kind == kind && problem.detail.contains(why), "{case}: {problem:?}");
+    }
+    // Storage that does not answer keeps the volume, and apps can have it again.
+    let stuck = house.change(Method::DELETE, "/v1/volumes/stuck", json!({})).await?.unwrap_err();
+    assert_eq!(stuck.kind, ProblemKind::Unavailable);
+    house.done(Method::POST, "/v1/volumes/stuck/binds", at("/stuck")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn units_sleep_until_they_are_started() -> Result<()> {
+    let house = with_app("").await?;
+    let done = house.done(Method::POST, "/v1/apps/web/sleep", json!({})).await?;
+    assert_eq!(done.verb, "app-sleep");
+    assert_eq!(units(&house, "web").await?[0].status, Some(Status::Asleep));
+    house.done(Method::POST, "/v1/apps/web/start", json!({})).await?;
+    assert_eq!(units(&house, "web").await?[0].status, Some(Status::Started));
+    house.done(Method::POST, "/v1/apps", json!({"name": "plain"})).await?;
+    let problem = house.change(Method::POST, "/v1/apps/plain/sleep", json!({})).await?.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::NotSupported);
+    assert_eq!(problem.detail, "provisioner \"docker\" does not support sleeping");
+    Ok(())
+}
+
+#[tokio::test]
+async fn everything_a_plugin_asks_for_is_granted_when_so_asked_and_listed() -> Result<()> {
+    let house = House::with_both("").await?;
+    let info: PluginInfo = house.client.get("/v1/plugins/warehouse").await?;
+    ensure!(info.grants.iter().all(|grant| grant.in_force), "{:?}", info.grants);
+    let operations: Items<gantry::api::Operation> = house.client.get("/v1/operations").await?;
+    let install = operations
+        .items
+        .iter()
+        .find(|one| one.verb == "plugin-install" && one.plugin.as_deref() == Some("warehouse"));
+    let id = &install.context("it was installed")?.id;
+    let told: OperationInfo = house.client.get(&format!("/v1/operations/{id}")).await?;
+    let lines: Vec<_> = told.lines.iter().map(|line| line.text.as_str()).collect();
+    ensure!(lines.contains(&"granted cluster:*:ConfigMap: keeps a note for each app"), "{lines:?}");
+    // A swap keeps them, and without the word it adds none.
+    let change = gantry::client::Change::default();
+    let docker = house.client.change_bytes(
+        Method::POST,
+        "/v1/plugins/docker/swap?file=d.wasm",
+        crate::support::plugin()?,
+        &change,
+    );
+    house.end_of(&docker.await?).await?.unwrap();
+    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    ensure!(info.grants.iter().all(|grant| !grant.in_force), "{:?}", info.grants);
+    let docker = house.client.change_bytes(
+        Method::POST,
+        "/v1/plugins/docker/swap?file=d.wasm&grant-asked=true",
+        crate::support::plugin()?,
+        &change,
+    );
+    house.end_of(&docker.await?).await?.unwrap();
+    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    ensure!(info.grants.iter().all(|grant| grant.in_force), "{:?}", info.grants);
+    Ok(())
+}
+
+async fn until_noted(house: &House, app: &str, image: Option<&str>) -> Result<()> {
+    let noted = async {
+        while house.cluster.note(app).await.as_deref() != image {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, noted).await.with_context(|| format!("no note {image:?} of {app}"))
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_objects_is_taken_back_at_the_next_start() -> Result<()> {
+    let mut house = with_app("").await?.with_cluster().await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:1"})).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "api", "pool": "yard"})).await?;
+    for (app, before) in [("web", Some("a:1")), ("api", None)] {
+        let path = format!("/v1/apps/{app}/deploy");
+        let begun = house.begin(Method::POST, &path, json!({"image": "b:slow"})).await?;
+        ensure!(begun.is_ok(), "{begun:?}");
+        until_noted(&house, app, Some("b:slow")).await?;
+        house.crash();
+        house.start().await?;
+        until_noted(&house, app, before).await?;
+    }
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!(info.app.image.as_deref(), Some("a:1"));
+    Ok(())
+}
