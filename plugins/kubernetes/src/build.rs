@@ -3,16 +3,15 @@
 use gantry_sdk::cluster::PodLogOptions;
 use gantry_sdk::config::Config;
 use gantry_sdk::gantry_core::image::{ImageNames, split_image_name};
-use gantry_sdk::gantry_core::labels::ServiceExtension;
 use gantry_sdk::streams::Reader;
 use gantry_sdk::{App, Error, InspectedImage, Result, images, operation};
 use serde_json::Value;
 
 use crate::calls::insist;
 use crate::home::Home;
-use crate::manifest::pod::{COMMITTER, INSPECTOR, NO_INPUT, OneShot};
-use crate::service::Site;
-use crate::{PREFIX, PROVISIONER, completion, exec, name, wait};
+use crate::manifest::pod::{COMMITTER, INSPECTOR, NO_INPUT};
+use crate::service::{Purpose, Site};
+use crate::{completion, exec, name, wait};
 
 /// What is said when the pod has done its work.
 const CLEANING_UP: &str = " ---> Cleaning up\n";
@@ -28,7 +27,8 @@ pub(crate) fn app_image(app: &App, home: &Home, source: &str) -> Result<String> 
     })?;
     let site = Site::new(app, home)?;
     let pod = name::deploy_pod(&app.name, tag_of(&target));
-    let object = one_shot(&site, &pod, source)?.deploy(&target, site.agent())?;
+    let set = site.labels("", 0, Purpose::Build)?;
+    let object = site.one_shot(&pod, source, &set, &[]).deploy(&target, site.agent())?;
     run(&site, source, &object, COMMITTER, Reader::from_bytes(NO_INPUT.as_bytes()))?;
     Ok(target)
 }
@@ -45,7 +45,8 @@ pub(crate) fn build_pod(app: &App, archive: Reader, tag: &str) -> Result<String>
     let source = base_image(app, &names)?;
     let target = names.builder(&app.name, &app.team_owner, tag, u64::from(app.deploys));
     let pod = name::build_pod(&app.name, tag_of(&target), tag);
-    let object = one_shot(&site, &pod, &source)?.build(&target, site.agent())?;
+    let set = site.labels("", 0, Purpose::Build)?;
+    let object = site.one_shot(&pod, &source, &set, &[]).build(&target, site.agent())?;
     run(&site, &source, &object, COMMITTER, archive)?;
     Ok(target)
 }
@@ -59,7 +60,8 @@ pub(crate) fn inspect(app: &App, image: &str, new_image: &str) -> Result<Inspect
     let home = Home::of_pool(&app.pool)?;
     let site = Site::new(app, &home)?;
     let pod = name::deploy_pod(&app.name, tag_of(new_image));
-    let object = one_shot(&site, &pod, image)?.inspect(new_image)?;
+    let set = site.labels("", 0, Purpose::Build)?;
+    let object = site.one_shot(&pod, image, &set, &[]).inspect(new_image)?;
     let input = Reader::from_bytes(NO_INPUT.as_bytes());
     let output = run(&site, image, &object, INSPECTOR, input)?;
     let inspection = completion::inspection(&String::from_utf8_lossy(&output))?;
@@ -85,54 +87,6 @@ fn base_image(app: &App, names: &ImageNames) -> Result<String> {
         Ok(image) if !anew => Ok(image),
         Ok(_) | Err(Error::NotFound(_)) => Ok(names.platform(&app.platform)),
         Err(error) => Err(error),
-    }
-}
-
-/// A pod as everything but its name says it.
-struct Shot<'a> {
-    site: &'a Site<'a>,
-    labels: gantry_sdk::LabelSet,
-    name: &'a str,
-    image: &'a str,
-}
-
-fn one_shot<'a>(site: &'a Site<'a>, name: &'a str, image: &'a str) -> Result<Shot<'a>> {
-    let extension = ServiceExtension {
-        provisioner: PROVISIONER,
-        prefix: PREFIX,
-        build_image: "",
-        is_deploy: false,
-        is_isolated_run: false,
-        is_build: true,
-        builder: "",
-    };
-    Ok(Shot { site, labels: site.labels("", 0, extension)?, name, image })
-}
-
-impl Shot<'_> {
-    fn with<T>(&self, make: impl FnOnce(&OneShot<'_>) -> T) -> T {
-        make(&OneShot {
-            name: self.name,
-            app: self.site.app,
-            image: self.image,
-            labels: &self.labels,
-            envs: &[],
-            volumes: self.site.volumes(),
-            cluster: &self.site.home.cluster,
-            defaults: &self.site.home.defaults,
-        })
-    }
-
-    fn deploy(&self, target: &str, agent: &gantry_sdk::commands::UnitAgent) -> Result<Value> {
-        self.with(|shot| shot.deploy(target, agent))
-    }
-
-    fn build(&self, target: &str, agent: &gantry_sdk::commands::UnitAgent) -> Result<Value> {
-        self.with(|shot| shot.build(target, agent))
-    }
-
-    fn inspect(&self, target: &str) -> Result<Value> {
-        self.with(|shot| shot.inspect(target))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Commands in units, shells, logs (spec 7.8).
 
 use gantry_sdk::cluster::{DeleteOptions, PodExecOptions, PodLogOptions};
-use gantry_sdk::gantry_core::labels::ServiceExtension;
 use gantry_sdk::streams::{Reader, Session, Writer};
 use gantry_sdk::{App, Error, Result, ShellOptions, Source, TailOptions, apps, operation};
 use serde_json::Value;
@@ -10,8 +9,8 @@ use crate::calls::insist;
 use crate::change::current;
 use crate::home::{Home, kinds};
 use crate::object::{label_set, name, text};
-use crate::service::Site;
-use crate::{PREFIX, PROVISIONER, command, completion, name as names, wait};
+use crate::service::{Purpose, Site};
+use crate::{PREFIX, command, completion, name as names, wait};
 
 /// A command for units, and where it writes.
 pub(crate) struct Command<'a> {
@@ -92,29 +91,10 @@ pub(crate) fn isolated(asked: &Command<'_>) -> Result<i32> {
         return Err(Error::EmptyApp);
     }
     let site = Site::new(app, &home)?;
-    let extension = ServiceExtension {
-        provisioner: PROVISIONER,
-        prefix: PREFIX,
-        build_image: "",
-        is_deploy: false,
-        is_isolated_run: true,
-        is_build: false,
-        builder: "",
-    };
-    let set = site.labels("", 0, extension)?;
+    let set = site.labels("", 0, Purpose::IsolatedRun)?;
     let pod = names::isolated_pod(&app.name);
     let envs = apps::unit_envs(&app.name, "", false)?;
-    let object = crate::manifest::pod::OneShot {
-        name: &pod,
-        app,
-        image: &image,
-        labels: &set,
-        envs: &envs,
-        volumes: site.volumes(),
-        cluster: &home.cluster,
-        defaults: &home.defaults,
-    }
-    .isolated_run(asked.line, asked.args);
+    let object = site.one_shot(&pod, &image, &set, &envs).isolated_run(asked.line, asked.args);
     site.prepare(&image)?;
     // Made and not applied: the pod of another command is not taken over.
     home.client.create(&object).map_err(|error| {

@@ -3,15 +3,14 @@
 use gantry_sdk::cluster::PodLogOptions;
 use gantry_sdk::gantry_core::container::Image;
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
-use gantry_sdk::gantry_core::labels::ServiceExtension;
 use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
 use gantry_sdk::{Error, Result, images, operation};
 use serde_json::{Value, json};
 
 use crate::home::Home;
 use crate::object::{items, text};
-use crate::service::Site;
-use crate::{PREFIX, PROVISIONER, name, wait};
+use crate::service::{Purpose, Site};
+use crate::{name, wait};
 
 /// The process of an image that declares none.
 const WEB: &str = "web";
@@ -102,45 +101,12 @@ fn parsed(output: &str) -> Files {
     files
 }
 
-fn pod(site: &Site<'_>, image: &str) -> Result<Value> {
-    let Site { app, home, .. } = site;
-    let extension = ServiceExtension {
-        provisioner: PROVISIONER,
-        prefix: PREFIX,
-        build_image: "",
-        is_deploy: false,
-        is_isolated_run: false,
-        is_build: true,
-        builder: "",
-    };
-    let set = site.labels("", 0, extension)?;
-    let pod = format!("{}-image-inspect", name::clean(&app.name));
-    let mut object = crate::manifest::pod::OneShot {
-        name: &pod,
-        app,
-        image,
-        labels: &set,
-        envs: &[],
-        volumes: &crate::volume::Attached::default(),
-        cluster: &home.cluster,
-        defaults: &home.defaults,
-    }
-    .isolated_run("", &[]);
-    if let Some(container) = object.pointer_mut("/spec/containers/0")
-        && let Some(container) = container.as_object_mut()
-    {
-        container.insert("command".to_owned(), json!(["/bin/sh", "-c", script()]));
-        container.remove("stdin");
-        container.remove("stdinOnce");
-    }
-    Ok(object)
-}
-
 fn read(site: &Site<'_>, image: &str) -> Result<Files> {
     let home = site.home;
     site.prepare(image)?;
-    let object = pod(site, image)?;
-    let pod = crate::object::name(&object).to_owned();
+    let pod = format!("{}-image-inspect", name::clean(&site.app.name));
+    let set = site.labels("", 0, Purpose::Build)?;
+    let object = site.one_shot(&pod, image, &set, &[]).script(&script());
     let read = home.apply(&object).and_then(|_| look(home, &pod));
     operation::undoing();
     let deleted = crate::exec::delete_pod(home, &pod);

@@ -24,9 +24,6 @@ pub use failure::{Undo, go_duration, invalid_phase, rollback_failed, rolling_bac
 /// Tells the new ReplicaSet from the old ones.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-/// The pause between two looks.
-pub const PAUSE: Duration = Duration::from_millis(100);
-
 /// The end of a rollout that went well.
 const DONE: &str = " ---> Done updating units\n";
 

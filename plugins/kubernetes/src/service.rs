@@ -2,6 +2,7 @@
 
 use gantry_sdk::commands::UnitAgent;
 use gantry_sdk::config::Config;
+use gantry_sdk::gantry_core::env::Variable;
 use gantry_sdk::gantry_core::labels::{
     ServiceAccountOptions, ServiceExtension, ServiceOptions, VolumeOptions,
 };
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::calls::insist;
 use crate::home::{Home, kinds};
+use crate::manifest::pod::OneShot;
 use crate::manifest::removal::{self, Removal};
 use crate::manifest::{Workload, account, deployment, secret, service};
 use crate::object::name;
@@ -22,6 +24,17 @@ use crate::{PREFIX, PROVISIONER, daemons};
 
 /// How long the pods of a removed process have to end.
 const ENDING: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What pods are for: what their labels say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A unit of the app.
+    Unit,
+    /// The build of an image, or a look into one.
+    Build,
+    /// One command in a pod of its own.
+    IsolatedRun,
+}
 
 /// An app that is being changed, with what all its processes share.
 #[derive(Debug)]
@@ -50,7 +63,7 @@ impl<'a> Site<'a> {
         Ok(Self { app, home, routers, agent, volumes: volumes(app, home)? })
     }
 
-    /// The labels of a process, or of a pod that is none when the extension says so.
+    /// The labels of a process, or of a pod of no process, which has no name and no units.
     ///
     /// # Errors
     ///
@@ -59,16 +72,43 @@ impl<'a> Site<'a> {
         &self,
         process: &str,
         replicas: i64,
-        extension: ServiceExtension<'_>,
+        purpose: Purpose,
     ) -> Result<LabelSet> {
-        let set = labels::service(&ServiceOptions {
+        labels::service(&ServiceOptions {
             app: self.app,
             routers: &self.routers,
             process,
             replicas,
-            extension,
-        })?;
-        Ok(set)
+            extension: ServiceExtension {
+                provisioner: PROVISIONER,
+                prefix: PREFIX,
+                build_image: "",
+                is_deploy: false,
+                is_isolated_run: purpose == Purpose::IsolatedRun,
+                is_build: purpose == Purpose::Build,
+                builder: "",
+            },
+        })
+    }
+
+    /// A pod of the app that runs once, with the app's volumes.
+    pub(crate) fn one_shot<'b>(
+        &'b self,
+        name: &'b str,
+        image: &'b str,
+        labels: &'b LabelSet,
+        envs: &'b [Variable],
+    ) -> OneShot<'b> {
+        OneShot {
+            name,
+            app: self.app,
+            image,
+            labels,
+            envs,
+            volumes: &self.volumes,
+            cluster: &self.home.cluster,
+            defaults: &self.home.defaults,
+        }
     }
 
     /// What the objects of the app's units stand on: the account, the secret of the registry, and its volumes.
@@ -93,11 +133,6 @@ impl<'a> Site<'a> {
     /// What the pods of the app's units are told to run with.
     pub(crate) fn agent(&self) -> &UnitAgent {
         &self.agent
-    }
-
-    /// The volumes of the app.
-    pub(crate) fn volumes(&self) -> &Attached {
-        &self.volumes
     }
 }
 
@@ -150,16 +185,7 @@ pub(crate) fn deploy(
     before: Option<&Value>,
 ) -> Result<()> {
     let Site { app, home, .. } = *site;
-    let extension = ServiceExtension {
-        provisioner: PROVISIONER,
-        prefix: PREFIX,
-        build_image: "",
-        is_deploy: false,
-        is_isolated_run: false,
-        is_build: false,
-        builder: "",
-    };
-    let mut set = site.labels(process, target.replicas, extension)?;
+    let mut set = site.labels(process, target.replicas, Purpose::Unit)?;
     target.write(&mut set);
     let envs = apps::unit_envs(&app.name, process, false)?;
     let workload = Workload {
@@ -170,8 +196,8 @@ pub(crate) fn deploy(
         labels: &set,
         replicas: target.running,
         envs: &envs,
-        agent: site.agent(),
-        volumes: site.volumes(),
+        agent: &site.agent,
+        volumes: &site.volumes,
         cluster: &home.cluster,
         defaults: &home.defaults,
     };

@@ -59,6 +59,17 @@ impl OneShot<'_> {
         self.pod(None, Some(context), self.volumes.volumes.clone(), &[container])
     }
 
+    /// The pod that runs a script of the platform's in the image. Nobody speaks to it, and it sees no volume of the app.
+    pub fn script(&self, line: &str) -> Value {
+        let container = json!({
+            "name": self.name,
+            "image": self.image,
+            "command": ["/bin/sh", "-c", line],
+        });
+        let context = json!({"runAsUser": self.defaults.user});
+        self.pod(None, Some(context), Vec::new(), &[container])
+    }
+
     /// The pod of these containers; `made` is the image it makes.
     fn pod(
         &self,
