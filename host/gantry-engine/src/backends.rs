@@ -183,11 +183,11 @@ async fn patiently(
     output: Option<Output>,
 ) -> Result<Response, EngineError> {
     if !call.repeats() {
-        return cluster(engine, call, input, output).await;
+        return cluster(engine, &call, input, output).await;
     }
     let mut attempt = 0;
     loop {
-        let error = match cluster(engine, call.clone(), None, None).await {
+        let error = match cluster(engine, &call, None, None).await {
             Err(EngineError::TooManyRequests { text, retry_after }) => {
                 EngineError::TooManyRequests { text, retry_after }
             }
@@ -218,62 +218,62 @@ fn pause(attempt: u32, error: &EngineError) -> Duration {
 
 async fn cluster(
     engine: &dyn Cluster,
-    call: ClusterCall,
+    call: &ClusterCall,
     input: Option<Reader>,
     output: Option<Output>,
 ) -> Result<Response, EngineError> {
     let reply = match call {
         ClusterCall::Get { kind, namespace, name } => {
-            Reply::Object(engine.get(&kind, &namespace, &name).await?)
+            Reply::Object(engine.get(kind, namespace, name).await?)
         }
         ClusterCall::List { kind, selection, limit, after } => {
-            Reply::Objects(engine.list(&kind, &selection, limit, &after).await?)
+            Reply::Objects(engine.list(kind, selection, *limit, after).await?)
         }
         ClusterCall::Create { object, dry_run } => {
-            Reply::Object(engine.create(&object, dry_run).await?)
+            Reply::Object(engine.create(object, *dry_run).await?)
         }
         ClusterCall::Apply { object, dry_run } => {
-            Reply::Object(engine.apply(&object, dry_run).await?)
+            Reply::Object(engine.apply(object, *dry_run).await?)
         }
-        ClusterCall::Patch { kind, namespace, name, subresource, patch, dry_run } => Reply::Object(
-            engine.patch(&kind, &namespace, &name, &subresource, &patch, dry_run).await?,
-        ),
+        ClusterCall::Patch { kind, namespace, name, subresource, patch, dry_run } => {
+            Reply::Object(engine.patch(kind, namespace, name, subresource, patch, *dry_run).await?)
+        }
         ClusterCall::Delete { kind, namespace, name, options } => {
-            match engine.delete(&kind, &namespace, &name, &options).await {
+            match engine.delete(kind, namespace, name, options).await {
                 Ok(()) | Err(EngineError::NotFound(_)) => Reply::Done,
                 Err(error) => return Err(error),
             }
         }
         ClusterCall::Watch { kind, selection } => {
-            let changes = engine.watch(&kind, &selection).await?;
+            let changes = engine.watch(kind, selection).await?;
             return Ok(Response { reply: Reply::Done, stream: Some(Stream::Changes(changes)) });
         }
         ClusterCall::Logs { namespace, pod, options } => {
-            return Ok(session(engine.logs(&namespace, &pod, &options).await?));
+            return Ok(session(engine.logs(namespace, pod, options).await?));
         }
         ClusterCall::Exec { namespace, pod, options } => {
-            let started = engine.exec(&namespace, &pod, &options).await?;
+            let started = engine.exec(namespace, pod, options).await?;
             let code = follow::session(started, input, wanted(output, "output")?).await?;
             let unknown = "nobody knows how the command ended";
             let code = code.ok_or_else(|| EngineError::Failed(unknown.to_owned()))?;
             Reply::Number(i64::from(code))
         }
         ClusterCall::ExecSession { namespace, pod, options } => {
-            return Ok(session(engine.exec(&namespace, &pod, &options).await?));
+            return Ok(session(engine.exec(namespace, pod, options).await?));
         }
         ClusterCall::Attach { namespace, pod, options } => {
-            let attached = engine.attach(&namespace, &pod, &options).await?;
+            let attached = engine.attach(namespace, pod, options).await?;
             follow::session(attached, input, wanted(output, "output")?).await?;
             Reply::Done
         }
         ClusterCall::AttachSession { namespace, pod, options } => {
-            return Ok(session(engine.attach(&namespace, &pod, &options).await?));
+            return Ok(session(engine.attach(namespace, pod, options).await?));
         }
         ClusterCall::PortForward { namespace, pod, port } => {
-            return Ok(session(engine.port_forward(&namespace, &pod, port).await?));
+            return Ok(session(engine.port_forward(namespace, pod, *port).await?));
         }
         ClusterCall::Evict { namespace, pod, grace_seconds } => {
-            match engine.evict(&namespace, &pod, grace_seconds).await {
+            match engine.evict(namespace, pod, *grace_seconds).await {
                 Ok(()) | Err(EngineError::NotFound(_)) => Reply::Done,
                 Err(error) => return Err(error),
             }

@@ -264,9 +264,8 @@ impl Layer for Journal {
         request: Request,
         next: Next,
     ) -> Result<Response, Error> {
-        if let Call::Cluster { cluster, call } = &request.call {
-            let (cluster, call) = (cluster.clone(), call.clone());
-            return objects::call(scope, cluster, &call, request, next).await;
+        if let Call::Cluster { .. } = &request.call {
+            return objects::call(scope, request, next).await;
         }
         if matches!(request.call, Call::Images(ImagesCall::Append { .. })) {
             // Whoever asks for the app from here on means this image, and what runs it.

@@ -116,9 +116,8 @@ impl Layer for Policy {
         mut request: Request,
         next: Next,
     ) -> Result<Response, Error> {
-        if let Call::Cluster { cluster, call } = &request.call {
-            let (cluster, call) = (cluster.clone(), call.as_ref().clone());
-            return objects::call(&self.objects, scope, cluster, call, request, next).await;
+        if let Call::Cluster { .. } = &request.call {
+            return objects::call(&self.objects, scope, request, next).await;
         }
         let Call::Containers { node, call } = &mut request.call else {
             return next.send(scope, request).await;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::refuses;
+use super::{refuses, replace};
 use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch};
 use crate::layer::Next;
 use crate::layer::identity::OPERATION;
@@ -178,16 +178,22 @@ impl Objects {
 /// Whether a call deletes an object that was there before the operation: from then on what the operation made takes its place.
 #[must_use]
 pub fn replaces(scope: &Scope, cluster: &str, call: &ClusterCall) -> bool {
-    if let ClusterCall::Delete { kind, namespace, name, options } = call {
-        let place = Place {
+    deletes(cluster, call).is_some_and(|place| scope.ledger.objects().was_there(&place))
+}
+
+/// The object that a call deletes, unless it only asks whether it could.
+fn deletes(cluster: &str, call: &ClusterCall) -> Option<Place> {
+    if let ClusterCall::Delete { kind, namespace, name, options } = call
+        && !options.dry_run
+    {
+        return Some(Place {
             cluster: cluster.to_owned(),
             kind: kind.clone(),
             namespace: namespace.clone(),
             name: name.clone(),
-        };
-        return !options.dry_run && scope.ledger.objects().was_there(&place);
+        });
     }
-    false
+    None
 }
 
 /// The object that a call makes or changes, unless it only asks whether it could.
@@ -212,16 +218,17 @@ pub fn touches(cluster: &str, call: &ClusterCall) -> Option<Place> {
 /// Keeps the ledger of a call to a cluster and sends it on.
 pub(super) async fn call(
     scope: &Arc<Scope>,
-    cluster: String,
-    call: &ClusterCall,
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let ledger = &scope.ledger;
-    if let Some(place) = touches(&cluster, call) {
+    let Call::Cluster { cluster, call } = &request.call else {
+        return next.send(scope, request).await;
+    };
+    let creates = matches!(**call, ClusterCall::Create { .. });
+    if let Some(place) = touches(cluster, call) {
         // In a task of its own, as a container's create: what it does is in the ledger, whatever becomes of who asked.
-        let (task_scope, creates) = (Arc::clone(scope), matches!(call, ClusterCall::Create { .. }));
-        let task = ledger.tasks.spawn(async move {
+        let task_scope = Arc::clone(scope);
+        let task = scope.ledger.tasks.spawn(async move {
             let objects = task_scope.ledger.objects();
             if creates {
                 objects.found(&place, None);
@@ -237,29 +244,15 @@ pub(super) async fn call(
             Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
         });
     }
-    if replaces(scope, &cluster, call) {
-        let put_in_service = ledger.replacing();
-        let answer = next.send(scope, request).await;
-        if answer.as_ref().is_err_and(refuses) {
-            ledger.not_replacing(&put_in_service);
-        }
-        return answer;
+    if replaces(scope, cluster, call) {
+        return replace(scope, request, next).await;
     }
-    let deleted = if let ClusterCall::Delete { kind, namespace, name, options } = call {
-        (!options.dry_run).then(|| Place {
-            cluster,
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-        })
-    } else {
-        None
-    };
+    let deleted = deletes(cluster, call);
     let answer = next.send(scope, request).await;
     if let Some(place) = deleted
         && answer.is_ok()
     {
-        ledger.objects().deleted(&place);
+        scope.ledger.objects().deleted(&place);
     }
     answer
 }

@@ -151,11 +151,13 @@ fn needs(call: &ClusterCall, deed: &Deed, own_namespace: &str) -> Vec<Grant> {
 pub(super) async fn call(
     own: &OwnObjects,
     scope: &Arc<Scope>,
-    cluster: String,
-    mut call: ClusterCall,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Error> {
+    let Request { call, input, output } = request;
+    let Call::Cluster { cluster, mut call } = call else {
+        return next.send(scope, Request { call, input, output }).await;
+    };
     let deed = deed(&call);
     let given = next.chain.backends().clusters.cluster(&scope.provisioner, &cluster)?;
     for grant in needs(&call, &deed, &given.info.namespace) {
@@ -171,13 +173,13 @@ pub(super) async fn call(
         namespace: deed.namespace.clone(),
         name: name.clone(),
     });
-    let absent_is_done = matches!(call, ClusterCall::Delete { .. } | ClusterCall::Evict { .. });
-    if let ClusterCall::List { selection, .. } | ClusterCall::Watch { selection, .. } = &mut call {
+    let absent_is_done = matches!(*call, ClusterCall::Delete { .. } | ClusterCall::Evict { .. });
+    if let ClusterCall::List { selection, .. } | ClusterCall::Watch { selection, .. } = &mut *call {
         if !anybodys {
             narrow(scope, selection);
         }
     } else if let Some(place) = &place
-        && !matches!(call, ClusterCall::Get { .. } | ClusterCall::Create { .. })
+        && !matches!(*call, ClusterCall::Get { .. } | ClusterCall::Create { .. })
     {
         // What was there before is asked for once an operation, before it is first changed: the ledger puts it back if need be.
         let known = own.uid(scope, place).map(|uid| json!({"metadata": {"uid": uid}}));
@@ -201,14 +203,15 @@ pub(super) async fn call(
                 pin(&mut call, object, true);
             }
             None if absent_is_done => return Ok(Reply::Done.into()),
-            None if matches!(call, ClusterCall::Apply { .. }) => {}
+            None if matches!(*call, ClusterCall::Apply { .. }) => {}
             None => return Err(absent(place).into()),
         }
     }
-    let read = matches!(call, ClusterCall::Get { .. });
-    let gone = matches!(call, ClusterCall::Delete { .. });
+    let read = matches!(*call, ClusterCall::Get { .. });
+    let gone = matches!(*call, ClusterCall::Delete { .. });
     let asked = call.name();
-    request.call = Call::Cluster { cluster: cluster.clone(), call: Box::new(call) };
+    let call = Call::Cluster { cluster: cluster.clone(), call };
+    let request = Request { call, input, output };
     let answer = next.clone().send(scope, request).await;
     if let Some(place) = &place {
         match &answer {
