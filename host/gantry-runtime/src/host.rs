@@ -14,11 +14,16 @@ pub(crate) mod state;
 pub(crate) mod streams;
 pub(crate) mod wasi;
 
-use gantry_engine::{Call, Error, Reply};
-use wasmtime::component::{HasSelf, Linker};
+use std::time::Duration;
+
+use gantry_engine::stream::{Output, Session, Stream};
+use gantry_engine::{Call, EngineError, Error, Reply, Response};
+use tokio::time::timeout;
+use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::bindings::gantry::provision as wit;
 use crate::call::CallState;
+use crate::host::streams::Writer;
 
 /// Links every import that a plugin may have.
 pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
@@ -47,9 +52,57 @@ impl CallState {
         take: reply::Take<T>,
     ) -> wasmtime::Result<Result<T, Error>> {
         let asked = call.name();
-        match self.send(call).await? {
-            Ok(response) => take(response.reply).map(Ok).map_err(|reply| strange(asked, &reply)),
-            Err(error) => Ok(Err(error)),
+        let answer = self.send(call).await?;
+        value(asked, answer, take)
+    }
+
+    /// The guest's ends for what a call writes.
+    fn output(
+        &self,
+        stdout: &Resource<Writer>,
+        stderr: &Resource<Writer>,
+    ) -> wasmtime::Result<Output> {
+        let stdout = self.table.get(stdout)?.0.lend();
+        let stderr = self.table.get(stderr)?.0.lend();
+        Ok(Output { stdout, stderr })
+    }
+}
+
+/// The value in an answer.
+fn value<T, E>(
+    asked: &str,
+    answer: Result<Response, E>,
+    take: reply::Take<T>,
+) -> wasmtime::Result<Result<T, E>> {
+    match answer {
+        Ok(response) => take(response.reply).map(Ok).map_err(|reply| strange(asked, &reply)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// The session that a call opened.
+fn session<E>(asked: &str, answer: Result<Response, E>) -> wasmtime::Result<Result<Session, E>> {
+    match answer {
+        Ok(Response { stream: Some(Stream::Session(session)), .. }) => Ok(Ok(session)),
+        Ok(Response { reply, .. }) => Err(strange(asked, &reply)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Waits for an answer, but not longer than this.
+async fn within(
+    time: Option<Duration>,
+    asked: &str,
+    answer: impl Future<Output = wasmtime::Result<Result<Response, Error>>>,
+) -> wasmtime::Result<Result<Response, Error>> {
+    let Some(time) = time else {
+        return answer.await;
+    };
+    match timeout(time, answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let text = format!("`{asked}` took longer than {time:?}");
+            Ok(Err(EngineError::TimedOut(text).into()))
         }
     }
 }

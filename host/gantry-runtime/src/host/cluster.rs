@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use gantry_engine::call::cluster::{self as call, Change as Changed, ClusterCall};
 use gantry_engine::stream::{Output, Reader as Bytes, Stream};
-use gantry_engine::{Call, EngineError, Error, Request, Response};
+use gantry_engine::{Call, EngineError, Request, Response};
 use serde_json::Value;
 use tokio::time::timeout;
 use wasmtime::component::Resource;
@@ -23,9 +23,9 @@ use crate::convert::{
     cluster_error_to, cluster_info_to, delete_options_from, kind_from, pod_exec_options_from,
     pod_log_options_from, selection_from,
 };
+use crate::host;
 use crate::host::containers::document;
 use crate::host::reply::{self, Take};
-use crate::host::strange;
 use crate::host::streams::{Reader, Session, Writer};
 
 /// The longest name of a cluster.
@@ -78,7 +78,7 @@ impl CallState {
         let asked = call.name();
         let call = Call::Cluster { cluster: cluster.clone(), call: Box::new(call) };
         let sent = self.send(Request { call, input, output });
-        Ok(within(time, asked, sent).await?.map_err(cluster_error_to))
+        Ok(host::within(time, asked, sent).await?.map_err(cluster_error_to))
     }
 
     async fn cluster_value<T>(
@@ -88,10 +88,8 @@ impl CallState {
         take: Take<T>,
     ) -> Answer<T> {
         let asked = call.name();
-        match self.at_cluster(client, call, None, None).await? {
-            Ok(response) => take(response.reply).map(Ok).map_err(|reply| strange(asked, &reply)),
-            Err(error) => Ok(Err(error)),
-        }
+        let answer = self.at_cluster(client, call, None, None).await?;
+        host::value(asked, answer, take)
     }
 
     async fn object(&mut self, client: &Resource<Client>, call: ClusterCall) -> Answer<String> {
@@ -107,23 +105,11 @@ impl CallState {
         call: ClusterCall,
     ) -> Answer<Resource<Session>> {
         let asked = call.name();
-        match self.at_cluster(client, call, None, None).await? {
-            Ok(Response { stream: Some(Stream::Session(session)), .. }) => {
-                Ok(Ok(self.push(Session(session))?))
-            }
-            Ok(Response { reply, .. }) => Err(strange(asked, &reply)),
+        let answer = self.at_cluster(client, call, None, None).await?;
+        match host::session(asked, answer)? {
+            Ok(session) => Ok(Ok(self.push(Session(session))?)),
             Err(error) => Ok(Err(error)),
         }
-    }
-
-    fn output(
-        &self,
-        stdout: &Resource<Writer>,
-        stderr: &Resource<Writer>,
-    ) -> wasmtime::Result<Output> {
-        let stdout = self.table.get(stdout)?.0.lend();
-        let stderr = self.table.get(stderr)?.0.lend();
-        Ok(Output { stdout, stderr })
     }
 
     /// An object that a guest gave. What is none costs a host call too.
@@ -133,24 +119,6 @@ impl CallState {
             self.charge(text.len())?;
         }
         Ok(object)
-    }
-}
-
-/// Waits for an answer, but not longer than this.
-async fn within(
-    time: Option<Duration>,
-    asked: &str,
-    answer: impl Future<Output = wasmtime::Result<Result<Response, Error>>>,
-) -> wasmtime::Result<Result<Response, Error>> {
-    let Some(time) = time else {
-        return answer.await;
-    };
-    match timeout(time, answer).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            let text = format!("`{asked}` took longer than {time:?}");
-            Ok(Err(EngineError::TimedOut(text).into()))
-        }
     }
 }
 
@@ -191,13 +159,13 @@ async fn send_one(
     let asked = call.name();
     let call = Call::Cluster { cluster: cluster.to_owned(), call: Box::new(call) };
     let sent = async { lift(outside.chain.send(&outside.scope, call).await) };
-    match within(time, asked, sent).await? {
+    match host::within(time, asked, sent).await? {
         Ok(Response { reply: gantry_engine::Reply::Object(object), .. }) => {
             Ok(Ok(Reply::Object(document(&object)?)))
         }
         Ok(response) => reply::done(response.reply)
             .map(|()| Ok(Reply::Done))
-            .map_err(|reply| strange(asked, &reply)),
+            .map_err(|reply| host::strange(asked, &reply)),
         Err(error) => Ok(Err(cluster_error_to(error))),
     }
 }
@@ -404,7 +372,7 @@ impl HostClient for CallState {
                 Ok(Response { stream: Some(Stream::Changes(changes)), .. }) => {
                     events.push(changes.map(move |change| (index, change)).boxed());
                 }
-                Ok(Response { reply, .. }) => return Err(strange("cluster.watch", &reply)),
+                Ok(Response { reply, .. }) => return Err(host::strange("cluster.watch", &reply)),
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -432,9 +400,9 @@ impl HostClient for CallState {
         let options = call::PodLogOptions { follow: false, ..pod_log_options_from(options) };
         let call = ClusterCall::Logs { namespace, pod, options };
         let asked = call.name();
-        let mut session = match self.at_cluster(&client, call, None, None).await? {
-            Ok(Response { stream: Some(Stream::Session(session)), .. }) => session,
-            Ok(Response { reply, .. }) => return Err(strange(asked, &reply)),
+        let answer = self.at_cluster(&client, call, None, None).await?;
+        let mut session = match host::session(asked, answer)? {
+            Ok(session) => session,
             Err(error) => return Ok(Err(error)),
         };
         let outside = Arc::clone(self.outside()?);
@@ -473,13 +441,9 @@ impl HostClient for CallState {
         let options = pod_exec_options_from(options, false);
         let call = ClusterCall::Exec { namespace, pod, options };
         let (asked, output) = (call.name(), self.output(&stdout, &stderr)?);
-        match self.at_cluster(&client, call, None, Some(output)).await? {
-            Ok(response) => {
-                let code = reply::number(response.reply).map_err(|reply| strange(asked, &reply))?;
-                Ok(Ok(i32::try_from(code).unwrap_or(i32::MAX)))
-            }
-            Err(error) => Ok(Err(error)),
-        }
+        let answer = self.at_cluster(&client, call, None, Some(output)).await?;
+        let code = host::value(asked, answer, reply::number)?;
+        Ok(code.map(|code| i32::try_from(code).unwrap_or(i32::MAX)))
     }
 
     async fn exec_session(
@@ -514,12 +478,8 @@ impl HostClient for CallState {
             call::PodExecOptions { container, stdin: input.is_some(), ..Default::default() };
         let call = ClusterCall::Attach { namespace, pod, options };
         let (asked, output) = (call.name(), self.output(&stdout, &stderr)?);
-        match self.at_cluster(&client, call, input, Some(output)).await? {
-            Ok(response) => {
-                reply::done(response.reply).map(Ok).map_err(|reply| strange(asked, &reply))
-            }
-            Err(error) => Ok(Err(error)),
-        }
+        let answer = self.at_cluster(&client, call, input, Some(output)).await?;
+        host::value(asked, answer, reply::done)
     }
 
     async fn attach_session(

@@ -21,9 +21,9 @@ use crate::convert::{
     build_options_from, engine_error_to, exec_options_from, exec_state_to, http_request_from,
     http_response_to, layer_to, log_options_from, path_stat_to, summary_to, table,
 };
+use crate::host;
 use crate::host::batch::Batch;
 use crate::host::reply::{self, Take};
-use crate::host::strange;
 use crate::host::streams::{Reader, Session, Writer};
 
 /// The longest address of a host.
@@ -62,21 +62,11 @@ impl CallState {
         output: Option<Output>,
     ) -> Answer<Response> {
         let Client { node, timeout } = self.table.get(client)?;
-        let timeout = timeout.filter(|_| !call.waits());
+        let time = timeout.filter(|_| !call.waits());
         let asked = call.name();
         let call = Call::Containers { node: node.clone(), call };
         let sent = self.send(Request { call, input, output });
-        let answer = match timeout {
-            None => sent.await?,
-            Some(timeout) => match tokio::time::timeout(timeout, sent).await {
-                Ok(answer) => answer?,
-                Err(_) => {
-                    let text = format!("`{asked}` took longer than {timeout:?}");
-                    return Ok(Err(Refused::TimedOut(text)));
-                }
-            },
-        };
-        Ok(answer.map_err(engine_error_to))
+        Ok(host::within(time, asked, sent).await?.map_err(engine_error_to))
     }
 
     /// The same for a call whose answer is a value.
@@ -87,10 +77,8 @@ impl CallState {
         take: Take<T>,
     ) -> Answer<T> {
         let asked = call.name();
-        match self.engine(client, call, None, None).await? {
-            Ok(response) => take(response.reply).map(Ok).map_err(|reply| strange(asked, &reply)),
-            Err(error) => Ok(Err(error)),
-        }
+        let answer = self.engine(client, call, None, None).await?;
+        host::value(asked, answer, take)
     }
 
     /// The same for a call with bytes beside it.
@@ -102,20 +90,9 @@ impl CallState {
         output: Option<(&Resource<Writer>, &Resource<Writer>)>,
     ) -> Answer<()> {
         let asked = call.name();
-        let output = match output {
-            None => None,
-            Some((stdout, stderr)) => {
-                let stdout = self.table.get(stdout)?.0.lend();
-                let stderr = self.table.get(stderr)?.0.lend();
-                Some(Output { stdout, stderr })
-            }
-        };
-        match self.engine(client, call, input, output).await? {
-            Ok(response) => {
-                reply::done(response.reply).map(Ok).map_err(|reply| strange(asked, &reply))
-            }
-            Err(error) => Ok(Err(error)),
-        }
+        let output = output.map(|(stdout, stderr)| self.output(stdout, stderr)).transpose()?;
+        let answer = self.engine(client, call, input, output).await?;
+        host::value(asked, answer, reply::done)
     }
 
     /// The same for a call that opens a session.
@@ -125,11 +102,9 @@ impl CallState {
         call: ContainersCall,
     ) -> Answer<Resource<Session>> {
         let asked = call.name();
-        match self.engine(client, call, None, None).await? {
-            Ok(Response { stream: Some(Stream::Session(session)), .. }) => {
-                Ok(Ok(self.push(Session(session))?))
-            }
-            Ok(Response { reply, .. }) => Err(strange(asked, &reply)),
+        let answer = self.engine(client, call, None, None).await?;
+        match host::session(asked, answer)? {
+            Ok(session) => Ok(Ok(self.push(Session(session))?)),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -271,7 +246,7 @@ impl HostClient for CallState {
             Ok(Response { stream: Some(Stream::Reader(reader)), .. }) => {
                 Ok(Ok(self.push(Reader(reader))?))
             }
-            Ok(Response { reply, .. }) => Err(strange("containers.download", &reply)),
+            Ok(Response { reply, .. }) => Err(host::strange("containers.download", &reply)),
             Err(error) => Ok(Err(error)),
         }
     }
