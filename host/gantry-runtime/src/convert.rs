@@ -140,6 +140,27 @@ pub(crate) fn node_from(provisioner: &str, node: wit_nodes::Node) -> Node {
     }
 }
 
+/// The bytes that a node takes in the host, near enough for a bound.
+pub(crate) fn node_weight(node: &wit_nodes::Node) -> usize {
+    let wit_nodes::Node {
+        address,
+        iaas_id,
+        pool,
+        status,
+        metadata,
+        metadata_no_prefix,
+        extra_data,
+    } = node;
+    let tables = [metadata, metadata_no_prefix, extra_data];
+    let pairs = tables.into_iter().flatten();
+    let pairs = pairs.map(|(key, value)| size_of::<(String, String)>() + key.len() + value.len());
+    [address, iaas_id, pool, status]
+        .map(String::len)
+        .into_iter()
+        .chain(pairs)
+        .fold(size_of::<Node>(), usize::saturating_add)
+}
+
 pub(crate) fn status_to(status: Status) -> wit::Status {
     match status {
         Status::Created => wit::Status::Created,

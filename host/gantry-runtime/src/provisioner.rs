@@ -2,6 +2,7 @@
 //!
 //! A handle lives as long as its name; plugins come and go behind it. Sessions that a call opened belong to the caller and outlive the call and the generation that opened them.
 
+mod pages;
 pub(crate) mod permit;
 mod swap;
 
@@ -19,13 +20,10 @@ use crate::call::{CallError, Cause, Live, perform};
 use crate::convert::{app_to, unit_from, unit_weight};
 use crate::generation::{Generation, Interface};
 use crate::host::streams::{Session as HeldSession, Shared, Writer as HeldWriter};
+use pages::Pages;
 use swap::Serving;
 
 pub use abilities::InspectedImage;
-
-/// The most pages of units that are asked for, and the most units in them: a plugin that never says which page is the last ends here.
-const PAGES: usize = 1_000;
-const UNITS: usize = 100_000;
 
 /// The handle under a name. Cloning it is cheap and gives the same provisioner.
 #[derive(Clone)]
@@ -278,33 +276,18 @@ impl Provisioner {
     pub async fn units(&self, operation: &Operation, apps: &[App]) -> Result<Vec<Unit>, CallError> {
         let apps: Vec<_> = apps.iter().map(app_to).collect();
         mandatory!(self, operation, Bound::QuestionTime, |live, guest| {
-            let mut units = Vec::new();
-            // All pages together are held like anything else that the host keeps for a call.
-            let mut holding = Vec::new();
-            let mut after: Option<String> = None;
-            for _ in 0..PAGES {
-                let page = guest.call_units(&mut live.store, &apps, after.as_deref()).await?;
-                let page = match page {
+            let mut units = Pages::new("provisioner.units", "units");
+            loop {
+                let page = match guest.call_units(&mut live.store, &apps, units.after()).await? {
                     Ok(page) => page,
                     Err(error) => return Ok(Err(error)),
                 };
                 let bytes = page.units.iter().map(unit_weight).fold(0, usize::saturating_add);
-                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-                let held = live.store.data().held.hold(bytes);
-                holding.push(held.map_err(wasmtime::Error::new)?);
-                units.extend(page.units.into_iter().map(unit_from));
-                match page.next {
-                    Some(next) if after.as_deref() == Some(&next) => {
-                        return Err(endless(format!("that `{next}` comes after `{next}`")));
-                    }
-                    Some(_) if units.len() >= UNITS => {
-                        return Err(endless(format!("that more come after {UNITS} units")));
-                    }
-                    Some(next) => after = Some(next),
-                    None => return Ok(Ok(units)),
+                let entries = page.units.into_iter().map(unit_from);
+                if units.add(&live.store.data().held, bytes, entries, page.next)? {
+                    return Ok(Ok(units.all()));
                 }
             }
-            Err(endless(format!("that more come after {PAGES} pages")))
         })
     }
 
@@ -546,11 +529,6 @@ impl Provisioner {
             .call_startup_message(&mut live.store)
             .await)
     }
-}
-
-/// A plugin whose pages have no end.
-fn endless(what: String) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("`provisioner.units` says {what}"))
 }
 
 /// Puts the caller's ends into the guest's hands.

@@ -12,9 +12,14 @@
 //! | units | an empty id; the same id twice; a unit of another app; a name of several lines; and one more page, for ever |
 //! | routable-addresses | what no URL is, one of the metadata service, the same twice |
 //! | register-unit | `unit-not-found` of a unit that was not asked for |
+//! | nodes.list | no node, and one more page, for ever |
+//! | every other verb of nodes | `unit-not-found` of a unit, though nobody asked for one |
 
+use gantry_guests::bindings::nodes::exports::gantry::provision::nodes::{
+    AddOptions, Node, NodePage, NodeStatusData, RemoveOptions, UpdateOptions,
+};
 use gantry_guests::types::{App, Error, QuotaExcess, Status, Unit};
-use gantry_guests::{Guest, UnitPage};
+use gantry_guests::{Guest, UnitPage, nodes};
 
 struct Liar;
 
@@ -75,8 +80,42 @@ impl Guest for Liar {
     }
 
     fn register_unit(_app: App, _unit: String, _custom_data: Option<String>) -> Result<(), Error> {
-        Err(Error::UnitNotFound("another".into()))
+        Err(another_unit())
     }
+}
+
+impl nodes::Guest for Liar {
+    fn list(_addresses: Option<Vec<String>>, _after: Option<String>) -> Result<NodePage, Error> {
+        Ok(NodePage { nodes: Vec::new(), next: Some("more".into()) })
+    }
+
+    fn get(_address: String) -> Result<Node, Error> {
+        Err(another_unit())
+    }
+
+    fn units(_address: String) -> Result<Vec<Unit>, Error> {
+        Err(another_unit())
+    }
+
+    fn add(_options: AddOptions) -> Result<(), Error> {
+        Err(another_unit())
+    }
+
+    fn update(_options: UpdateOptions) -> Result<(), Error> {
+        Err(another_unit())
+    }
+
+    fn remove(_options: RemoveOptions) -> Result<(), Error> {
+        Err(another_unit())
+    }
+
+    fn for_node_data(_data: NodeStatusData) -> Result<Node, Error> {
+        Err(another_unit())
+    }
+}
+
+fn another_unit() -> Error {
+    Error::UnitNotFound("another".into())
 }
 
 fn unit(id: &str, process: &str, app: &str) -> Unit {
@@ -92,4 +131,4 @@ fn unit(id: &str, process: &str, app: &str) -> Unit {
     }
 }
 
-gantry_guests::export!(Liar: plugin, provisioner);
+gantry_guests::export!(Liar: plugin, provisioner, nodes);

@@ -57,6 +57,11 @@ exports!(
     "gantry:provision/streams@0.1.0" = streams
 );
 exports!(
+    nodes,
+    "package guests:nodes; world nodes { export gantry:provision/nodes@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+exports!(
     lifecycle,
     "package guests:lifecycle; world lifecycle { export gantry:provision/lifecycle@0.1.0; }",
     "gantry:provision/types@0.1.0" = types

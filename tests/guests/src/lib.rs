@@ -51,7 +51,7 @@
 //! | `describe_traps` | `describe`: `unreachable` | |
 //! | `describe_calls_host` | `describe`: calls `config.get` | `name` |
 //! | `sleeper` | every verb: sleeps an hour in WASI's clock, without a host call of ours | |
-//! | `liar` | every verb: another lie (its file lists them); `units` has one more page, for ever | |
+//! | `liar` | exports `nodes` too; every verb: another lie (its file lists them); `units` and the list of nodes have one more page, for ever | |
 //! | `wasi_files` | every verb: reads and writes files, so it imports `wasi:filesystem` | |
 //! | `wasi_sockets` | every verb: resolves a name and connects, so it imports `wasi:sockets` | |
 //!
@@ -84,6 +84,6 @@ pub use bindings::plugin::exports::gantry::provision::plugin::{
     Description, GrantRequest, LimitRequest,
 };
 pub use bindings::provisioner::exports::gantry::provision::provisioner::UnitPage;
-pub use bindings::{deployer, exec, lifecycle, logs};
+pub use bindings::{deployer, exec, lifecycle, logs, nodes};
 pub use guest::{Command, Guest, Run, Way};
 pub use host::{first_node, pause, setting, trap};

@@ -7,16 +7,14 @@ use gantry_core::{App, ShellOptions, Unit};
 use gantry_engine::Operation;
 use gantry_engine::stream::{Reader, Session};
 
-use super::{Provisioner, endless};
+use super::Provisioner;
+use super::pages::Pages;
 use crate::bindings::exports::gantry::provision::{nodes as wit_nodes, shell as wit_shell};
 use crate::bounds::Bound;
 use crate::call::{CallError, perform};
-use crate::convert::{app_to, node_from, pairs, status_to, unit_from};
+use crate::convert::{app_to, node_from, node_weight, pairs, status_to, unit_from};
 use crate::generation::Interface;
 use crate::host::streams::{Reader as HeldReader, Session as HeldSession};
-
-/// The most pages of nodes that are asked for.
-const PAGES: usize = 1_000;
 
 /// An image, looked into by whoever pushed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,25 +124,19 @@ impl Provisioner {
             Interface::Nodes,
             NODE_OPERATIONS,
             |live, guest: nodes| {
-                let mut nodes = Vec::new();
-                let mut after: Option<String> = None;
-                for _ in 0..PAGES {
+                let mut nodes = Pages::new("nodes.list", "nodes");
+                loop {
                     let asked = addresses.as_deref();
-                    let page = guest.call_list(&mut live.store, asked, after.as_deref()).await?;
-                    let page = match page {
+                    let page = match guest.call_list(&mut live.store, asked, nodes.after()).await? {
                         Ok(page) => page,
                         Err(error) => return Ok(Err(error)),
                     };
-                    nodes.extend(page.nodes.into_iter().map(|node| node_from(&name, node)));
-                    match page.next {
-                        Some(next) if after.as_deref() == Some(&next) => {
-                            return Err(endless(format!("that `{next}` comes after `{next}`")));
-                        }
-                        Some(next) => after = Some(next),
-                        None => return Ok(Ok(nodes)),
+                    let bytes = page.nodes.iter().map(node_weight).fold(0, usize::saturating_add);
+                    let entries = page.nodes.into_iter().map(|node| node_from(&name, node));
+                    if nodes.add(&live.store.data().held, bytes, entries, page.next)? {
+                        return Ok(Ok(nodes.all()));
                     }
                 }
-                Err(endless(format!("that more come after {PAGES} pages")))
             }
         )
     }

@@ -155,6 +155,11 @@ async fn pages_without_end_end() {
         error.to_string(),
         "the plugin trapped: `provisioner.units` says that `more` comes after `more`"
     );
+    let error = liar.nodes(&question(), None).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the plugin trapped: `nodes.list` says that `more` comes after `more`"
+    );
     world.serves_on().await;
 }
 
