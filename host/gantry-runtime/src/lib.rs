@@ -28,7 +28,7 @@ pub use bounds::{Bound, Bounds, BoundsError};
 pub use call::{CallError, Cause, CleanUp};
 pub use compile::{CompileError, Compiler};
 pub use generation::{Description, Generation, GrantRequest, Interface, LimitRequest};
-pub use provisioner::{InspectedImage, LogSource, LogsEnabled, Provisioner, TailOptions};
+pub use provisioner::{LogSource, LogsEnabled, Provisioner, TailOptions};
 pub use registry::{DEFAULT_PROVISIONER, InitialiseError, Registry, UnknownProvisioner};
 pub use runtime::{LoadError, LoadSettings, Runtime, RuntimeError, RuntimeSettings};
 pub use shape::ShapeError;

@@ -23,8 +23,6 @@ use crate::host::streams::{Session as HeldSession, Shared, Writer as HeldWriter}
 use pages::Pages;
 use swap::Serving;
 
-pub use abilities::InspectedImage;
-
 /// The handle under a name. Cloning it is cheap and gives the same provisioner.
 #[derive(Clone)]
 pub struct Provisioner(Arc<Handle>);

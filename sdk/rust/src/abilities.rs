@@ -2,6 +2,7 @@
 //!
 //! Every call runs in a fresh instance, so the functions have no receiver: what must be remembered goes to [`crate::state`].
 
+use gantry_core::image::InspectedImage;
 use gantry_core::node::{
     AddNodeOptions, Node, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions,
 };
@@ -264,17 +265,6 @@ pub trait NodeContainers {
 pub trait Volumes {
     /// Deletes what the backend keeps for a volume. Deleting what is gone succeeds.
     fn delete(name: String, pool: String) -> Result<()>;
-}
-
-/// An image, looked into.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InspectedImage {
-    /// Docker's JSON about it.
-    pub image: String,
-    /// Its Procfile; empty when it has none.
-    pub procfile: String,
-    /// Its tsuru.yaml, as JSON; empty when it has none.
-    pub tsuru_yaml: String,
 }
 
 /// Builds of images inside a cluster.

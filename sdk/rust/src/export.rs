@@ -345,7 +345,7 @@ impl<P: Volumes> bindings::volumes::exports::gantry::provision::volumes::Guest f
 
 mod cluster_builder {
     use super::{Adapter, ClusterBuilder, Reader, Result, lower, types};
-    use crate::abilities::InspectedImage;
+    use crate::InspectedImage;
     use crate::bindings::cluster_builder::exports::gantry::provision::cluster_builder as exported;
 
     impl From<InspectedImage> for exported::Inspected {

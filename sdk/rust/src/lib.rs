@@ -19,12 +19,13 @@ pub mod state;
 pub mod streams;
 
 pub use abilities::{
-    Availability, ClusterBuilder, Deployer, Exec, InspectedImage, Lifecycle, Logs, NodeContainers,
-    NodePage, Nodes, Plugin, Provisioner, Rollback, Shell, Sleep, Source, TailOptions, UnitFinder,
-    UnitPage, Volumes,
+    Availability, ClusterBuilder, Deployer, Exec, Lifecycle, Logs, NodeContainers, NodePage, Nodes,
+    Plugin, Provisioner, Rollback, Shell, Sleep, Source, TailOptions, UnitFinder, UnitPage,
+    Volumes,
 };
 pub use describe::{Description, GrantRequest, LimitRequest};
 pub use gantry_core;
+pub use gantry_core::image::InspectedImage;
 pub use gantry_core::{
     App, AppRouter, EnvVar, Error, LabelSet, Labels, Settings, ShellOptions, Status, Unit, Volume,
     VolumeBind, commands, container, image, quote,

@@ -1,5 +1,6 @@
 //! The optional abilities that are about more than one app's units: terminals, sleep, machines, storage, builds.
 
+use gantry_core::image::InspectedImage;
 use gantry_core::node::{
     AddNodeOptions, Node, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions,
 };
@@ -15,17 +16,6 @@ use crate::call::{CallError, perform};
 use crate::convert::{app_to, node_from, node_weight, pairs, status_to, unit_from};
 use crate::generation::Interface;
 use crate::host::streams::{Reader as HeldReader, Session as HeldSession};
-
-/// An image, looked into by whoever pushed it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InspectedImage {
-    /// Docker's JSON about it.
-    pub image: String,
-    /// Its Procfile; empty when it has none.
-    pub procfile: String,
-    /// Its tsuru.yaml, as JSON; empty when it has none.
-    pub tsuru_yaml: String,
-}
 
 impl Provisioner {
     /// Puts the units of a process to sleep. An empty process is every one.
