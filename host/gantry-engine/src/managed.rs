@@ -1,8 +1,11 @@
 //! Whose each field of an object is: Kubernetes' `metadata.managedFields`.
 //!
-//! A [`FieldSet`] is what one manager has, as `fieldsV1` spells it. The rules are those of `sigs.k8s.io/structured-merge-diff/v6`; what lists and maps are is in `lists.rs`.
+//! A [`FieldSet`] is what one manager has, as `fieldsV1` spells it. The rules are those of `sigs.k8s.io/structured-merge-diff/v6`; what lists and maps are is in `lists.rs`, how objects are merged
+//! in `typed.rs`, and how what we did to one is taken back in `restore.rs`.
 
 pub(crate) mod lists;
+pub(crate) mod restore;
+pub(crate) mod typed;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -43,27 +46,50 @@ struct Node {
 /// The object reduced to what our manager has applied: what to apply again to put it back. None when it has applied nothing, or the object does not tell.
 #[must_use]
 pub fn applied(object: &Value) -> Option<Value> {
-    let metadata = object.get("metadata")?;
-    let ours = |entry: &&Value| {
-        let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
-        word("manager") == FIELD_MANAGER
-            && word("operation") == "Apply"
-            && word("subresource").is_empty()
-    };
-    let entry = metadata.get("managedFields")?.as_array()?.iter().find(ours)?;
+    let entry = entries(object).iter().find(|entry| we_applied(entry))?;
     let fields = FieldSet::parse(entry.get("fieldsV1")?)?;
     let mut applied = extract(object, &fields);
+    let named = named(object)?;
     let map = applied.as_object_mut()?;
-    for key in ["apiVersion", "kind"] {
-        map.insert(key.to_owned(), object.get(key)?.clone());
+    for (key, value) in named.as_object()? {
+        match (map.get_mut(key).and_then(Value::as_object_mut), value) {
+            (Some(there), Value::Object(value)) => there.extend(value.clone()),
+            (Some(_) | None, _) => drop(map.insert(key.clone(), value.clone())),
+        }
     }
-    let of = map.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
+    Some(applied)
+}
+
+/// An object that says which one it is, and nothing else.
+fn named(object: &Value) -> Option<Value> {
+    let metadata = object.get("metadata")?;
+    let mut named = json!({
+        "apiVersion": object.get("apiVersion")?, "kind": object.get("kind")?, "metadata": {},
+    });
+    let of = named.get_mut("metadata")?.as_object_mut()?;
     for key in ["name", "namespace"] {
         if let Some(value) = metadata.get(key) {
             of.insert(key.to_owned(), value.clone());
         }
     }
-    Some(applied)
+    Some(named)
+}
+
+/// Whose the fields of an object are, entry by entry.
+fn entries(object: &Value) -> &[Value] {
+    let entries = object.get("metadata").and_then(|metadata| metadata.get("managedFields"));
+    entries.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn word<'a>(entry: &'a Value, key: &str) -> &'a str {
+    entry.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether an entry is of what we apply.
+fn we_applied(entry: &Value) -> bool {
+    word(entry, "manager") == FIELD_MANAGER
+        && word(entry, "operation") == "Apply"
+        && word(entry, "subresource").is_empty()
 }
 
 /// The object reduced to these fields, and to the keys of the items that lead to them.
@@ -278,6 +304,11 @@ impl FieldSet {
             let way = matches!(element, Element::Field(_)) && !node.below.is_empty();
             Node { member: node.member || way, below: node.below.with_ways() }
         })
+    }
+
+    /// The same with every field and every item that leads to one in it.
+    pub(crate) fn with_all_ways(&self) -> Self {
+        self.each(|_, node| Node { member: true, below: node.below.with_all_ways() })
     }
 
     /// The ways to all fields in it: those of a map before what is below them.

@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gantry_core::container::{ContainerSpec, Image};
-use gantry_engine::call::ContainersCall;
-use gantry_engine::memory::{Memory, Platform};
-use gantry_engine::{Call, Chain, Operation, Scope};
+use gantry_core::policy::{Grant, Grants};
+use gantry_engine::call::cluster::ClusterInfo;
+use gantry_engine::call::{ClusterCall, ContainersCall};
+use gantry_engine::memory::{Memory, Objects, Platform};
+use gantry_engine::{Call, Chain, GivenCluster, Operation, Scope};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
@@ -48,9 +50,15 @@ async fn a_call_is_traced_without_what_is_secret() {
         .with_ansi(false)
         .init();
     let engine = Memory::new().with_image("app:v1", Image::default(), []);
-    let chain = Chain::new(Platform::new().backends("docker", [("memory", engine)]));
+    let backends = Platform::new().backends("docker", [("memory", engine)]);
+    let info = ClusterInfo { namespace: "default".to_owned(), ..ClusterInfo::default() };
+    let cluster = GivenCluster { info, engine: Arc::new(Objects::new()) };
+    backends.clusters.give("docker", "north", cluster);
+    let chain = Chain::new(backends);
     let operation = Operation::new("op-1", Duration::from_secs(60));
-    let scope = Arc::new(Scope::new("docker", "here", operation));
+    let grant: Grant = "cluster:write:Secret".parse().unwrap();
+    let grants = Arc::new(Grants::new([grant.clone()], [grant]));
+    let scope = Arc::new(Scope::new("docker", "here", operation).with_grants(grants));
     let spec = ContainerSpec {
         image: "app:v1".to_owned(),
         cmd: Some(vec!["serve".to_owned(), "--key=open sesame".to_owned()]),
@@ -64,10 +72,17 @@ async fn a_call_is_traced_without_what_is_secret() {
     chain.send(&scope, call(ContainersCall::Inspect { id: name })).await.unwrap();
     let nobody = ContainersCall::Inspect { id: "nobody".to_owned() };
     assert!(chain.send(&scope, call(nobody)).await.is_err());
+    // An apply looks at what is there first.
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web", "namespace": "default"},
+        "stringData": {"password": "open sesame"},
+    });
+    let apply = Box::new(ClusterCall::Apply { object: secret, dry_run: false });
+    chain.send(&scope, Call::Cluster { cluster: "north".to_owned(), call: apply }).await.unwrap();
 
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let traced: Vec<&str> = text.lines().filter(|line| line.contains("answered")).collect();
-    assert_eq!(traced.len(), 3, "{text}");
+    assert_eq!(traced.len(), 5, "{text}");
     for part in [
         "owner=\"docker\"",
         "operation=\"op-1\"",
@@ -79,5 +94,12 @@ async fn a_call_is_traced_without_what_is_secret() {
         assert!(traced[0].contains(part), "{part}: {}", traced[0]);
     }
     assert!(traced[2].contains("outcome=\"not-found\""), "{}", traced[2]);
+    for (line, name, outcome) in
+        [(traced[3], "cluster.get", "not-found"), (traced[4], "cluster.apply", "done")]
+    {
+        for part in ["node=\"north\"", &format!("name={name:?}"), &format!("outcome={outcome:?}")] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
     assert!(!text.contains("sesame"), "{text}");
 }

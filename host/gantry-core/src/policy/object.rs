@@ -127,7 +127,7 @@ fn security_options(context: Option<&Value>, needed: &mut BTreeSet<Grant>) {
     }
 }
 
-/// An object in the same namespace that a pod is given something of.
+/// An object in the same namespace, or in none, that an object is given something of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
     /// Its kind, of the core group.
@@ -136,18 +136,47 @@ pub struct Reference {
     pub name: String,
 }
 
-/// What the pods that an object makes are given of other objects: a pod that names another's secret reads it.
+/// What an object, or the pods that it makes, is given of other objects: a pod that names another's secret reads it, a claim that names another's reads what is in that, and a secret that is an
+/// account's holds its token.
 #[must_use]
 pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
-    let Some(spec) = pod_spec(kind).and_then(|path| at(object, path)) else {
-        return Vec::new();
-    };
     let mut found = BTreeSet::new();
     let mut add = |kind: &'static str, name: Option<&Value>| {
         if let Some(name) = name.and_then(Value::as_str).filter(|name| !name.is_empty()) {
             found.insert(Reference { kind, name: name.to_owned() });
         }
     };
+    match (kind, object.get("spec")) {
+        ("PersistentVolumeClaim", Some(spec)) => claim(spec, &mut add),
+        ("StatefulSet", Some(spec)) => {
+            for template in items(spec.get("volumeClaimTemplates")) {
+                claim(template.get("spec").unwrap_or(&Value::Null), &mut add);
+            }
+        }
+        ("Secret", _) => {
+            let account = ["metadata", "annotations", "kubernetes.io/service-account.name"];
+            add("ServiceAccount", at(object, &account));
+        }
+        _ => {}
+    }
+    if let Some(spec) = pod_spec(kind).and_then(|path| at(object, path)) {
+        pod_references(spec, &mut add);
+    }
+    found.into_iter().collect()
+}
+
+/// What a claim takes, and what it is filled with. A source of another kind than these, such as a snapshot, is of a controller that says itself who may.
+fn claim(spec: &Value, add: &mut impl FnMut(&'static str, Option<&Value>)) {
+    add("PersistentVolume", spec.get("volumeName"));
+    for source in ["dataSource", "dataSourceRef"] {
+        let source = spec.get(source).filter(|source| {
+            source.get("kind").and_then(Value::as_str) == Some("PersistentVolumeClaim")
+        });
+        add("PersistentVolumeClaim", source.and_then(|source| source.get("name")));
+    }
+}
+
+fn pod_references(spec: &Value, add: &mut impl FnMut(&'static str, Option<&Value>)) {
     for key in ["serviceAccountName", "serviceAccount"] {
         // The account that every pod has who names none.
         add("ServiceAccount", spec.get(key).filter(|name| *name != "default"));
@@ -159,6 +188,9 @@ pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
         add("Secret", at(volume, &["secret", "secretName"]));
         add("ConfigMap", at(volume, &["configMap", "name"]));
         add("PersistentVolumeClaim", at(volume, &["persistentVolumeClaim", "claimName"]));
+        if let Some(spec) = at(volume, &["ephemeral", "volumeClaimTemplate", "spec"]) {
+            claim(spec, add);
+        }
         for source in items(at(volume, &["projected", "sources"])) {
             add("Secret", at(source, &["secret", "name"]));
             add("ConfigMap", at(source, &["configMap", "name"]));
@@ -183,7 +215,6 @@ pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
             add("ConfigMap", at(env, &["valueFrom", "configMapKeyRef", "name"]));
         }
     }
-    found.into_iter().collect()
 }
 
 fn items(value: Option<&Value>) -> &[Value] {
@@ -306,6 +337,7 @@ mod tests {
                 {"projected": {"sources": [{"secret": {"name": "s2"}}, {"configMap": {"name": "c2"}}]}},
                 {"csi": {"nodePublishSecretRef": {"name": "s3"}}},
                 {"azureFile": {"secretName": "s4"}},
+                {"ephemeral": {"volumeClaimTemplate": {"spec": {"volumeName": "v1"}}}},
             ],
             "containers": [{
                 "envFrom": [{"secretRef": {"name": "s5"}}, {"configMapRef": {"name": "c3"}}],
@@ -323,6 +355,7 @@ mod tests {
                 "ConfigMap c2",
                 "ConfigMap c3",
                 "ConfigMap c4",
+                "PersistentVolume v1",
                 "PersistentVolumeClaim p1",
                 "Secret pull",
                 "Secret s1",
@@ -336,5 +369,27 @@ mod tests {
         );
         assert!(references("Pod", &json!({"spec": {"serviceAccountName": "default"}})).is_empty());
         assert!(references("Service", &json!({"spec": {"serviceAccountName": "x"}})).is_empty());
+    }
+    #[test]
+    fn what_claims_and_secrets_are_given_of_others_is_found() {
+        let found = |kind: &str, object: Value| -> Vec<String> {
+            let found = references(kind, &object).into_iter();
+            found.map(|found| format!("{} {}", found.kind, found.name)).collect()
+        };
+        let claim = json!({
+            "volumeName": "v",
+            "dataSource": {"kind": "PersistentVolumeClaim", "name": "c1"},
+            "dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "c2"},
+        });
+        let all = ["PersistentVolume v", "PersistentVolumeClaim c1", "PersistentVolumeClaim c2"];
+        assert_eq!(found("PersistentVolumeClaim", json!({"spec": claim})), all);
+        let templates = json!({"spec": {"volumeClaimTemplates": [{"spec": claim}]}});
+        assert_eq!(found("StatefulSet", templates), all);
+        let snapshot = json!({"spec": {"dataSource": {"kind": "VolumeSnapshot", "name": "s"}}});
+        assert!(found("PersistentVolumeClaim", snapshot).is_empty());
+        let token =
+            json!({"metadata": {"annotations": {"kubernetes.io/service-account.name": "robot"}}});
+        assert_eq!(found("Secret", token.clone()), ["ServiceAccount robot"]);
+        assert!(found("ConfigMap", token).is_empty());
     }
 }

@@ -250,8 +250,13 @@ fn hide(labels: Option<&mut BTreeMap<String, String>>) {
 }
 
 fn unique_name(scope: &Scope) -> Result<String, EngineError> {
+    Ok(format!("{}-{}", scope.provisioner, unique()?))
+}
+
+/// 16 letters that nobody else has.
+fn unique() -> Result<String, EngineError> {
     let random = getrandom::u64().map_err(|error| {
         EngineError::Failed(format!("the machine gives no random numbers: {error}"))
     })?;
-    Ok(format!("{}-{random:016x}", scope.provisioner))
+    Ok(format!("{random:016x}"))
 }

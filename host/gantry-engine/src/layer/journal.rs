@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use self::entry::{Event, State};
@@ -268,8 +268,13 @@ impl Layer for Journal {
             return objects::call(scope, request, next).await;
         }
         if matches!(request.call, Call::Images(ImagesCall::Append { .. })) {
-            // Whoever asks for the app from here on means this image, and what runs it.
-            return replace(scope, request, next).await;
+            // Whoever asks for the app from here on means this image, and what runs it. In a task of its own, as a create: when the caller dies, it is known whether it was done.
+            let task_scope = Arc::clone(scope);
+            let task = async move { replace(&task_scope, request, next).await };
+            let task = scope.ledger.tasks.spawn(task);
+            return task.await.unwrap_or_else(|gone| {
+                Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
+            });
         }
         let Call::Containers { node, call } = &request.call else {
             return next.send(scope, request).await;
@@ -392,18 +397,22 @@ pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
     cleaned
 }
 
-/// Takes back what the operation did to objects of clusters, what was touched last first: a deployment is put back while the account of its pods is still there.
+/// Takes back what the operation did to objects of clusters, what was touched last first: a deployment is put back while the account of its pods is still there. Each has its part of the
+/// time that is left, so that one that the cluster does nothing about keeps none of the others.
 async fn take_back_objects(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
     let mut cleaned = Cleaned::default();
-    for touched in scope.ledger.loose_objects() {
+    let loose = scope.ledger.loose_objects();
+    for (index, touched) in loose.iter().enumerate() {
+        let parts = u32::try_from(loose.len().saturating_sub(index)).unwrap_or(u32::MAX);
+        let left = scope.operation.deadline.saturating_duration_since(Instant::now());
         let Place { cluster, kind, namespace, name } = &touched.place;
         let created = Created {
             node: cluster.clone(),
             name: format!("{} {namespace}/{name}", kind.kind),
             id: Some(name.clone()),
         };
-        let back = objects::take_back(chain.backends(), scope, &scope.operation.id, &touched);
-        match timeout_at(scope.operation.deadline, back).await {
+        let back = objects::take_back(chain.backends(), scope, &scope.operation.id, touched);
+        match timeout(left.checked_div(parts).unwrap_or_default(), back).await {
             Ok(Ok(TakenBack::Deleted)) => cleaned.removed.push(created),
             Ok(Ok(TakenBack::PutBack)) => cleaned.put_back.push(created),
             Ok(Ok(TakenBack::Nothing)) => {}

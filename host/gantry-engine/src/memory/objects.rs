@@ -23,7 +23,6 @@ mod patches;
 mod pods;
 mod rules;
 mod selectors;
-mod typed;
 mod writes;
 
 use std::collections::{BTreeMap, VecDeque};

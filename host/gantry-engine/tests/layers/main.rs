@@ -13,6 +13,7 @@
 mod cancel;
 mod identity;
 mod journal;
+mod objects;
 mod platform;
 mod policy;
 mod quota;
@@ -26,7 +27,7 @@ use gantry_core::container::{ContainerConfig, ContainerSpec, Image, PortBinding}
 use gantry_core::policy::{Grant, Grants};
 use gantry_engine::call::ContainersCall;
 use gantry_engine::layer::identity::Identity;
-use gantry_engine::layer::journal::Journal;
+use gantry_engine::layer::journal::{Cleaned, Journal, clean_up};
 use gantry_engine::layer::policy::Policy;
 use gantry_engine::layer::quota::Quota;
 use gantry_engine::layer::trace::Trace;
@@ -204,4 +205,11 @@ async fn until(mut condition: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < deadline, "not in time");
         tokio::task::yield_now().await;
     }
+}
+
+/// Takes back what a scope did, as the host does when its call has died.
+async fn journal_clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
+    scope.ledger.settled().await;
+    let host = Arc::new(scope.for_clean_up(Duration::from_secs(30)));
+    clean_up(chain, &host).await
 }

@@ -15,6 +15,7 @@
 
 mod at;
 mod pods;
+mod put_back;
 mod random;
 mod real;
 mod users;

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{INSTANCE, OPERATION, OWNER, PREFIX};
+use super::{INSTANCE, OPERATION, OWNER, PREFIX, unique};
 use crate::call::cluster::{Change, ClusterCall, Kind, Patch, Selection};
 use crate::{EngineError, Reply, Scope};
 use gantry_core::policy::object::{at, pod_spec};
@@ -28,8 +28,48 @@ pub fn selector(scope: &Scope) -> String {
     format!("{OWNER}={},{INSTANCE}={}", scope.provisioner, scope.instance)
 }
 
+/// Keeps the mark of the operation that made an own object in what is to be applied to it.
+pub(crate) fn keep_operation(wanted: &mut Value, object: &Value) {
+    let Some(marked) = at(object, &["metadata", "labels"]) else {
+        // All that is known of it is its uid: it was made by this operation.
+        return;
+    };
+    if let Some(labels) = labels_at(wanted, &[]) {
+        keep(labels, marked, OPERATION);
+    }
+}
+
+/// Keeps the marks of an object that is somebody else's in what is to be applied to it: it stays theirs, and so do the pods that it makes.
+pub(crate) fn keep_marks(wanted: &mut Value, object: &Value) {
+    let template = template(&Kind::of(wanted).kind);
+    for path in std::iter::once(Vec::new()).chain(template) {
+        let labels: Vec<&str> = path.iter().copied().chain(["metadata", "labels"]).collect();
+        let marked = at(object, &labels).unwrap_or(&Value::Null);
+        if let Some(labels) = labels_at(wanted, &path) {
+            for mark in [OWNER, INSTANCE, OPERATION] {
+                keep(labels, marked, mark);
+            }
+        }
+    }
+}
+
+fn labels_at<'a>(object: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    let mut way = path.iter().chain(&["metadata", "labels"]);
+    way.try_fold(object, |at, key| at.get_mut(*key))?.as_object_mut()
+}
+
+fn keep(labels: &mut Map<String, Value>, marked: &Value, mark: &str) {
+    match marked.get(mark) {
+        Some(value) => drop(labels.insert(mark.to_owned(), value.clone())),
+        None => drop(labels.remove(mark)),
+    }
+}
+
 /// Writes the marks into a call, and refuses what would change them.
 pub(super) fn mark(scope: &Scope, call: &mut ClusterCall) -> Result<(), EngineError> {
+    if let ClusterCall::Create { object, .. } = call {
+        give_name(object)?;
+    }
     if let ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } = call {
         let kind = Kind::of(object).kind;
         refuse_marks(object)?;
@@ -45,11 +85,32 @@ pub(super) fn mark(scope: &Scope, call: &mut ClusterCall) -> Result<(), EngineEr
         for claim in claims(object) {
             put(claim, &["metadata", "labels"], &marks)?;
         }
-    } else if let ClusterCall::Patch { patch, .. } = call {
+    } else if let ClusterCall::Patch { kind, patch, .. } = call {
         match patch {
-            Patch::Merge(document) | Patch::Strategic(document) => refuse_marks(document)?,
+            Patch::Merge(document) => refuse_marks(document)?,
+            Patch::Strategic(document) => {
+                refuse_marks(document)?;
+                refuse_directives(&kind.kind, document)?;
+            }
             Patch::Json(operations) => refuse_operations(operations)?,
         }
+    }
+    Ok(())
+}
+
+/// Gives an object that is to be made a name where it has only the beginning of one: one whose create was cut off could not be found again without.
+fn give_name(object: &mut Value) -> Result<(), EngineError> {
+    // What a name may have at most for every kind, less what makes it one of its own.
+    const LONGEST: usize = 63 - 16;
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    let word = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (name, beginning) = (word("name"), word("generateName"));
+    if name.is_empty() && !beginning.is_empty() {
+        let beginning: String = beginning.chars().take(LONGEST).collect();
+        let name = format!("{beginning}{}", unique()?);
+        metadata.insert("name".to_owned(), name.into());
     }
     Ok(())
 }
@@ -169,6 +230,9 @@ fn refuse_marks(document: &Value) -> Result<(), EngineError> {
                 if let Some(key) = keys.into_iter().find(|key| key.starts_with('$')) {
                     return refused(format!("`{key}` in `metadata`"));
                 }
+                if metadata.get("managedFields").is_some() {
+                    return Err(whose_fields());
+                }
                 let keys = labels.and_then(Value::as_object).into_iter().flat_map(Map::keys);
                 if let Some(key) = keys.into_iter().find(|key| key.starts_with(PREFIX)) {
                     return refused(format!("the label `{key}`"));
@@ -181,6 +245,29 @@ fn refuse_marks(document: &Value) -> Result<(), EngineError> {
     }
 }
 
+/// Whose a field is follows from who sets it; whoever could say it could take any field.
+fn whose_fields() -> EngineError {
+    let why = "`metadata.managedFields` is not for plugins: the cluster says whose a field is";
+    EngineError::Invalid(why.to_owned())
+}
+
+/// Refuses to replace what the marks are in as a whole.
+fn refuse_directives(kind: &str, document: &Value) -> Result<(), EngineError> {
+    let mut at = Some(document);
+    for key in template(kind).into_iter().flatten().map(Some).chain([None]) {
+        let directive = ["$patch", "$retainKeys"]
+            .into_iter()
+            .find(|directive| at.is_some_and(|at| at.get(directive).is_some()));
+        if let Some(directive) = directive {
+            return Err(EngineError::Invalid(format!(
+                "`{directive}` is not for plugins here: the host's labels are in it"
+            )));
+        }
+        at = key.and_then(|key| at?.get(key));
+    }
+    Ok(())
+}
+
 /// Refuses single changes of what the marks are in: only labels that are not marks, and other parts of the metadata.
 fn refuse_operations(operations: &Value) -> Result<(), EngineError> {
     for operation in operations.as_array().into_iter().flatten() {
@@ -189,6 +276,9 @@ fn refuse_operations(operations: &Value) -> Result<(), EngineError> {
                 continue;
             };
             let parts: Vec<&str> = path.split('/').skip(1).collect();
+            if let ["metadata", "managedFields", ..] = parts.as_slice() {
+                return Err(whose_fields());
+            }
             let marked = match parts.as_slice() {
                 [] | ["metadata" | "spec"] | ["metadata", "labels"] => true,
                 ["metadata", "labels", label, ..] => label.starts_with(PREFIX),
@@ -290,13 +380,33 @@ mod tests {
             (json!({"metadata": {"labels": {OWNER: null}}}), true),
             (json!({"metadata": {"labels": {"$patch": "replace"}}}), true),
             (json!({"metadata": {"$patch": "delete"}}), true),
+            (json!({"metadata": {"managedFields": [{}]}}), true),
             (json!({"spec": {"template": {"metadata": {"labels": null}}}}), true),
         ] {
             assert_eq!(patch_is_refused(Patch::Merge(merge.clone())), refused, "{merge}");
             assert_eq!(patch_is_refused(Patch::Strategic(merge.clone())), refused, "{merge}");
         }
+        for (strategic, refused) in [
+            (json!({"$patch": "replace", "spec": {}}), true),
+            (json!({"$retainKeys": ["spec"]}), true),
+            (json!({"spec": {"$patch": "replace"}}), true),
+            (json!({"spec": {"template": {"$patch": "replace"}}}), true),
+            (json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}), false),
+            (
+                json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "$patch": "delete"}]}}}}),
+                false,
+            ),
+        ] {
+            assert_eq!(
+                patch_is_refused(Patch::Strategic(strategic.clone())),
+                refused,
+                "{strategic}"
+            );
+        }
         for (path, refused) in [
             ("/metadata/labels/a", false),
+            ("/metadata/managedFields", true),
+            ("/metadata/managedFields/0/manager", true),
             ("/metadata/annotations", false),
             ("/spec/replicas", false),
             ("/spec/template/spec/containers/0/image", false),
@@ -314,6 +424,38 @@ mod tests {
             let operations = json!([{"op": "move", "from": path, "path": "/spec/replicas"}]);
             assert_eq!(patch_is_refused(Patch::Json(operations)), refused, "{path}");
         }
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_keeps_its_marks_whoever_applies_it() {
+        let deployment = |labels: Value, of_pods: Value| {
+            json!({
+                "kind": "Deployment", "metadata": {"labels": labels},
+                "spec": {"template": {"metadata": {"labels": of_pods}}},
+            })
+        };
+        let theirs = deployment(json!({OWNER: "docker", INSTANCE: "here"}), json!({"a": "b"}));
+        let mut wanted = marked(deployment(json!({"c": "d"}), json!({"e": "f"}))).unwrap();
+        keep_marks(&mut wanted, &theirs);
+        let marks = json!({"c": "d", OWNER: "docker", INSTANCE: "here"});
+        assert_eq!(wanted, deployment(marks, json!({"e": "f"})));
+    }
+
+    #[test]
+    fn an_object_to_be_made_has_a_name() {
+        let named = |metadata: Value| {
+            let mut call =
+                ClusterCall::Create { object: json!({"metadata": metadata}), dry_run: false };
+            mark(&scope(), &mut call).unwrap();
+            let ClusterCall::Create { object, .. } = call else { panic!("still a create") };
+            object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+        };
+        assert_eq!(named(json!({"name": "web", "generateName": "x-"})), "web");
+        assert_eq!(named(json!({})), "");
+        let (one, other) =
+            (named(json!({"generateName": "x-"})), named(json!({"generateName": "x-"})));
+        assert!(one.starts_with("x-") && one != other, "{one} {other}");
+        assert_eq!(named(json!({"generateName": "y".repeat(300)})).len(), 63);
     }
 
     #[test]

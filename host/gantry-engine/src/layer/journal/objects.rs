@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::{refuses, replace};
 use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch};
 use crate::layer::Next;
 use crate::layer::identity::OPERATION;
-use crate::layer::identity::objects::mark_of;
-use crate::{Backends, Call, EngineError, Error, Reply, Request, Response, Scope, managed};
+use crate::layer::identity::objects::{is_own, mark_of};
+use crate::managed::restore;
+use crate::{Backends, Call, EngineError, Error, Reply, Request, Response, Scope};
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,14 +33,54 @@ pub struct Place {
 }
 
 impl Place {
+    /// The place of this name.
+    #[must_use]
+    pub fn new(cluster: &str, kind: &Kind, namespace: &str, name: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            kind: kind.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Where an object says it is.
     #[must_use]
-    pub fn of(cluster: String, object: &Value) -> Self {
-        let word = |key: &str| {
-            let word = object.get("metadata").and_then(|metadata| metadata.get(key));
-            word.and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        Self { cluster, kind: Kind::of(object), namespace: word("namespace"), name: word("name") }
+    pub fn of(cluster: &str, object: &Value) -> Self {
+        Self::new(cluster, &Kind::of(object), word(object, "namespace"), word(object, "name"))
+    }
+
+    /// The call that reads what is there.
+    pub(crate) fn get(&self) -> Call {
+        self.call(ClusterCall::Get {
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        })
+    }
+
+    fn patch(&self, patch: Patch) -> Call {
+        self.call(ClusterCall::Patch {
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            subresource: String::new(),
+            patch,
+            dry_run: false,
+        })
+    }
+
+    fn delete(&self, uid: &str) -> Call {
+        self.call(ClusterCall::Delete {
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            options: DeleteOptions { uid: uid.to_owned(), ..DeleteOptions::default() },
+        })
+    }
+
+    fn call(&self, call: ClusterCall) -> Call {
+        Call::Cluster { cluster: self.cluster.clone(), call: Box::new(call) }
     }
 }
 
@@ -84,19 +125,46 @@ enum State {
     InService,
 }
 
+impl Entry {
+    fn looked(before: Option<Value>) -> Self {
+        Self { before, state: State::Looked, number: 0 }
+    }
+}
+
+/// What was known of an object before a touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Untouched {
+    /// Nothing.
+    Unknown,
+    /// Whether it was there, and how.
+    Looked,
+}
+
 impl Objects {
-    /// What was there before, when that is known.
+    /// What was there before. None when that is not known, or may have changed: where nothing was and the operation made nothing, others may have since.
     pub(crate) fn before(&self, place: &Place) -> Option<Option<Value>> {
-        self.lock().get(place).map(|entry| entry.before.clone())
+        let entries = self.lock();
+        let entry = entries.get(place)?;
+        let sure = entry.before.is_some() || entry.state != State::Looked;
+        sure.then(|| entry.before.clone())
     }
 
-    /// Takes note of what is there before it is touched. What was noted once stays.
-    pub(crate) fn found(&self, place: &Place, object: Option<&Value>) {
-        self.lock().entry(place.clone()).or_insert_with(|| Entry {
-            before: object.cloned(),
-            state: State::Looked,
-            number: 0,
-        });
+    /// Takes note of what is there before it is touched. What was noted once stays, but for one thing: where nothing was, and then something that the operation did not make, that is what was
+    /// there before.
+    pub(crate) fn found(&self, scope: &Scope, place: &Place, object: Option<&Value>) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(place) else {
+            entries.insert(place.clone(), Entry::looked(object.cloned()));
+            return;
+        };
+        let made = |object: &Value| mark_of(object, OPERATION) == Some(&scope.operation.id);
+        if let (None, Some(object)) = (&entry.before, object) {
+            let ours = is_own(scope, object);
+            // A create that nobody knows the end of is a touch: what others made meanwhile is not ours to put back.
+            if !(ours && made(object)) && (ours || entry.state == State::Looked) {
+                entry.before = Some(object.clone());
+            }
+        }
     }
 
     /// What was touched and is not in service, what was touched last first.
@@ -116,33 +184,44 @@ impl Objects {
         self.lock().get(place).is_none_or(|entry| entry.before.is_some())
     }
 
-    /// Marks an object as touched, before it is; false when it was already.
-    fn touch(&self, place: &Place) -> bool {
+    /// Marks an object as touched, before it is. Gives what is to be known when nothing comes of it, once for each.
+    fn touch(&self, place: &Place) -> Option<Untouched> {
         let mut entries = self.lock();
         let number =
             entries.values().map(|entry| entry.number).max().unwrap_or(0).saturating_add(1);
-        let entry = entries.entry(place.clone()).or_insert(Entry {
-            before: None,
-            state: State::Looked,
-            number: 0,
-        });
+        let known = entries.contains_key(place);
+        let entry = entries.entry(place.clone()).or_insert_with(|| Entry::looked(None));
         if entry.state != State::Looked {
-            return false;
+            return None;
         }
         (entry.state, entry.number) = (State::Touched, number);
-        true
+        Some(if known { Untouched::Looked } else { Untouched::Unknown })
     }
 
     /// Nothing came of the touch after all.
-    fn untouch(&self, place: &Place) {
+    fn untouch(&self, place: &Place, untouched: Untouched) {
+        let mut entries = self.lock();
+        match untouched {
+            // Why it was refused may be that something is there.
+            Untouched::Unknown => drop(entries.remove(place)),
+            Untouched::Looked => {
+                if let Some(entry) = entries.get_mut(place) {
+                    entry.state = State::Looked;
+                }
+            }
+        }
+    }
+
+    /// The operation made it: whatever was there before is not there any more.
+    fn made(&self, place: &Place) {
         if let Some(entry) = self.lock().get_mut(place) {
-            entry.state = State::Looked;
+            entry.before = None;
         }
     }
 
     /// The operation deleted it itself: there is nothing of it to take back.
     fn deleted(&self, place: &Place) {
-        self.lock().insert(place.clone(), Entry { before: None, state: State::Looked, number: 0 });
+        self.lock().insert(place.clone(), Entry::looked(None));
     }
 
     /// Whether something that was touched is the app by now.
@@ -186,12 +265,7 @@ fn deletes(cluster: &str, call: &ClusterCall) -> Option<Place> {
     if let ClusterCall::Delete { kind, namespace, name, options } = call
         && !options.dry_run
     {
-        return Some(Place {
-            cluster: cluster.to_owned(),
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-        });
+        return Some(Place::new(cluster, kind, namespace, name));
     }
     None
 }
@@ -202,15 +276,10 @@ pub fn touches(cluster: &str, call: &ClusterCall) -> Option<Place> {
     if let ClusterCall::Create { object, dry_run: false }
     | ClusterCall::Apply { object, dry_run: false } = call
     {
-        return Some(Place::of(cluster.to_owned(), object));
+        return Some(Place::of(cluster, object));
     }
     if let ClusterCall::Patch { kind, namespace, name, dry_run: false, .. } = call {
-        return Some(Place {
-            cluster: cluster.to_owned(),
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-        });
+        return Some(Place::new(cluster, kind, namespace, name));
     }
     None
 }
@@ -224,37 +293,47 @@ pub(super) async fn call(
     let Call::Cluster { cluster, call } = &request.call else {
         return next.send(scope, request).await;
     };
-    let creates = matches!(**call, ClusterCall::Create { .. });
     if let Some(place) = touches(cluster, call) {
-        // In a task of its own, as a container's create: what it does is in the ledger, whatever becomes of who asked.
-        let task_scope = Arc::clone(scope);
-        let task = scope.ledger.tasks.spawn(async move {
-            let objects = task_scope.ledger.objects();
-            if creates {
-                objects.found(&place, None);
-            }
-            let first = objects.touch(&place);
-            let answer = next.send(&task_scope, request).await;
-            if first && answer.as_ref().is_err_and(refuses) {
-                objects.untouch(&place);
-            }
-            answer
-        });
-        return task.await.unwrap_or_else(|gone| {
-            Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
-        });
-    }
-    if replaces(scope, cluster, call) {
-        return replace(scope, request, next).await;
+        let creates = matches!(**call, ClusterCall::Create { .. });
+        return touch(scope, place, creates, request, next).await;
     }
     let deleted = deletes(cluster, call);
-    let answer = next.send(scope, request).await;
+    let answer = if replaces(scope, cluster, call) {
+        replace(scope, request, next).await
+    } else {
+        next.send(scope, request).await
+    };
     if let Some(place) = deleted
         && answer.is_ok()
     {
         scope.ledger.objects().deleted(&place);
     }
     answer
+}
+
+/// Sends a call that makes or changes an object, in a task of its own, as a container's create: what it does is in the ledger, whatever becomes of who asked.
+async fn touch(
+    scope: &Arc<Scope>,
+    place: Place,
+    creates: bool,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    let task_scope = Arc::clone(scope);
+    let task = scope.ledger.tasks.spawn(async move {
+        let objects = task_scope.ledger.objects();
+        let untouched = objects.touch(&place);
+        let answer = next.send(&task_scope, request).await;
+        match (&answer, untouched) {
+            (Ok(_), _) if creates => objects.made(&place),
+            (Err(error), Some(untouched)) if refuses(error) => objects.untouch(&place, untouched),
+            (Ok(_) | Err(_), _) => {}
+        }
+        answer
+    });
+    task.await.unwrap_or_else(|gone| {
+        Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
+    })
 }
 
 /// What became of an object that was to be taken back.
@@ -268,152 +347,160 @@ pub enum TakenBack {
     Nothing,
 }
 
+/// How often an object that moves on while it is put back is looked at anew.
+const ATTEMPTS: u32 = 5;
+
 /// Takes back what an operation did to an object: what it made is deleted, what it changed is put back as it was. Twice is as good as once.
 ///
 /// # Errors
-/// Why the cluster did not do it. What somebody else has changed meanwhile stays, and is told.
+/// Why the cluster did not do it. What somebody else has changed meanwhile stays, and is told where we had applied it.
 pub async fn take_back(
     backends: &Backends,
     scope: &Arc<Scope>,
     operation: &str,
     touched: &Touched,
 ) -> Result<TakenBack, Error> {
-    let Touched { place, before } = touched;
-    let send = |call: ClusterCall| {
-        let call = Call::Cluster { cluster: place.cluster.clone(), call: Box::new(call) };
-        backends.perform(scope, call.into())
-    };
-    let now = match send(ClusterCall::Get {
-        kind: place.kind.clone(),
-        namespace: place.namespace.clone(),
-        name: place.name.clone(),
-    })
-    .await
-    {
-        Ok(Response { reply: Reply::Object(object), .. }) => Some(object),
-        Ok(_) => return Err(EngineError::Failed("no answer to a get".to_owned()).into()),
-        Err(Error::Engine(EngineError::NotFound(_))) => None,
-        Err(error) => return Err(error),
-    };
-    match (before, now) {
-        // Nothing was made of it, or it has gone since. What was there before and is gone was deleted by somebody else: it is not ours to make again.
-        (_, None) => Ok(TakenBack::Nothing),
-        (None, Some(now)) => {
-            // One of the same name that another operation made, or somebody else.
-            if mark_of(&now, OPERATION) != Some(operation) {
-                return Ok(TakenBack::Nothing);
+    // Else what is on a cluster that is not given any more would pass for gone.
+    backends.clusters.cluster(&scope.provisioner, &touched.place.cluster)?;
+    let taking = Taking { backends, scope, place: &touched.place };
+    let mut attempt = 1;
+    loop {
+        match taking.once(operation, touched.before.as_ref()).await {
+            Err(Error::Engine(EngineError::Conflict(_))) if attempt < ATTEMPTS => {
+                attempt = attempt.saturating_add(1);
             }
-            let options = DeleteOptions { uid: word(&now, "uid"), ..DeleteOptions::default() };
-            send(ClusterCall::Delete {
-                kind: place.kind.clone(),
-                namespace: place.namespace.clone(),
-                name: place.name.clone(),
-                options,
-            })
-            .await?;
-            Ok(TakenBack::Deleted)
-        }
-        (Some(before), Some(now)) => {
-            if word(before, "uid") != word(&now, "uid") || same(before, &now) {
-                return Ok(TakenBack::Nothing);
-            }
-            send(back(place, before, &now)).await?;
-            Ok(TakenBack::PutBack)
+            answer => return answer,
         }
     }
 }
 
-/// The call that puts an object back: what we had applied is applied again, and what we had not is patched.
-fn back(place: &Place, before: &Value, now: &Value) -> ClusterCall {
-    if let Some(mut object) = managed::applied(before) {
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("uid".to_owned(), word(now, "uid").into());
+/// Takes one object back, below the layers.
+struct Taking<'a> {
+    backends: &'a Backends,
+    scope: &'a Arc<Scope>,
+    place: &'a Place,
+}
+
+impl Taking<'_> {
+    async fn once(&self, operation: &str, before: Option<&Value>) -> Result<TakenBack, Error> {
+        let Some(now) = self.object(self.place.get()).await? else {
+            // Nothing was made of it, or it has gone since. What was there before and is gone was deleted by somebody else: it is not ours to make again.
+            return Ok(TakenBack::Nothing);
+        };
+        match before {
+            Some(before) if word(before, "uid") == word(&now, "uid") => {
+                self.put_back(before, now).await
+            }
+            // What is there now is another than what was, if there was one.
+            Some(_) | None => {
+                // One of the same name that another operation made, or somebody else.
+                if !is_own(self.scope, &now) || mark_of(&now, OPERATION) != Some(operation) {
+                    return Ok(TakenBack::Nothing);
+                }
+                self.send(self.place.delete(word(&now, "uid"))).await?;
+                Ok(TakenBack::Deleted)
+            }
         }
-        return ClusterCall::Apply { object, dry_run: false };
     }
-    let (mut before, mut now) = (kept(before), kept(now));
-    for object in [&mut before, &mut now] {
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|key, _| key == "labels" || key == "annotations");
+
+    /// What we had applied is applied again, once our patches have given it back; what we had not is patched.
+    async fn put_back(&self, before: &Value, mut now: Value) -> Result<TakenBack, Error> {
+        if word(before, "resourceVersion") == word(&now, "resourceVersion") {
+            return Ok(TakenBack::Nothing);
+        }
+        let mut done = TakenBack::Nothing;
+        if let Some(managers) = restore::handed_back(before, &now) {
+            let patch = json!([
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": word(&now, "resourceVersion")},
+                {"op": "replace", "path": "/metadata/managedFields", "value": managers},
+            ]);
+            now = self.changed(self.place.patch(Patch::Json(patch))).await?;
+        }
+        if let Some(mut object) = restore::to_apply(before, &now) {
+            name(&mut object, &now, &["uid"]);
+            now = self
+                .changed(self.place.call(ClusterCall::Apply { object, dry_run: false }))
+                .await?;
+            done = TakenBack::PutBack;
+        }
+        if let Some(mut patch) = restore::to_patch(before, &now)? {
+            // Its lists are as they are in what we saw.
+            name(&mut patch, &now, &["uid", "resourceVersion"]);
+            self.changed(self.place.patch(Patch::Merge(patch))).await?;
+            done = TakenBack::PutBack;
+        }
+        Ok(done)
+    }
+
+    async fn changed(&self, call: Call) -> Result<Value, Error> {
+        let gone = || EngineError::Conflict(format!("{} has gone", self.place));
+        Ok(self.object(call).await?.ok_or_else(gone)?)
+    }
+
+    /// The object that a call gives; none when it is not there.
+    async fn object(&self, call: Call) -> Result<Option<Value>, Error> {
+        match self.send(call).await {
+            Ok(Reply::Object(object)) => Ok(Some(object)),
+            Ok(_) => Err(EngineError::Failed("no answer with an object".to_owned()).into()),
+            Err(Error::Engine(EngineError::NotFound(_))) => Ok(None),
+            Err(error) => Err(error),
         }
     }
-    ClusterCall::Patch {
-        kind: place.kind.clone(),
-        namespace: place.namespace.clone(),
-        name: place.name.clone(),
-        subresource: String::new(),
-        patch: Patch::Merge(difference(&now, &before)),
-        dry_run: false,
+
+    async fn send(&self, call: Call) -> Result<Reply, Error> {
+        Ok(self.backends.perform(self.scope, call.into()).await?.reply)
     }
 }
 
-fn word(object: &Value, key: &str) -> String {
+/// Says in a change which object is meant.
+fn name(change: &mut Value, object: &Value, by: &[&str]) {
+    let Some(map) = change.as_object_mut() else { return };
+    let metadata = map.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        for key in by {
+            metadata.insert((*key).to_owned(), word(object, key).into());
+        }
+    }
+}
+
+fn word<'a>(object: &'a Value, key: &str) -> &'a str {
     let word = object.get("metadata").and_then(|metadata| metadata.get(key));
-    word.and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// Whether an object is what it was, whatever has happened in it and around it.
-fn same(one: &Value, other: &Value) -> bool {
-    word(one, "resourceVersion") == word(other, "resourceVersion")
-}
-
-/// An object without its status.
-fn kept(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(map) = object.as_object_mut() {
-        map.remove("status");
-    }
-    object
-}
-
-/// The merge patch that makes `other` of `one`.
-fn difference(one: &Value, other: &Value) -> Value {
-    let (Value::Object(one), Value::Object(wanted)) = (one, other) else {
-        return other.clone();
-    };
-    let mut patch = Map::new();
-    for (key, value) in wanted {
-        match one.get(key) {
-            Some(now) if now == value => {}
-            Some(now) => drop(patch.insert(key.clone(), difference(now, value))),
-            None => drop(patch.insert(key.clone(), value.clone())),
-        }
-    }
-    for key in one.keys().filter(|key| !wanted.contains_key(*key)) {
-        patch.insert(key.clone(), Value::Null);
-    }
-    Value::Object(patch)
+    word.and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
+    use crate::Operation;
+    use crate::layer::identity::{INSTANCE, OWNER};
+
+    fn scope() -> Scope {
+        Scope::new("acme", "here", Operation::new("op", Duration::from_secs(60)))
+    }
 
     fn place() -> Place {
-        Place {
-            cluster: "test".to_owned(),
-            kind: Kind::new("v1", "Node"),
-            namespace: String::new(),
-            name: "n1".to_owned(),
-        }
+        Place::new("test", &Kind::new("v1", "Node"), "", "n1")
     }
 
     #[test]
     fn what_was_touched_last_is_taken_back_first_until_it_is_in_service() {
         let objects = Objects::default();
         let (one, other) = (place(), Place { name: "n2".to_owned(), ..place() });
-        objects.found(&one, Some(&json!({"a": 1})));
-        objects.found(&one, None);
+        objects.found(&scope(), &one, Some(&json!({"a": 1})));
+        objects.found(&scope(), &one, None);
         assert!(objects.loose().is_empty());
-        assert!(objects.touch(&one));
-        assert!(!objects.touch(&one));
-        assert!(objects.touch(&other));
+        assert_eq!(objects.touch(&one), Some(Untouched::Looked));
+        assert_eq!(objects.touch(&one), None);
+        assert_eq!(objects.touch(&other), Some(Untouched::Unknown));
         let names: Vec<_> = objects.loose().into_iter().map(|one| one.place.name).collect();
         assert_eq!(names, ["n2", "n1"]);
         assert_eq!(objects.loose()[1].before, Some(json!({"a": 1})));
-        objects.untouch(&other);
+        objects.untouch(&other, Untouched::Unknown);
+        assert_eq!(objects.before(&other), None);
         let places = objects.put_in_service();
         assert!(objects.loose().is_empty());
         objects.take_out_of_service(&places);
@@ -424,25 +511,22 @@ mod tests {
     }
 
     #[test]
-    fn what_others_made_is_put_back_with_what_has_changed() {
-        let before = json!({
-            "metadata": {"uid": "u", "resourceVersion": "1", "annotations": {"a": "1", "b": "2"}},
-            "spec": {"taints": [1]}, "status": {"x": 1},
-        });
-        let now = json!({
-            "metadata": {"uid": "u", "resourceVersion": "2", "annotations": {"a": "9"}, "labels": {"c": "3"}},
-            "spec": {"taints": [1, 2], "unschedulable": true}, "status": {"x": 2},
-        });
-        let ClusterCall::Patch { patch: Patch::Merge(patch), .. } = back(&place(), &before, &now)
-        else {
-            panic!("a patch")
-        };
-        assert_eq!(
-            patch,
-            json!({
-                "metadata": {"annotations": {"a": "1", "b": "2"}, "labels": null},
-                "spec": {"taints": [1], "unschedulable": null},
-            })
-        );
+    fn what_another_made_where_nothing_was_is_what_was_there_before() {
+        let made = |operation: &str| json!({"metadata": {"labels": {OWNER: "acme", INSTANCE: "here", OPERATION: operation}}});
+        let objects = Objects::default();
+        let one = place();
+        objects.found(&scope(), &one, None);
+        assert_eq!(objects.before(&one), None);
+        objects.found(&scope(), &one, Some(&made("op")));
+        assert_eq!(objects.before(&one), None);
+        objects.found(&scope(), &one, Some(&made("other")));
+        assert_eq!(objects.before(&one), Some(Some(made("other"))));
+        objects.found(&scope(), &one, Some(&made("third")));
+        assert_eq!(objects.before(&one), Some(Some(made("other"))));
+        objects.touch(&one);
+        objects.made(&one);
+        assert_eq!(objects.before(&one), Some(None));
+        objects.found(&scope(), &one, Some(&json!({"metadata": {}})));
+        assert_eq!(objects.loose()[0].before, None, "it is somebody else's");
     }
 }

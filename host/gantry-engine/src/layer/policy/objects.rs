@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 
 use crate::call::cluster::{ClusterCall, Kind, Patch};
 use crate::layer::Next;
-use crate::layer::identity::OPERATION;
-use crate::layer::identity::objects::{is_own, mark_of, narrow};
+use crate::layer::identity::objects::{is_own, keep_marks, keep_operation, narrow};
 use crate::layer::journal::objects::Place;
 use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 
@@ -95,7 +94,7 @@ fn deed(call: &ClusterCall) -> Deed {
             of(Verb::Read, kind, &selection.namespace, None)
         }
         ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } => {
-            let place = Place::of(String::new(), object);
+            let place = Place::of("", object);
             of(Verb::Write, &Kind::of(object), &place.namespace, Some(&place.name))
         }
         ClusterCall::Patch { kind, namespace, name, .. }
@@ -147,6 +146,17 @@ fn needs(call: &ClusterCall, deed: &Deed, own_namespace: &str) -> Vec<Grant> {
     grants
 }
 
+/// Refuses a patch of what is no part of an object: `proxy`, for one, is the way to a pod or a machine.
+fn refuse_subresource(call: &ClusterCall) -> Result<(), EngineError> {
+    const PARTS: &[&str] = &["", "status", "scale", "resize", "ephemeralcontainers"];
+    match call {
+        ClusterCall::Patch { subresource, .. } if !PARTS.contains(&subresource.as_str()) => {
+            Err(EngineError::Invalid(format!("`{subresource}` is not a part that can be patched")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Polices a call to a cluster and sends it on.
 pub(super) async fn call(
     own: &OwnObjects,
@@ -158,6 +168,7 @@ pub(super) async fn call(
     let Call::Cluster { cluster, mut call } = call else {
         return next.send(scope, Request { call, input, output }).await;
     };
+    refuse_subresource(&call)?;
     let deed = deed(&call);
     let given = next.chain.backends().clusters.cluster(&scope.provisioner, &cluster)?;
     for grant in needs(&call, &deed, &given.info.namespace) {
@@ -167,12 +178,8 @@ pub(super) async fn call(
     let anybodys = scope.grants.check(&foreign).is_ok();
     let asking = Asking { own, scope, cluster: &cluster, next: &next };
     asking.judge_references(&call, &deed).await?;
-    let place = deed.name.as_ref().map(|name| Place {
-        cluster: cluster.clone(),
-        kind: deed.kind.clone(),
-        namespace: deed.namespace.clone(),
-        name: name.clone(),
-    });
+    let place =
+        deed.name.as_ref().map(|name| Place::new(&cluster, &deed.kind, &deed.namespace, name));
     let absent_is_done = matches!(*call, ClusterCall::Delete { .. } | ClusterCall::Evict { .. });
     if let ClusterCall::List { selection, .. } | ClusterCall::Watch { selection, .. } = &mut *call {
         if !anybodys {
@@ -181,34 +188,24 @@ pub(super) async fn call(
     } else if let Some(place) = &place
         && !matches!(*call, ClusterCall::Get { .. } | ClusterCall::Create { .. })
     {
-        // What was there before is asked for once an operation, before it is first changed: the ledger puts it back if need be.
-        let known = own.uid(scope, place).map(|uid| json!({"metadata": {"uid": uid}}));
-        let noted = if changes(&call) { scope.ledger.objects().before(place) } else { None };
-        let before = match noted {
-            Some(Some(before)) => Some(before),
-            // It was not there, and the operation itself may have made it since.
-            Some(None) => known,
-            None if changes(&call) => asking.look(place).await?,
-            None => match known {
-                Some(known) => Some(known),
-                None => asking.look(place).await?,
+        match asking.known(place, &call) {
+            Some(known) => pin(&mut call, &known, true)?,
+            None => match asking.look(place).await? {
+                Some(object) => {
+                    if !anybodys {
+                        asking.admit(place, &object, &foreign).map_err(|why| denied(&call, why))?;
+                    }
+                    pin(&mut call, &object, is_own(scope, &object))?;
+                }
+                None if absent_is_done => return Ok(Reply::Done.into()),
+                None if matches!(*call, ClusterCall::Apply { .. }) => pin_absent(&mut call),
+                None => return Err(absent(place).into()),
             },
-        };
-        match &before {
-            Some(object) if anybodys || own.uid(scope, place).is_some() => {
-                pin(&mut call, object, !anybodys || is_own(scope, object));
-            }
-            Some(object) => {
-                asking.admit(place, object, &foreign).map_err(|why| denied(&call, why))?;
-                pin(&mut call, object, true);
-            }
-            None if absent_is_done => return Ok(Reply::Done.into()),
-            None if matches!(*call, ClusterCall::Apply { .. }) => {}
-            None => return Err(absent(place).into()),
         }
     }
     let read = matches!(*call, ClusterCall::Get { .. });
     let gone = matches!(*call, ClusterCall::Delete { .. });
+    let only_asks = only_asks(&call);
     let asked = call.name();
     let call = Call::Cluster { cluster: cluster.clone(), call };
     let request = Request { call, input, output };
@@ -216,7 +213,8 @@ pub(super) async fn call(
     if let Some(place) = &place {
         match &answer {
             Ok(Response { reply: Reply::Object(object), .. }) => {
-                if is_own(scope, object) {
+                // The uid of what would be made is nobody's.
+                if is_own(scope, object) && !only_asks {
                     own.insert(scope, place.clone(), uid_of(object));
                 } else if read && !anybodys {
                     asking.admit(place, object, &foreign).map_err(|denial| {
@@ -227,11 +225,31 @@ pub(super) async fn call(
             Err(Error::Engine(EngineError::NotFound(_) | EngineError::Conflict(_))) => {
                 own.forget(scope, place);
             }
-            Ok(_) if gone => own.forget(scope, place),
+            Ok(_) if gone && !only_asks => own.forget(scope, place),
             Ok(_) | Err(_) => {}
         }
     }
     answer
+}
+
+/// Whether a call only asks whether it could be done.
+fn only_asks(call: &ClusterCall) -> bool {
+    match call {
+        ClusterCall::Create { dry_run, .. }
+        | ClusterCall::Apply { dry_run, .. }
+        | ClusterCall::Patch { dry_run, .. } => *dry_run,
+        ClusterCall::Delete { options, .. } => options.dry_run,
+        ClusterCall::Get { .. }
+        | ClusterCall::List { .. }
+        | ClusterCall::Watch { .. }
+        | ClusterCall::Logs { .. }
+        | ClusterCall::Exec { .. }
+        | ClusterCall::ExecSession { .. }
+        | ClusterCall::Attach { .. }
+        | ClusterCall::AttachSession { .. }
+        | ClusterCall::PortForward { .. }
+        | ClusterCall::Evict { .. } => false,
+    }
 }
 
 /// Whether a call changes an object in a way that the ledger may have to take back.
@@ -254,43 +272,62 @@ fn absent(place: &Place) -> EngineError {
     EngineError::NotFound(format!("{place} is not there"))
 }
 
-/// Names the object that is meant in the call that changes it, and keeps the mark of the operation that made it.
-fn pin(call: &mut ClusterCall, object: &Value, own: bool) {
+/// Names the object that is meant in the call that changes it. Its marks stay as they are: that of the operation that made it, and those of somebody else.
+///
+/// # Errors
+/// `conflict` when the call itself means another.
+fn pin(call: &mut ClusterCall, object: &Value, own: bool) -> Result<(), EngineError> {
     let uid = uid_of(object).to_owned();
     if uid.is_empty() {
-        return;
+        return Ok(());
     }
+    let same = |wanted: &str| {
+        if wanted.is_empty() || wanted == uid {
+            return Ok(());
+        }
+        Err(EngineError::Conflict(format!("the object has the uid `{uid}`, and not `{wanted}`")))
+    };
     if let ClusterCall::Apply { object: wanted, .. } = call {
-        let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) else {
-            return;
-        };
-        metadata.insert("uid".to_owned(), Value::String(uid));
-        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
-            match mark_of(object, OPERATION) {
-                Some(mark) if own => drop(labels.insert(OPERATION.to_owned(), mark.into())),
-                // All that is known of it is that the operation made it itself.
-                None if object.pointer("/metadata/labels").is_none() => {}
-                _ => drop(labels.remove(OPERATION)),
-            }
+        same(uid_of(wanted))?;
+        if own {
+            keep_operation(wanted, object);
+        } else {
+            keep_marks(wanted, object);
         }
+        name(wanted, "uid", &uid);
     } else if let ClusterCall::Delete { options, .. } = call {
-        if options.uid.is_empty() {
-            options.uid = uid;
-        }
+        same(&options.uid)?;
+        options.uid = uid;
     } else if let ClusterCall::Patch { patch, .. } = call {
         match patch {
-            Patch::Merge(Value::Object(document)) | Patch::Strategic(Value::Object(document)) => {
-                let metadata = document.entry("metadata").or_insert_with(|| json!({}));
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.entry("uid").or_insert(Value::String(uid));
-                }
+            Patch::Merge(document @ Value::Object(_))
+            | Patch::Strategic(document @ Value::Object(_)) => {
+                same(uid_of(document))?;
+                name(document, "uid", &uid);
             }
             Patch::Json(Value::Array(operations)) => {
-                operations.insert(0, json!({"op": "test", "path": "/metadata/uid", "value": uid}));
+                // At the end, where none of the plugin's own takes it away.
+                operations.push(json!({"op": "add", "path": "/metadata/uid", "value": uid}));
             }
             // The cluster refuses what is no patch.
             Patch::Merge(_) | Patch::Strategic(_) | Patch::Json(_) => {}
         }
+    }
+    Ok(())
+}
+
+/// Says in an apply that nothing is there: no object has this version, so it makes one or is a conflict.
+fn pin_absent(call: &mut ClusterCall) {
+    if let ClusterCall::Apply { object, .. } = call {
+        name(object, "resourceVersion", "1");
+    }
+}
+
+fn name(document: &mut Value, key: &str, value: &str) {
+    let Some(document) = document.as_object_mut() else { return };
+    let metadata = document.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.insert(key.to_owned(), value.into());
     }
 }
 
@@ -303,21 +340,29 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// What is known of an own object without a question: its uid, and its marks when the operation found it there. None where a look is needed: for what was never seen, for the ledger before
+    /// an object is first changed, and for what is done to pods, which names no uid.
+    fn known(&self, place: &Place, call: &ClusterCall) -> Option<Value> {
+        if call.pod().is_some() {
+            return None;
+        }
+        let uid = self.own.uid(self.scope, place)?;
+        match self.scope.ledger.objects().before(place) {
+            Some(Some(before)) if uid_of(&before) == uid => Some(before),
+            None if changes(call) => None,
+            Some(_) | None => Some(json!({"metadata": {"uid": uid}})),
+        }
+    }
+
     /// An object as it is, with its marks, if there is one; the ledger takes note of what was there.
     async fn look(&self, place: &Place) -> Result<Option<Value>, Error> {
-        let call = ClusterCall::Get {
-            kind: place.kind.clone(),
-            namespace: place.namespace.clone(),
-            name: place.name.clone(),
-        };
-        let call = Call::Cluster { cluster: self.cluster.to_owned(), call: Box::new(call) };
-        let found = match self.next.clone().send(self.scope, call.into()).await {
+        let found = match self.next.clone().send(self.scope, place.get().into()).await {
             Ok(Response { reply: Reply::Object(object), .. }) => Some(object),
             Ok(_) => return Err(EngineError::Failed("no answer to a get".to_owned()).into()),
             Err(Error::Engine(EngineError::NotFound(_))) => None,
             Err(error) => return Err(error),
         };
-        self.scope.ledger.objects().found(place, found.as_ref());
+        self.scope.ledger.objects().found(self.scope, place, found.as_ref());
         Ok(found)
     }
 
@@ -352,12 +397,9 @@ impl Asking<'_> {
             if self.scope.grants.check(&foreign).is_ok() {
                 continue;
             }
-            let place = Place {
-                cluster: self.cluster.to_owned(),
-                kind,
-                namespace: deed.namespace.clone(),
-                name: reference.name,
-            };
+            let wide = CLUSTER_WIDE.contains(&("", reference.kind));
+            let namespace = if wide { "" } else { &deed.namespace };
+            let place = Place::new(self.cluster, &kind, namespace, &reference.name);
             if self.own.uid(self.scope, &place).is_some() {
                 continue;
             }
@@ -372,6 +414,7 @@ impl Asking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::identity::OPERATION;
 
     fn words(call: &ClusterCall) -> Vec<String> {
         needs(call, &deed(call), "apps").iter().map(Grant::to_string).collect()
@@ -418,7 +461,7 @@ mod tests {
             object: json!({"metadata": {"name": "web", "labels": {OPERATION: "second"}}}),
             dry_run: false,
         };
-        pin(&mut apply, &object, true);
+        pin(&mut apply, &object, true).unwrap();
         let ClusterCall::Apply { object: pinned, .. } = apply else { panic!("still an apply") };
         assert_eq!(
             pinned,
@@ -433,11 +476,11 @@ mod tests {
             dry_run: false,
         };
         let mut merge = patch(Patch::Merge(json!({"spec": {}})));
-        pin(&mut merge, &object, true);
+        pin(&mut merge, &object, true).unwrap();
         assert_eq!(merge, patch(Patch::Merge(json!({"spec": {}, "metadata": {"uid": "u1"}}))));
         let mut operations = patch(Patch::Json(json!([])));
-        pin(&mut operations, &object, true);
-        let test = json!([{"op": "test", "path": "/metadata/uid", "value": "u1"}]);
-        assert_eq!(operations, patch(Patch::Json(test)));
+        pin(&mut operations, &object, true).unwrap();
+        let named = json!([{"op": "add", "path": "/metadata/uid", "value": "u1"}]);
+        assert_eq!(operations, patch(Patch::Json(named)));
     }
 }

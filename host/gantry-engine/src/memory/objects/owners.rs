@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::typed::{compared, merged};
 use crate::EngineError;
 use crate::cluster::Result;
+use crate::managed::typed::{compared, merged};
 use crate::managed::{Element, FieldSet, without};
 
 /// Somebody who changes objects, in one way.

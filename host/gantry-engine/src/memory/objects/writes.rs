@@ -301,7 +301,7 @@ impl Machine {
         };
         defaults::fill(known, &mut after);
         defaults::tidy(known, &mut after);
-        let mut owners = Owners::of(live);
+        let mut owners = Self::owners(live, &after, subresource);
         let updating = Manager::updating(manager, &known.kind.api_version, subresource);
         // Of what is nobody's no account is begun (`managedfields/internal/skipnonapplied.go`), and in a scale only the number of replicas can be somebody's.
         let told = match subresource {
@@ -321,6 +321,14 @@ impl Machine {
             owners.update(live, &shown, updating, scope, &self.now());
         }
         self.go_on(known, key, live, after, &owners, dry_run)
+    }
+
+    /// Who has which fields before a change: whoever changes an object may say so, and `[{}]` is that nobody has any (`decodeLiveOrNew` of `managedfields/fieldmanager.go`).
+    fn owners(live: &Value, after: &Value, subresource: &str) -> Owners {
+        let said = Owners::of(after);
+        let nobodys = *items(after, "/metadata/managedFields") == [json!({})];
+        let heeded = subresource.is_empty() && (nobodys || said != Owners::default());
+        if heeded { said } else { Owners::of(live) }
     }
 
     /// Changes an object as somebody else: what is wanted of it, and its status.

@@ -4,32 +4,32 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::lists::{Place, Shape};
+use super::{Element, FieldSet};
 use crate::EngineError;
 use crate::call::cluster::Kind;
 use crate::cluster::Result;
-use crate::managed::lists::{Place, Shape};
-use crate::managed::{Element, FieldSet};
 
 /// What has become of the fields of an object.
 #[derive(Debug, Default)]
-pub(super) struct Comparison {
-    pub(super) added: FieldSet,
-    pub(super) changed: FieldSet,
-    pub(super) removed: FieldSet,
+pub(crate) struct Comparison {
+    pub(crate) added: FieldSet,
+    pub(crate) changed: FieldSet,
+    pub(crate) removed: FieldSet,
 }
 
 /// The one object with all that the other says.
 ///
 /// # Errors
 /// `invalid` when a list of the other has two items of one key.
-pub(super) fn merged(object: &Value, config: &Value) -> Result<Value> {
+pub(crate) fn merged(object: &Value, config: &Value) -> Result<Value> {
     let kind = Kind::of(config);
     let merged = merge(Some(object), Some(config), &Place::of(&kind), Shape::Plain)?;
     Ok(merged.unwrap_or_else(|| Value::Object(Map::new())))
 }
 
 /// What has become of the one object in the other.
-pub(super) fn compared(before: &Value, after: &Value) -> Comparison {
+pub(crate) fn compared(before: &Value, after: &Value) -> Comparison {
     let kind = Kind::of(after);
     let mut comparison = Comparison::default();
     let place = Place::of(&kind);
