@@ -73,16 +73,28 @@ pub fn gantry() -> Result<PathBuf> {
     })
 }
 
+/// A provisioner of plugins/.
+fn plugin(place: &'static OnceLock<Result<PathBuf, String>>, package: &str) -> Result<PathBuf> {
+    once(place, || {
+        let target = cargo(
+            package,
+            &["build", "-p", package, "--target", "wasm32-wasip2", "--profile", "plugin"],
+        )?;
+        let file = target.join("wasm32-wasip2/plugin").join(package.replace('-', "_"));
+        Ok(file.with_extension("wasm"))
+    })
+}
+
 /// The Docker plugin.
 pub fn docker_plugin() -> Result<PathBuf> {
     static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&PLACE, || {
-        let target = cargo(
-            "plugins/docker",
-            &["build", "-p", "gantry-docker", "--target", "wasm32-wasip2", "--profile", "plugin"],
-        )?;
-        Ok(target.join("wasm32-wasip2/plugin/gantry_docker.wasm"))
-    })
+    plugin(&PLACE, "gantry-docker")
+}
+
+/// The Kubernetes plugin.
+pub fn kubernetes_plugin() -> Result<PathBuf> {
+    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    plugin(&PLACE, "gantry-kubernetes")
 }
 
 /// An example of the Rust SDK.

@@ -73,6 +73,7 @@ async fn keys_sizes_and_the_code_go_through_over_both_ways() -> Result<()> {
         let (mut keyboard, mut screen) = client.shell(path).await?;
         let said = until(&mut screen, "$ ").await?;
         ensure!(said.contains("TERM=xterm-256color"), "{said}");
+        until(&mut screen, "[80x24]").await?;
         keyboard.types("héllo\r".as_bytes()).await?;
         until(&mut screen, "you said h").await?;
         keyboard.resize(TerminalSize { width: 132, height: 50 }).await?;

@@ -101,9 +101,11 @@ fn run(
     let home = site.home;
     site.prepare(image)?;
     let pod = crate::object::name(object);
-    home.client.create(object)?;
+    exec::run_once(home, object)?;
     let ended = worked(home, pod, agent, input);
-    operation::undoing();
+    if ended.is_err() {
+        operation::undoing();
+    }
     let deleted = exec::delete_pod(home, pod);
     let output = ended?;
     deleted.map(|()| output)

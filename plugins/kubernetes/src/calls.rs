@@ -46,6 +46,31 @@ fn next(error: &ClusterError, tries: u32, elapsed: Duration) -> Next {
 pub(crate) fn insist<T>(
     call: impl Fn() -> gantry_sdk::cluster::Result<T>,
 ) -> gantry_sdk::cluster::Result<T> {
+    again(call, next)
+}
+
+/// Makes a call that deletes until the cluster has answered it. An object that has moved on, or another in its place, is no answer: whatever is there of ours is to go.
+///
+/// # Errors
+///
+/// The cluster's answer, or that there is none.
+pub(crate) fn insist_on_delete(
+    call: impl Fn() -> gantry_sdk::cluster::Result<()>,
+) -> gantry_sdk::cluster::Result<()> {
+    again(call, next_delete)
+}
+
+fn next_delete(error: &ClusterError, tries: u32, elapsed: Duration) -> Next {
+    if matches!(error, ClusterError::Conflict(_)) && tries < FAILURES {
+        return Next::Again;
+    }
+    next(error, tries, elapsed)
+}
+
+fn again<T>(
+    call: impl Fn() -> gantry_sdk::cluster::Result<T>,
+    next: impl Fn(&ClusterError, u32, Duration) -> Next,
+) -> gantry_sdk::cluster::Result<T> {
     let began = Instant::now();
     let mut pause = FIRST_PAUSE;
     for tries in 1.. {
@@ -106,5 +131,14 @@ mod tests {
             let expected = if again { Next::Again } else { Next::GiveUp };
             assert_eq!(next(&error, tries, elapsed), expected, "{error:?} {tries} {elapsed:?}");
         }
+    }
+
+    #[test]
+    fn what_is_to_go_goes_although_it_has_moved_on() {
+        let conflict = ClusterError::Conflict(String::from("x"));
+        assert_eq!(next_delete(&conflict, 1, Duration::ZERO), Next::Again);
+        assert_eq!(next_delete(&conflict, FAILURES, Duration::ZERO), Next::GiveUp);
+        let forbidden = ClusterError::Forbidden(String::from("x"));
+        assert_eq!(next_delete(&forbidden, 1, Duration::ZERO), Next::GiveUp);
     }
 }

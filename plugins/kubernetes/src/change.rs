@@ -12,6 +12,7 @@ use crate::home::{Home, kinds};
 use crate::manifest::removal;
 use crate::object::{label_set, template_label_set};
 use crate::process::{Change, Plan, State, Step, Undo, changed_units, states};
+use crate::rollout::Rollout;
 use crate::service::{self, Site, Version};
 use crate::{PREFIX, build, image};
 
@@ -31,6 +32,13 @@ pub(crate) fn deployments(home: &Home, app: &str) -> Result<Deployments> {
         .collect())
 }
 
+/// The processes of an app that have a Service.
+fn served(home: &Home, app: &str) -> Result<BTreeSet<String>> {
+    let all = home.list(&kinds::service(), &format!("{PREFIX}app-name={app}"))?;
+    let processes = all.iter().map(|object| label_set(object).app_process().to_owned());
+    Ok(processes.filter(|process| !process.is_empty()).collect())
+}
+
 /// Deploys an image.
 ///
 /// # Errors
@@ -43,8 +51,20 @@ pub(crate) fn deploy(app: &App, image: &str) -> Result<String> {
     } else {
         image.to_owned()
     };
-    run(app, &home, &image, None)?;
+    run(app, &home, &image, None).inspect_err(|_| leave_nothing(app, &home))?;
     Ok(image)
+}
+
+/// Takes back what the units of an app stand on when its first deploy failed (design 10.13).
+fn leave_nothing(app: &App, home: &Home) {
+    if app.deploys > 0 {
+        return;
+    }
+    operation::undoing();
+    if let Err(error) = service::delete(home, &removal::of_app(&app.name)) {
+        let fields = [("app", app.name.as_str()), ("error", &error.to_string())];
+        log::error("an account of a failed first deploy stays", &fields);
+    }
 }
 
 /// Deploys an image of the app's history, and gives its full name (design 10.11).
@@ -123,6 +143,7 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
     };
     // What is there counts, not what is known of the current image: nothing may stay of an image that failed.
     let mut processes: BTreeSet<String> = deployments(&home, &app.name)?.into_keys().collect();
+    processes.extend(served(&home, &app.name)?);
     processes.extend(current(app)?.1.processes.into_keys());
     let mut failures = Vec::new();
     for process in processes {
@@ -175,6 +196,7 @@ fn run(
     // What is there without being of the current image was left by a failure: it goes too.
     let mut before: BTreeSet<String> = old_metadata.processes.keys().cloned().collect();
     before.extend(deployments.keys().filter(|process| !process.is_empty()).cloned());
+    before.extend(served(home, &app.name)?);
     let plan = Plan::new(&Change {
         image,
         processes: &processes,
@@ -182,7 +204,7 @@ fn run(
         states,
         labels: &labels,
     })?;
-    apps::set_quota_in_use(&app.name, i32::try_from(plan.quota).unwrap_or(i32::MAX))?;
+    set_quota_in_use(app, plan.quota)?;
     let new = Version { image, metadata: &metadata };
     let old = Version { image: &old_image, metadata: &old_metadata };
     for (index, step) in plan.steps.iter().enumerate() {
@@ -203,10 +225,19 @@ fn run(
         };
         if let Err(error) = done {
             undo(&site, &plan, index, old, &deployments);
+            let before = labels.values().map(LabelSet::app_replicas).fold(0, i64::saturating_add);
+            if let Err(error) = set_quota_in_use(app, before) {
+                let fields = [("app", app.name.as_str()), ("error", &error.to_string())];
+                log::error("the quota counts units that are not there", &fields);
+            }
             return Err(error);
         }
     }
     Ok(())
+}
+
+fn set_quota_in_use(app: &App, units: i64) -> Result<()> {
+    apps::set_quota_in_use(&app.name, i32::try_from(units).unwrap_or(i32::MAX))
 }
 
 fn stop_asked() -> Result<()> {
@@ -218,19 +249,20 @@ fn undo(site: &Site<'_>, plan: &Plan, failed: usize, old: Version<'_>, deploymen
     operation::undoing();
     for undo in plan.undo(failed) {
         let (process, undone) = match undo {
-            Undo::Restore { process, target } => (
-                process,
-                match deployments.get(process) {
-                    Some(object) if old.metadata.processes.contains_key(process) => {
-                        service::deploy(site, process, old, *target, Some(object))
-                    }
-                    Some(object) => site.home.apply(&crate::object::plain(object)).map(drop),
-                    None => service::deploy(site, process, old, *target, None),
-                },
-            ),
-            Undo::Remove { process } => {
+            // Somebody has deleted it behind our back, and it is one of the app's.
+            Undo::Restore { process, target }
+                if !deployments.contains_key(process)
+                    && old.metadata.processes.contains_key(process) =>
+            {
+                (process, service::deploy(site, process, old, *target, None))
+            }
+            Undo::Restore { process, .. } | Undo::Remove { process } => {
                 let pods = service::pods_of(site.app, process);
-                (process, service::remove(site.home, site.app, process, &pods))
+                let before = deployments.get(process);
+                if before.is_some() {
+                    operation::progress(&Rollout::headline(process));
+                }
+                (process, service::put_back(site.home, site.app, process, before, &pods, false))
             }
         };
         if let Err(error) = undone {

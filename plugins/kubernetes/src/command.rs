@@ -7,8 +7,9 @@ use crate::PREFIX;
 use crate::name;
 use crate::object::{label_set, name as name_of, text, texts};
 
-/// A shell of the image's own: bash where it is, and else sh (design 10.15).
-const OWN_SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l";
+/// A shell of the image's own: bash where it is, and else sh (design 10.15). The shell tells itself what the terminal is: not every image has an `env`.
+const OWN_SHELL: &str =
+    "export TERM=\"$0\"; command -v bash >/dev/null 2>&1 && exec bash -l; exec sh -l";
 
 /// A command for a unit; the arguments are the positional parameters of its line, from `$0` on.
 pub fn in_unit(line: &str, args: &[String]) -> Vec<String> {
@@ -18,8 +19,7 @@ pub fn in_unit(line: &str, args: &[String]) -> Vec<String> {
 
 /// A shell for somebody at a terminal of this kind.
 pub fn shell(terminal: &str) -> Vec<String> {
-    let words = ["/usr/bin/env", &format!("TERM={terminal}"), "/bin/sh", "-c", OWN_SHELL];
-    words.map(str::to_owned).into()
+    ["/bin/sh", "-c", OWN_SHELL, terminal].map(str::to_owned).into()
 }
 
 /// The units of an app that commands run in, in their order.
@@ -103,6 +103,6 @@ mod tests {
     fn a_command_keeps_its_arguments() {
         let args = ["a b".to_owned()];
         assert_eq!(in_unit("ls $0", &args), ["/bin/sh", "-lc", "ls $0", "a b"]);
-        assert_eq!(shell("xterm")[1], "TERM=xterm");
+        assert_eq!(shell("xterm")[3], "xterm");
     }
 }

@@ -5,7 +5,7 @@ use gantry_sdk::streams::{Reader, Session, Writer};
 use gantry_sdk::{App, Error, Result, ShellOptions, Source, TailOptions, apps, operation};
 use serde_json::Value;
 
-use crate::calls::insist;
+use crate::calls::{insist, insist_on_delete};
 use crate::change::current;
 use crate::home::{Home, kinds};
 use crate::object::{label_set, name, text};
@@ -117,6 +117,23 @@ fn attached(home: &Home, asked: &Command<'_>, pod: &str) -> Result<i32> {
     code.ok_or_else(|| Error::Other("nobody knows how the command ended".to_owned()))
 }
 
+/// Makes a pod that runs once, in the place of one that an earlier call left: that one tells nothing of this one's image.
+///
+/// # Errors
+///
+/// The cluster refuses, or does not answer.
+pub(crate) fn run_once(home: &Home, object: &Value) -> Result<()> {
+    use gantry_sdk::cluster::ClusterError;
+    match insist(|| home.client.create(object)) {
+        Err(ClusterError::Conflict(_)) => {
+            delete_pod(home, name(object))?;
+            insist(|| home.client.create(object))?;
+        }
+        made => drop(made?),
+    }
+    Ok(())
+}
+
 /// Deletes a pod at once. One that is gone is fine.
 ///
 /// # Errors
@@ -124,7 +141,7 @@ fn attached(home: &Home, asked: &Command<'_>, pod: &str) -> Result<i32> {
 /// The cluster refuses, or does not answer.
 pub(crate) fn delete_pod(home: &Home, pod: &str) -> Result<()> {
     let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
-    Ok(insist(|| home.client.delete(&kinds::pod(), home.namespace(), pod, &options))?)
+    Ok(insist_on_delete(|| home.client.delete(&kinds::pod(), home.namespace(), pod, &options))?)
 }
 
 /// The pod that somebody means: the one with this id or prefix of it, or the first that commands run in.

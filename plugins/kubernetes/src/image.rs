@@ -107,8 +107,10 @@ fn read(site: &Site<'_>, image: &str) -> Result<Files> {
     let pod = format!("{}-image-inspect", name::clean(&site.app.name));
     let set = site.labels("", 0, Purpose::Build)?;
     let object = site.one_shot(&pod, image, &set, &[]).script(&script());
-    let read = home.apply(&object).and_then(|_| look(home, &pod));
-    operation::undoing();
+    let read = crate::exec::run_once(home, &object).and_then(|()| look(home, &pod));
+    if read.is_err() {
+        operation::undoing();
+    }
     let deleted = crate::exec::delete_pod(home, &pod);
     let files = read?;
     deleted.map(|()| files)
@@ -118,7 +120,12 @@ fn look(home: &Home, pod: &str) -> Result<Files> {
     let ended = wait::pod(home, pod, home.timeouts.pod_running, |pod, _| {
         let phase = text(pod, "/status/phase");
         Ok(["Succeeded", "Failed"].contains(&phase) || waits_for_ever(pod).is_some())
-    })?;
+    });
+    let ended = match ended {
+        // Nothing goes on: the pod goes with this call.
+        Err(Error::TimedOut(text)) => return Err(Error::UnitStartup(text)),
+        ended => ended?,
+    };
     if let Some(reason) = waits_for_ever(&ended) {
         return Err(Error::UnitStartup(reason));
     }

@@ -8,7 +8,7 @@
 //!
 //! A [`Rollout`] is shown what the cluster says, as often as somebody looks, and answers with the lines for people and what came of it. Looking and waiting are the caller's.
 
-mod event;
+pub(crate) mod event;
 mod failure;
 
 use std::collections::BTreeSet;

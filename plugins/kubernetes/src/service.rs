@@ -10,7 +10,7 @@ use gantry_sdk::image::ImageMetadata;
 use gantry_sdk::{App, Error, LabelSet, Result, apps, labels, log, operation};
 use serde_json::Value;
 
-use crate::calls::insist;
+use crate::calls::insist_on_delete;
 use crate::home::{Home, kinds};
 use crate::manifest::pod::OneShot;
 use crate::manifest::removal::{self, Removal};
@@ -216,7 +216,7 @@ pub(crate) fn deploy(
     };
     operation::undoing();
     operation::progress(&rolling_back(&error));
-    if let Err(failure) = put_back(home, app, process, before, &pods) {
+    if let Err(failure) = put_back(home, app, process, before, &pods, true) {
         operation::progress(&rollback_failed(&failure));
         log::error(
             "a process could not be put back",
@@ -234,21 +234,30 @@ fn replace(home: &Home, process: &str, wanted: &Value, pods: &gantry_sdk::Labels
     watch.finish(&sent, false)
 }
 
-/// Makes a process what it was: its Deployment as it was before, or nothing where there was none.
-fn put_back(
+/// Makes a process what it was: its Deployment as it was before with its Services, or nothing where there was none. It needs nothing else of the cluster than to take them: whatever cannot be
+/// seen or asked meanwhile keeps nothing from being put back.
+///
+/// # Errors
+///
+/// What the cluster refused, or units that do not start.
+pub(crate) fn put_back(
     home: &Home,
     app: &App,
     process: &str,
     before: Option<&Value>,
     pods: &gantry_sdk::Labels,
+    silent: bool,
 ) -> Result<()> {
     match undo(before) {
         Undo::Remove => remove(home, app, process, pods),
         Undo::Restore(deployment) => {
-            let watch = ProcessWatch::begin(home, name(&deployment), pods)?;
-            let sent = home.apply(&deployment)?;
-            // The units of before have served all along; this waits until those of the failure are gone.
-            watch.finish(&sent, true)
+            let watch = ProcessWatch::begin(home, name(&deployment), pods);
+            let sent = home.apply(&deployment);
+            let services = service::of_deployment(&deployment, &home.defaults);
+            let led = home.apply_all(&services);
+            // The units of before have served all along, or come again; this waits until those of the failure are gone.
+            watch?.finish(&sent?, silent)?;
+            led.map(drop)
         }
     }
 }
@@ -295,7 +304,7 @@ pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
         let options = DeleteOptions { propagation, ..DeleteOptions::default() };
         let deleted = found.and_then(|found| {
             for name in &found {
-                insist(|| home.client.delete(&kind, home.namespace(), name, &options))?;
+                insist_on_delete(|| home.client.delete(&kind, home.namespace(), name, &options))?;
             }
             Ok(())
         });

@@ -3,7 +3,7 @@
 use gantry_sdk::cluster::DeleteOptions;
 use gantry_sdk::{Error, Result};
 
-use crate::calls::insist;
+use crate::calls::insist_on_delete;
 use crate::home::{Home, kinds};
 use crate::name;
 
@@ -21,8 +21,10 @@ pub(crate) fn delete(volume: &str, pool: &str) -> Result<()> {
     };
     let options = DeleteOptions::default();
     let persistent = name::volume(volume);
-    insist(|| home.client.delete(&kinds::persistent_volume(), "", &persistent, &options))?;
+    insist_on_delete(|| {
+        home.client.delete(&kinds::persistent_volume(), "", &persistent, &options)
+    })?;
     let claim = name::volume_claim(volume);
     let kind = kinds::persistent_volume_claim();
-    Ok(insist(|| home.client.delete(&kind, home.namespace(), &claim, &options))?)
+    Ok(insist_on_delete(|| home.client.delete(&kind, home.namespace(), &claim, &options))?)
 }

@@ -1,6 +1,6 @@
 //! Waiting for what the cluster does: one watch over all that matters, and the pure rules told what it brings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gantry_sdk::cluster::{Change, Selection, Target, Watcher};
@@ -11,7 +11,7 @@ use crate::calls::insist;
 use crate::completion;
 use crate::home::{Home, kinds};
 use crate::object::{name, selector, text};
-use crate::rollout::{Deadlines, Observation, Outcome, Rollout};
+use crate::rollout::{Deadlines, Observation, Outcome, Rollout, event};
 
 /// The longest time between two looks at the deadlines.
 const LOOK: Duration = Duration::from_millis(500);
@@ -150,7 +150,7 @@ impl ProcessWatch {
     }
 }
 
-/// Waits for a pod that runs once, from when it was made, until it is as far as `until` says. `events` of it are told to people.
+/// Waits for a pod that runs once, from when it was made, until it is as far as `until` says. What the cluster warns of meanwhile is told to people.
 ///
 /// # Errors
 ///
@@ -170,10 +170,19 @@ pub(crate) fn pod(
             target(kinds::event(), named("involvedObject.name")),
         ],
     )?;
-    let began = Instant::now();
+    let (began, mut told) = (Instant::now(), BTreeSet::new());
     loop {
         let found = watch.seen.first().and_then(|seen| seen.get(pod)).cloned();
-        let events = watch.all(1);
+        // Pods of this name have been there before, and the cluster still tells what happened to them.
+        let uid = found.as_ref().map(|pod| text(pod, "/metadata/uid")).unwrap_or_default();
+        let mut events = watch.all(1);
+        events.retain(|event| text(event, "/involvedObject/uid") == uid);
+        for event in events.iter().filter(|event| text(event, "/type") == "Warning") {
+            let line = event::line(event);
+            if told.insert(line.clone()) {
+                operation::progress(&format!("  ---> {line}\n"));
+            }
+        }
         match &found {
             Some(object) if until(object, &events)? => return Ok(object.clone()),
             None if began.elapsed() > home.timeouts.api => {

@@ -170,7 +170,10 @@ impl Trouble for gantry_core::Error {
                 "`gantry plugin inspect NAME` shows what was asked and granted; grants are given in the configuration"
                     .to_owned(),
             ),
-            Self::Unavailable(_) => Some("`docker version` tells whether the engine answers".to_owned()),
+            Self::Unavailable(_) => Some(
+                "`gantry cluster list` tells which clusters answer, `docker version` whether a Docker engine does"
+                    .to_owned(),
+            ),
             Self::EmptyApp => Some(
                 "`gantry unit list APP` shows the units; `gantry app deploy APP --image IMAGE` or `gantry app start APP` starts some"
                     .to_owned(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use gantry_core::ShellOptions;
-use gantry_engine::stream::Session;
+use gantry_engine::stream::{Session, Size};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,15 @@ impl Service {
             let operation = work.operation;
             let opened = provisioner.shell(&operation, &app, &options).await;
             let session = opened.or_problem(|| why.clone())?;
+            // A plugin chooses the unit; how large the terminal is goes to the engine as it does later.
+            let (width, height) = (options.width, options.height);
+            if let Some(sizes) = &session.sizes
+                && width > 0
+                && height > 0
+            {
+                // A shell that has ended already is told by its end.
+                let _ = sizes.send(Size { width, height }).await;
+            }
             let gone = || {
                 Problem::new(
                     ProblemKind::Cancelled,

@@ -38,15 +38,16 @@ impl Removal {
     }
 }
 
-/// Everything of a process; `pods` selects its units. In this order: what makes others goes first.
+/// Everything of a process; `pods` selects its units. In this order: what leads to the units goes before them, so that a process of which something is left has a Deployment, by which it is
+/// found, and what makes others goes before those.
 pub fn of_process(app: &str, process: &str, pods: &Labels) -> Vec<Removal> {
     let service = name::deployment(app, process);
     vec![
-        Removal::named("apps/v1", "Deployment", service.clone()),
+        Removal::named("v1", "Service", service.clone()),
+        Removal::named("v1", "Service", name::headless_service(app, process)),
+        Removal::named("apps/v1", "Deployment", service),
         Removal::selected("apps/v1", "ReplicaSet", pods),
         Removal::selected("v1", "Pod", pods),
-        Removal::named("v1", "Service", service),
-        Removal::named("v1", "Service", name::headless_service(app, process)),
     ]
 }
 
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_others_goes_first() {
+    fn what_leads_to_units_goes_first_and_then_what_makes_them() {
         let labels =
             ["app-name", "app-process"].map(|key| (format!("tsuru.io/{key}"), "x".to_owned()));
         let removals = of_process("A", "web", &Labels::from(labels));
@@ -83,11 +84,11 @@ mod tests {
         assert_eq!(
             shown,
             [
+                "Service a-web".to_owned(),
+                "Service a-web-units".to_owned(),
                 "Deployment a-web".to_owned(),
                 format!("ReplicaSets {selector}"),
                 format!("Pods {selector}"),
-                "Service a-web".to_owned(),
-                "Service a-web-units".to_owned(),
             ]
         );
         assert_eq!(of_app("A"), [Removal::named("v1", "ServiceAccount", "app-a".to_owned())]);

@@ -18,7 +18,7 @@ pub(super) fn is_of_pods(event: &Value, deployment: &str) -> bool {
 }
 
 /// What happened to what, and who says so.
-pub(super) fn line(event: &Value) -> String {
+pub(crate) fn line(event: &Value) -> String {
     let reporter = match text(event, "/source/component") {
         "" => text(event, "/reportingComponent"),
         component => component,

@@ -62,7 +62,17 @@ pub fn invalid_phase(pod: &Value, events: &[Value]) -> String {
         None => String::new(),
         Some(message) => format!(" - last event: {message}"),
     };
-    format!("invalid pod phase {}{message}{last}", quote(text(pod, "/status/phase")))
+    let ended = ended(pod).map(|code| format!(" - it ended with exit code {code}"));
+    let phase = quote(text(pod, "/status/phase"));
+    format!("invalid pod phase {phase}{message}{last}{}", ended.unwrap_or_default())
+}
+
+/// The exit code of a container of the pod that has ended, now or before it was started again.
+fn ended(pod: &Value) -> Option<i64> {
+    items(pod, "/status/containerStatuses").iter().find_map(|status| {
+        let code = |state: &str| status.pointer(&format!("/{state}/terminated/exitCode"));
+        code("state").or_else(|| code("lastState"))?.as_i64()
+    })
 }
 
 fn is_ready(pod: &Value) -> bool {

@@ -230,6 +230,21 @@ fn a_pod_tells_its_own_message_and_the_last_event() {
 }
 
 #[test]
+fn a_pod_whose_container_ended_tells_how() {
+    let told = |statuses: Value| {
+        let mut pod = pod("p1", "Running", "new");
+        pod["status"]["containerStatuses"] = statuses;
+        super::invalid_phase(&pod, &[])
+    };
+    let terminated = json!({"terminated": {"exitCode": 3}});
+    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let expected = r#"invalid pod phase "Running" - it ended with exit code 3"#;
+    assert_eq!(told(json!([{"state": terminated, "lastState": {}}])), expected);
+    assert_eq!(told(json!([{"state": waiting, "lastState": terminated}])), expected);
+    assert_eq!(told(json!([{"state": {"running": {}}}])), r#"invalid pod phase "Running""#);
+}
+
+#[test]
 fn a_process_that_was_not_there_leaves_nothing() {
     assert_eq!(undo(None), Undo::Remove);
     let Undo::Restore(before) = undo(Some(&deployment(1, 1, 0))) else { panic!("it was there") };
