@@ -39,9 +39,10 @@ pub(crate) fn units(units: &[Unit]) -> Table {
     table
 }
 
-/// The start of a long id: what people type.
+/// The start of an id that is random from its first letter on, as Docker's: what people type. A name, as a pod's, is whole.
 fn short(id: &str) -> &str {
-    id.get(..10).unwrap_or(id)
+    let random = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id.get(..10).filter(|_| random).unwrap_or(id)
 }
 
 fn status(status: Status) -> &'static str {

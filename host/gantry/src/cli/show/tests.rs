@@ -39,6 +39,18 @@ fn a_unit() -> Unit {
     }
 }
 
+#[test]
+fn an_id_that_is_random_is_short_and_a_name_is_whole() {
+    for (id, shown) in [
+        ("3f2a9c1b7d5e8f60", "3f2a9c1b7d"),
+        ("3f2a9c1b7d", "3f2a9c1b7d"),
+        ("web-web-7988649679-46mpx", "web-web-7988649679-46mpx"),
+        ("", ""),
+    ] {
+        assert_eq!(super::short(id), shown);
+    }
+}
+
 fn an_operation() -> Operation {
     Operation {
         id: "01jdx3k8v27h3k9q".into(),
