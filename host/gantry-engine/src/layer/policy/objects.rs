@@ -149,12 +149,11 @@ fn needs(call: &ClusterCall, deed: &Deed, own_namespace: &str) -> Vec<Grant> {
 /// Refuses a patch of what is no part of an object: `proxy`, for one, is the way to a pod or a machine.
 fn refuse_subresource(call: &ClusterCall) -> Result<(), EngineError> {
     const PARTS: &[&str] = &["", "status", "scale", "resize", "ephemeralcontainers"];
-    match call {
-        ClusterCall::Patch { subresource, .. } if !PARTS.contains(&subresource.as_str()) => {
-            Err(EngineError::Invalid(format!("`{subresource}` is not a part that can be patched")))
-        }
-        _ => Ok(()),
+    let ClusterCall::Patch { subresource, .. } = call else { return Ok(()) };
+    if PARTS.contains(&subresource.as_str()) {
+        return Ok(());
     }
+    Err(EngineError::Invalid(format!("`{subresource}` is not a part that can be patched")))
 }
 
 /// Polices a call to a cluster and sends it on.
