@@ -40,14 +40,16 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
     // Built before, so that the shell's cargo finds nothing to do.
     let gantry = artifacts::gantry()?;
     artifacts::docker_plugin()?;
+    artifacts::kubernetes_plugin()?;
     let target = gantry.ancestors().nth(2).context("the binary lies in the target directory")?;
     let home = tempfile::Builder::new().prefix("gantry-readme-").tempdir()?;
 
     let shown = commands(&std::fs::read_to_string(artifacts::top().join("README.md"))?);
     ensure!(shown.len() > 15, "the README has only {} commands", shown.len());
     let _guard = Leftovers;
-    let mut script =
-        String::from("set -euo pipefail\nset -m\ntrap 'jobs -p | xargs -r kill' EXIT\n");
+    let mut script = String::from(
+        "set -euo pipefail\nset -m\nstop_cluster() { :; }\ntrap 'jobs -p | xargs -r kill; stop_cluster' EXIT\n",
+    );
     for (number, one) in shown.iter().enumerate() {
         script.push_str(&format!("echo '@@{number}'\n{}\n", one.command));
     }
@@ -62,6 +64,13 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
             std::env::var("RUSTUP_HOME").unwrap_or_else(|_| default_home(".rustup")),
         )
         .env("CARGO_TARGET_DIR", target)
+        // Where the test cluster's binary is kept. The cluster is the README's own.
+        .env(
+            "XDG_CACHE_HOME",
+            std::env::var("XDG_CACHE_HOME").unwrap_or_else(|_| default_home(".cache")),
+        )
+        .env_remove("KUBECONFIG")
+        .env_remove("CLUSTER_DIR")
         .env_remove("GANTRY_HOST")
         .output()?;
     let stdout = String::from_utf8(output.stdout)?;
@@ -91,6 +100,22 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
         ensure!(left.trim().is_empty(), "the README leaves something on the engine: {left}");
     }
     println!("README: {} commands", shown.len());
+    Ok(())
+}
+
+#[test]
+fn an_app_lives_on_kubernetes_as_on_docker_with_one_word_changed() -> Result<()> {
+    let shown = commands(&std::fs::read_to_string(artifacts::top().join("README.md"))?);
+    let life = |pool: &str| -> Result<Vec<String>> {
+        let created = format!("gantry app create shop --pool {pool}");
+        let mut commands = shown.iter().map(|one| &one.command).skip_while(|one| **one != created);
+        let mut life: Vec<String> =
+            commands.by_ref().take_while(|one| !one.contains("app remove")).cloned().collect();
+        ensure!(life.len() > 8, "the README tells no life of an app in the pool {pool}: {life:?}");
+        life[0] = life[0].replace(pool, "POOL");
+        Ok(life)
+    };
+    assert_eq!(life("default")?, life("kube")?);
     Ok(())
 }
 

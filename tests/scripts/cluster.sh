@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced after setup.sh: a real Kubernetes for tests, on this machine (tests/cluster/up says what it is like). Sourcing it does nothing.
+# Sourced, on a machine that setup.sh has set up: a real Kubernetes for tests, on this machine (tests/cluster/up says what it is like). Sourcing it does nothing.
 #
 #   install_cluster_packages   installs the packages that are missing
 #   build_cluster              builds the binary once for all checkouts; $cluster_binary is where it is
@@ -10,6 +10,10 @@
 #   stop_registry, stop_cluster  stop what was started here, and nothing else
 
 started_cluster='' started_registry=''
+# Where setup.sh was not sourced but run.
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+declare -F say >/dev/null || say() { printf '%s\n' "$*" >&2; }
+declare -F as_root >/dev/null || as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 install_cluster_packages() {
   local missing=() package
