@@ -1,6 +1,7 @@
 //! The real daemon as a child process, and the real command line as its client.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::artifacts;
+use crate::clusters::Cluster;
 
 /// A running `gantry serve` on a folder of its own. Dropped, it is killed and what it left on the Docker engine is removed.
 pub struct Daemon {
@@ -60,6 +62,24 @@ impl Daemon {
         let daemon = Self::start(config)?;
         let plugin = artifacts::docker_plugin()?;
         daemon.cli(&["plugin", "install", "docker", &plugin.to_string_lossy()])?.success()?;
+        Ok(daemon)
+    }
+
+    /// A daemon with the Kubernetes plugin installed and a cluster given to it that runs the apps of the pool `kube`, and more configuration.
+    pub fn with_kubernetes(cluster: &Cluster, config: &str) -> Result<Self> {
+        let daemon = Self::start(config)?;
+        let plugin = artifacts::kubernetes_plugin()?;
+        let plugin = plugin.to_string_lossy();
+        let kubeconfig = cluster.kubeconfig().to_string_lossy();
+        let of = ["--provisioner", "kubernetes"];
+        let add = ["cluster", "add", "test", "--pool", "kube", "--kubeconfig", &kubeconfig];
+        for arguments in [
+            ["plugin", "install", "kubernetes", &plugin, "--grant-asked"].as_slice(),
+            &[["pool", "create", "kube"].as_slice(), &of].concat(),
+            &[add.as_slice(), &of].concat(),
+        ] {
+            daemon.cli(arguments)?.success()?;
+        }
         Ok(daemon)
     }
 
@@ -268,7 +288,9 @@ pub fn http_get(url: &str) -> Result<(u16, String)> {
     use std::io::Write;
     let rest = url.strip_prefix("http://").context("an http URL")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut stream = std::net::TcpStream::connect(host)?;
+    let address = host.to_socket_addrs()?.next().context("an address")?;
+    // On its way to a unit that has just gone a connection hangs for minutes: the next one is led to another.
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
     let mut text = String::new();

@@ -51,6 +51,10 @@ pub struct Failure {
 struct Engine {
     /// How long every answer takes.
     pause: std::time::Duration,
+    /// How the path of the request ends from which on nothing is answered any more.
+    hangs_at: Option<&'static str>,
+    /// Whether that request came.
+    hangs: bool,
     requests: Vec<Recorded>,
     failures: Vec<Failure>,
     images: BTreeMap<String, Value>,
@@ -120,6 +124,18 @@ impl Peer {
     /// From now on every answer takes this long.
     pub fn slow(&self, pause: std::time::Duration) {
         lock(&self.engine).pause = pause;
+    }
+
+    /// From the next request on whose path ends so, nothing is answered any more; with none, every new one is again.
+    pub fn hang(&self, path_end: Option<&'static str>) {
+        let mut engine = lock(&self.engine);
+        engine.hangs_at = path_end;
+        engine.hangs = false;
+    }
+
+    /// Whether it has begun to answer nothing.
+    pub fn hangs(&self) -> bool {
+        lock(&self.engine).hangs
     }
 
     /// The requests since the last call, in the order they came.
@@ -209,6 +225,14 @@ async fn answer(
 
     let pause = lock(&engine).pause;
     tokio::time::sleep(pause).await;
+    let hangs = {
+        let mut engine = lock(&engine);
+        engine.hangs |= engine.hangs_at.is_some_and(|end| path.ends_with(end));
+        engine.hangs
+    };
+    if hangs {
+        std::future::pending::<()>().await;
+    }
     let mut engine = lock(&engine);
     if path != "/version" && path != "/_ping" {
         engine.requests.push(Recorded {

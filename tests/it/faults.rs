@@ -1,7 +1,7 @@
 //! What Docker may answer, and what a disk may refuse, in the path of a deploy and of a start: the real daemon and command line, over a peer that answers as it is told.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,11 +14,16 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// A daemon over a peer with two images.
 async fn over_a_peer() -> Result<(Peer, Daemon)> {
+    over_a_peer_with("").await
+}
+
+/// A daemon over a peer with two images, and more configuration.
+async fn over_a_peer_with(more: &str) -> Result<(Peer, Daemon)> {
     let peer = Peer::start().await?;
     for name in ["shop:1", "shop:2"] {
         peer.add_image(name, json!({"Cmd": ["serve"], "ExposedPorts": {"8888/tcp": {}}}));
     }
-    let config = format!("[[docker.hosts]]\naddress = {:?}\n", peer.address());
+    let config = format!("{more}[[docker.hosts]]\naddress = {:?}\n", peer.address());
     let daemon = Daemon::with_docker(&config)?;
     daemon.cli(&["app", "create", "shop"])?.success()?;
     Ok((peer, daemon))
@@ -129,6 +134,61 @@ async fn a_provisioner_that_did_not_start_is_tried_again_by_itself() -> Result<(
     Ok(())
 }
 
+/// A deploy of the second image over a unit of the first, which the engine answers until a request with such a path.
+fn hanging_deploy(peer: &Peer, daemon: &Daemon, path_end: &'static str) -> Result<Child> {
+    daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
+    peer.hang(Some(path_end));
+    let mut deploy = daemon.command()?;
+    deploy.args(["app", "deploy", "shop", "--image", "shop:2"]);
+    let deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    eventually(SOON, "the engine has stopped to answer", || Ok(peer.hangs().then_some(())))?;
+    Ok(deploy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_cannot_even_undo_says_so_and_the_next_start_is_in_order() -> Result<()> {
+    let short = "[operations]\ngrace = \"1s\"\nundo = \"1s\"\n";
+    let (peer, mut daemon) = over_a_peer_with(short).await?;
+    let mut deploy = hanging_deploy(&peer, &daemon, "/start")?;
+    let both = peer.containers();
+    assert_eq!(both.len(), 2, "the new unit is made and not started");
+    daemon.signal("TERM")?;
+    let status = daemon.wait(2 * SOON)?;
+    let log = daemon.log()?;
+    assert_eq!(status.code(), Some(7), "{log}");
+    ensure!(log.contains("1 operations did not end in time"), "{log}");
+    ensure!(deploy.wait()?.code() != Some(0), "its client knows that it is not done");
+    assert_eq!(peer.containers(), both, "nobody could clean up");
+
+    peer.hang(None);
+    daemon.resume()?;
+    assert_eq!((units(&daemon, "shop")?, peer.containers().len()), (1, 1));
+    ensure!(peer.containers().values().all(|running| *running), "the old unit serves on");
+    daemon.cli(&["app", "deploy", "shop", "--image", "shop:2"])?.success()?;
+    assert_eq!((units(&daemon, "shop")?, peer.containers().len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_killed_before_the_first_old_unit_goes_finishes_at_its_start() -> Result<()> {
+    let (peer, mut daemon) = over_a_peer().await?;
+    // The new image is written down, and no old unit has gone.
+    let mut deploy = hanging_deploy(&peer, &daemon, "/stop")?;
+    assert_eq!(peer.containers().len(), 2);
+    daemon.signal("KILL")?;
+    daemon.wait(SOON)?;
+    deploy.wait()?;
+    assert_eq!(peer.containers().len(), 2, "nobody cleans up after a kill");
+    peer.hang(None);
+    daemon.resume()?;
+    assert_eq!((units(&daemon, "shop")?, peer.containers().len()), (1, 1));
+    let info = daemon.cli(&["app", "info", "shop"])?.success()?;
+    ensure!(info.contains("shop:2"), "{info}");
+    daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
+    assert_eq!((units(&daemon, "shop")?, peer.containers().len()), (1, 1));
+    Ok(())
+}
+
 /// A small disk. It is gone when this is dropped.
 struct Disk(PathBuf);
 
@@ -175,7 +235,7 @@ fn a_disk_that_fills_up_in_a_deploy_fails_it_and_keeps_the_old_units() -> Result
     daemon.cli(&["app", "deploy", "full", "--image", "gantry-test/full:v1"])?.success()?;
     let mut deploy = daemon.command()?;
     deploy.args(["app", "deploy", "full", "--image", "gantry-test/full:slow"]);
-    let mut deploy = deploy.stdout(std::process::Stdio::null()).spawn()?;
+    let mut deploy = deploy.stdout(Stdio::null()).spawn()?;
     let running = || -> Result<Vec<String>> {
         let all = daemon.containers()?.into_iter();
         Ok(all.filter(|(_, what)| what == "full/web/running").map(|(id, _)| id).collect())

@@ -1,0 +1,865 @@
+//! The compiled Kubernetes plugin through the runtime and the layer chain, on a cluster in memory whose controllers and pods the test plays: what an app goes through that no vector tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use gantry_core::{App, Status, Unit, Volume, VolumeBind};
+use gantry_engine::call::cluster::{
+    ClusterCall, DeleteOptions, Kind, PodExecOptions, PodLogOptions,
+};
+use gantry_engine::layer::Next;
+use gantry_engine::memory::objects::Pods;
+use gantry_engine::memory::{Ended, Objects, Platform};
+use gantry_engine::operation::Progress;
+use gantry_engine::stream::{Chunk, Source};
+use gantry_engine::{
+    Call, Cluster as _, EngineError, Images as _, Layer, Operation, Request, Response, Scope,
+};
+use gantry_runtime::{CallError, Interface, Provisioner, Runtime, TailOptions};
+use gantry_tests::kubernetes::{
+    POOL, Serving, Setting, Wrong, ended, kind, list, play_controllers, play_nodes, provisioner,
+    running, runtime, text, wanted, wrong,
+};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinSet;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// What people read, and who waits for it.
+#[derive(Default)]
+struct Screen {
+    text: Mutex<String>,
+    changed: tokio::sync::Notify,
+}
+
+impl Screen {
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    async fn until(&self, part: &str) {
+        while !self.text().contains(part) {
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Progress for Screen {
+    fn show(&self, text: &str) {
+        self.text.lock().unwrap().push_str(text);
+        self.changed.notify_one();
+    }
+}
+
+/// The containers of pods. An image is `shop:N`; what is in it, and whether it ever answers, is said by its tag.
+#[derive(Default)]
+struct Played {
+    cluster: OnceLock<Objects>,
+    commands: Mutex<Vec<Vec<String>>>,
+}
+
+/// The processes of an image. Every second one has another process beside `web`.
+fn processes(image: &str) -> &'static [&'static str] {
+    let number: Option<u32> = image.rsplit(':').next().and_then(|number| number.parse().ok());
+    if number.is_some_and(|number| number.is_multiple_of(2)) {
+        &["cron", "web"]
+    } else {
+        &["web", "worker"]
+    }
+}
+
+fn image_of(pod: &Value) -> &str {
+    text(pod, "/spec/containers/0/image")
+}
+
+fn chunk(text: impl Into<String>) -> Chunk {
+    Chunk { source: Source::Stdout, bytes: text.into().into() }
+}
+
+impl Pods for Played {
+    fn logs(&self, pod: &Value, _options: &PodLogOptions) -> Option<Vec<Chunk>> {
+        let is_look = pod["metadata"]["labels"]["tsuru.io/is-build"] == "true";
+        if !is_look {
+            return Some(vec![chunk("serving\n")]);
+        }
+        let lines =
+            processes(image_of(pod)).iter().map(|process| chunk(format!("{process}: run\n")));
+        Some(std::iter::once(chunk("---- gantry file procfile\n")).chain(lines).collect())
+    }
+
+    fn exec(&self, _pod: &Value, options: &PodExecOptions) -> Option<Ended> {
+        self.commands.lock().unwrap().push(options.command.clone());
+        let exit_code = options.command.get(2)?.parse().unwrap_or(0);
+        Some(Ended { output: vec![chunk("ran\n")], exit_code })
+    }
+
+    /// The command of an isolated run begins when somebody attaches, and ends with the number that it is.
+    fn attach(&self, pod: &Value, _options: &PodExecOptions) -> Option<Vec<Chunk>> {
+        let line = text(pod, "/spec/containers/0/command/2");
+        let code = line.rsplit(' ').next()?.parse().ok()?;
+        let (namespace, name) = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
+        let end = |pod: &mut Value| pod["status"] = ended(pod, code);
+        self.cluster.get()?.edit(&kind("Pod"), namespace, name, "kubelet", end).ok()?;
+        Some(vec![chunk("isolated\n")])
+    }
+}
+
+/// What the nodes make of a pod.
+fn fate(pod: &Value) -> Option<Value> {
+    if ["Succeeded", "Failed"].contains(&text(pod, "/status/phase")) {
+        return None;
+    }
+    let is_look = pod["metadata"]["labels"]["tsuru.io/is-build"] == "true";
+    Some(if is_look { ended(pod, 0) } else { running(pod, image_of(pod) != "shop:broken") })
+}
+
+/// What stands in the way of calls, just above the cluster and the platform; and which there were.
+#[derive(Default)]
+struct Gate {
+    calls: Mutex<Vec<String>>,
+    /// The number of the call at which everything stops, from 0 on, and whether it is done before.
+    stop: Mutex<Option<(usize, bool)>>,
+    stopped: tokio::sync::watch::Sender<bool>,
+}
+
+impl Gate {
+    fn begin(&self, stop: Option<(usize, bool)>) {
+        self.calls.lock().unwrap().clear();
+        *self.stop.lock().unwrap() = stop;
+        self.stopped.send_replace(false);
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// Waits until everything goes on.
+    async fn halt(&self) {
+        let mut stopped = self.stopped.subscribe();
+        self.stopped.send_replace(true);
+        // The gate outlives its calls.
+        let _ = stopped.wait_for(|stopped| !stopped).await;
+    }
+}
+
+/// What a call is, and to what.
+fn shown(call: &Call) -> String {
+    let Call::Cluster { call: of, .. } = call else { return call.name().to_owned() };
+    let kind = match &**of {
+        ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } => {
+            Kind::of(object).kind
+        }
+        ClusterCall::Get { kind, .. }
+        | ClusterCall::Patch { kind, .. }
+        | ClusterCall::Delete { kind, .. }
+        | ClusterCall::List { kind, .. }
+        | ClusterCall::Watch { kind, .. } => kind.kind.clone(),
+        _ => "Pod".to_owned(),
+    };
+    format!("{} {kind}", call.name())
+}
+
+#[async_trait]
+impl Layer for Gate {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, gantry_engine::Error> {
+        let number = {
+            let mut calls = self.calls.lock().unwrap();
+            calls.push(shown(&request.call));
+            calls.len() - 1
+        };
+        let stop = *self.stop.lock().unwrap();
+        if stop.is_some_and(|(at, done)| number > at || number == at && !done) {
+            self.halt().await;
+            let broke = "the connection broke".to_owned();
+            return Err(match request.call {
+                Call::Cluster { .. } => EngineError::Unreachable(broke).into(),
+                _ => gantry_core::Error::Unavailable(broke).into(),
+            });
+        }
+        let answer = next.send(scope, request).await;
+        if stop == Some((number, true)) {
+            self.halt().await;
+        }
+        answer
+    }
+}
+
+/// An app on a cluster in memory.
+struct Stage {
+    runtime: Runtime,
+    gate: Arc<Gate>,
+    cluster: Objects,
+    played: Arc<Played>,
+    platform: Platform,
+    provisioner: Provisioner,
+    app: App,
+    operations: u32,
+    /// The controllers and the nodes.
+    background: JoinSet<Result<()>>,
+}
+
+impl Stage {
+    async fn new() -> Result<Self> {
+        Self::with(json!({}), None).await
+    }
+
+    async fn with(config: Value, granted: Option<BTreeSet<String>>) -> Result<Self> {
+        let played = Arc::new(Played::default());
+        let cluster = Objects::playing(Arc::clone(&played) as Arc<dyn Pods>);
+        played.cluster.set(cluster.clone()).ok().context("once")?;
+        cluster.put(&json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "n1", "labels": {"tsuru.io/pool": POOL}},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
+        }))?;
+        let mut background = JoinSet::new();
+        background.spawn(play_controllers(cluster.clone()));
+        background.spawn(play_nodes(Arc::new(cluster.clone()), fate));
+        let app = App { name: "shop".to_owned(), pool: POOL.to_owned(), ..App::default() };
+        let platform = Platform::new().app(app.clone()).quota("shop", 60);
+        let runtime = runtime(env!("CARGO_TARGET_TMPDIR"))?;
+        let gate = Arc::new(Gate::default());
+        let setting = Setting {
+            cluster: Arc::new(cluster.clone()),
+            namespace: "default".to_owned(),
+            platform: platform.clone(),
+            config,
+            layers: vec![Arc::clone(&gate) as Arc<dyn Layer>],
+            granted,
+        };
+        let provisioner = provisioner(&runtime, setting).await?;
+        Ok(Self {
+            runtime,
+            gate,
+            cluster,
+            played,
+            platform,
+            provisioner,
+            app,
+            operations: 0,
+            background,
+        })
+    }
+
+    /// An operation and the screen that shows it.
+    fn operation(&mut self) -> (Operation, Arc<Screen>) {
+        self.operations += 1;
+        let screen = Arc::new(Screen::default());
+        let operation = Operation::new(format!("op-{}", self.operations), SOON)
+            .shown_to(Arc::clone(&screen) as Arc<dyn Progress>);
+        (operation, screen)
+    }
+
+    async fn deploy(&mut self, image: &str) -> Result<String, CallError> {
+        self.deploy_shown(image).await.0
+    }
+
+    async fn deploy_shown(&mut self, image: &str) -> (Result<String, CallError>, String) {
+        let (operation, screen) = self.operation();
+        let deployed = self.provisioner.deploy(&operation, &self.app, image).await;
+        self.app.deploys += u32::from(deployed.is_ok());
+        self.platform.put_app(self.app.clone());
+        (deployed, screen.text())
+    }
+
+    async fn units(&self) -> Result<Vec<Unit>> {
+        let question = Operation::new("", SOON);
+        Ok(self.provisioner.units(&question, std::slice::from_ref(&self.app)).await?)
+    }
+
+    /// The processes of the units with their statuses, sorted.
+    async fn statuses(&self) -> Result<Vec<(String, Option<Status>)>> {
+        let units = self.units().await?;
+        let mut all: Vec<_> =
+            units.into_iter().map(|unit| (unit.process_name, unit.status)).collect();
+        all.sort();
+        Ok(all)
+    }
+
+    async fn addresses(&self) -> Result<Vec<String>> {
+        let question = Operation::new("", SOON);
+        Ok(self.provisioner.routable_addresses(&question, &self.app).await?)
+    }
+
+    async fn current(&self) -> String {
+        self.platform.current("shop").await.unwrap_or_default()
+    }
+
+    fn in_use(&self) -> Result<u32> {
+        Ok(self.platform.record("shop").context("the app is there")?.in_use)
+    }
+
+    fn object(&self, name: &str) -> (String, String) {
+        let (kind, name) = name.split_once(' ').unwrap_or_default();
+        (kind.to_owned(), name.to_owned())
+    }
+
+    async fn get(&self, what: &str) -> Result<Value> {
+        let (of, name) = self.object(what);
+        Ok(self.cluster.get(&kind(&of), "default", &name).await?)
+    }
+
+    /// Waits until this image serves with so many units a process, and nothing else is there; an empty one is none.
+    async fn serves(&mut self, image: &str, units: usize) -> Result<()> {
+        let serving = Serving { image, processes: processes(image), units };
+        let serving = (!image.is_empty()).then_some(&serving);
+        let settled = async {
+            loop {
+                let wrong = wrong(&self.cluster, "default", "shop", serving).await?;
+                if wrong == Wrong::default() {
+                    return anyhow::Ok(());
+                }
+                // The controllers are on their way, or the time-out tells.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                ensure!(self.background.try_join_next().is_none(), "the controllers broke");
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(20), settled).await {
+            Ok(settled) => settled?,
+            Err(_) => {
+                let wrong = wrong(&self.cluster, "default", "shop", serving).await?;
+                anyhow::bail!("{image} should serve: {wrong:?}");
+            }
+        }
+        let current = self.current().await;
+        ensure!(image.is_empty() || current == image, "{current} is current, and {image} serves");
+        Ok(())
+    }
+
+    /// A platform that goes away in a deploy, at this call, and comes again. Gives the call.
+    async fn die_in_a_deploy(&mut self, image: &str, at: usize, done: bool) -> Result<String> {
+        self.gate.begin(Some((at, done)));
+        let mut stopped = self.gate.stopped.subscribe();
+        let (operation, _) = self.operation();
+        let (provisioner, app) = (self.provisioner.clone(), self.app.clone());
+        let image = image.to_owned();
+        let mut deploy =
+            tokio::spawn(async move { provisioner.deploy(&operation, &app, &image).await });
+        let ended = tokio::select! {
+            stopped = stopped.wait_for(|stopped| *stopped) => {
+                drop(stopped?);
+                None
+            }
+            ended = &mut deploy => Some(ended?),
+        };
+        let call = match ended {
+            None => {
+                deploy.abort();
+                ensure!(deploy.await.is_err_and(|error| error.is_cancelled()), "it went on");
+                self.gate.calls().into_iter().nth(at).context("it stopped at a call")?
+            }
+            // The controllers were faster, and the call was not needed.
+            Some(deployed) => {
+                deployed?;
+                self.app.deploys += 1;
+                "none".to_owned()
+            }
+        };
+        // What is under way ends, as it would at a cluster.
+        self.gate.begin(None);
+        self.runtime.settled().await;
+        Ok(call)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plugin_exports_what_it_implements_and_has_the_grants_it_asks_for() -> Result<()> {
+    let stage = Stage::new().await?;
+    let generation = stage.provisioner.generation();
+    let implemented = [
+        Interface::Plugin,
+        Interface::Provisioner,
+        Interface::Deployer,
+        Interface::Rollback,
+        Interface::Exec,
+        Interface::Logs,
+        Interface::Lifecycle,
+        Interface::Sleep,
+        Interface::Shell,
+        Interface::UnitFinder,
+        Interface::Nodes,
+        Interface::NodeContainers,
+        Interface::Volumes,
+        Interface::ClusterBuilder,
+    ];
+    assert_eq!(*generation.interfaces(), BTreeSet::from(implemented));
+    let asked = &generation.description().grants;
+    let asked: BTreeSet<String> = asked.iter().map(|asked| asked.grant.clone()).collect();
+    assert_eq!(*generation.grants(), asked);
+    assert!(asked.contains("cluster:*:Deployment.apps") && !asked.contains("cluster:*:*"));
+    // Nothing but our own imports and what a standard library needs: no files, no sockets.
+    for import in generation.imports() {
+        let ours = import.starts_with("gantry:provision/");
+        let library = ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"];
+        ensure!(ours || library.iter().any(|start| import.starts_with(start)), "{import}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_without_a_grant_names_it_and_leaves_nothing() -> Result<()> {
+    let all = Stage::new().await?.provisioner.generation().grants().clone();
+    for missing in ["cluster:*:Deployment.apps", "cluster:*:Service", "cluster:*:ServiceAccount"] {
+        let granted = all.iter().filter(|grant| *grant != missing).cloned().collect();
+        let mut stage = Stage::with(json!({}), Some(granted)).await?;
+        let error = stage.deploy("shop:1").await.unwrap_err().to_string();
+        let kind = missing.rsplit(':').next().context("a kind")?;
+        ensure!(error.contains(&format!(":{kind}")), "{missing}: {error}");
+        stage.serves("", 0).await.context(missing)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_image_is_deployed_scaled_stopped_slept_and_destroyed() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    assert_eq!(stage.deploy("shop:1").await?, "shop:1");
+    stage.serves("shop:1", 1).await?;
+    let on = |process: &str, status| (process.to_owned(), Some(status));
+    let both = [on("web", Status::Started), on("worker", Status::Started)];
+    assert_eq!(stage.statuses().await?, both);
+    let port = stage.get("Service shop-web").await?["spec"]["ports"][0]["nodePort"].clone();
+    assert_eq!(stage.addresses().await?, [format!("http://10.0.0.1:{port}")]);
+    assert_eq!(stage.in_use()?, 2);
+
+    let (operation, screen) = stage.operation();
+    stage.provisioner.add_units(&operation, &stage.app, 2, "web").await?;
+    assert!(screen.text().contains(" ---> 3 of 3 new units ready\n"), "{}", screen.text());
+    let (operation, _) = stage.operation();
+    stage.provisioner.add_units(&operation, &stage.app, 2, "worker").await?;
+    stage.serves("shop:1", 3).await?;
+    assert_eq!(stage.in_use()?, 6);
+    for process in ["web", "worker"] {
+        let (operation, _) = stage.operation();
+        stage.provisioner.remove_units(&operation, &stage.app, 1, process).await?;
+    }
+    stage.serves("shop:1", 2).await?;
+    let (operation, _) = stage.operation();
+    let error = stage.provisioner.remove_units(&operation, &stage.app, 3, "web").await;
+    assert_eq!(error.unwrap_err().to_string(), "cannot have less than 0 units");
+    stage.serves("shop:1", 2).await?;
+    assert_eq!(stage.in_use()?, 4);
+
+    // What is stopped or asleep has no units, is reached nowhere, and comes back with as many as it had.
+    for sleep in [false, true] {
+        let (operation, _) = stage.operation();
+        if sleep {
+            stage.provisioner.sleep(&operation, &stage.app, "").await?;
+        } else {
+            stage.provisioner.stop(&operation, &stage.app, "").await?;
+        }
+        stage.serves("shop:1", 0).await?;
+        assert!(stage.units().await?.is_empty());
+        assert!(stage.addresses().await?.is_empty(), "what is at rest gets no requests");
+        assert_eq!(stage.in_use()?, 4, "its units are kept for it");
+        let (operation, _) = stage.operation();
+        stage.provisioner.start(&operation, &stage.app, "").await?;
+        stage.serves("shop:1", 2).await?;
+        assert_eq!(stage.addresses().await?.len(), 1);
+    }
+
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    assert!(stage.units().await?.is_empty());
+    let serving = wrong(&stage.cluster, "default", "shop", None).await?;
+    assert_eq!(serving, Wrong::default());
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_does_not_answer_is_rolled_back_and_the_old_one_serves_on() -> Result<()> {
+    let config = json!({"kubernetes": {"deployment-progress-timeout": 1}});
+    let mut stage = Stage::with(config, None).await?;
+    // The first leaves nothing.
+    let error = stage.deploy("shop:broken").await.unwrap_err().to_string();
+    assert!(error.contains("timeout waiting full rollout after"), "{error}");
+    assert!(error.contains("Pod shop-web-"), "{error}");
+    stage.serves("", 0).await?;
+    assert_eq!(stage.in_use()?, 0);
+
+    stage.deploy("shop:1").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.add_units(&operation, &stage.app, 1, "web").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.add_units(&operation, &stage.app, 1, "worker").await?;
+    stage.serves("shop:1", 2).await?;
+    let ids: BTreeSet<String> = stage.units().await?.into_iter().map(|unit| unit.id).collect();
+    let was = wanted(&stage.cluster, "default").await?;
+    let (deployed, text) = stage.deploy_shown("shop:broken").await;
+    let error = deployed.unwrap_err().to_string();
+    assert!(error.contains("timeout waiting full rollout after"), "{error}");
+    assert!(
+        text.contains("\n**** ROLLING BACK AFTER FAILURE ****\n ---> timeout waiting"),
+        "{text}"
+    );
+    assert!(!text.contains("ERROR DURING ROLLBACK"), "{text}");
+    stage.serves("shop:1", 2).await?;
+    assert_eq!(wanted(&stage.cluster, "default").await?, was);
+    let now: BTreeSet<String> = stage.units().await?.into_iter().map(|unit| unit.id).collect();
+    assert_eq!(now, ids, "the old units are those of before");
+    assert_eq!(stage.in_use()?, 4);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_is_cancelled_undoes_what_it_began() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:2").await?;
+    // The image has not been looked into yet: that must not keep the cancel from being heard.
+    let (operation, screen) = stage.operation();
+    let cancel = operation.cancel.clone();
+    let (result, ()) =
+        tokio::join!(stage.provisioner.deploy(&operation, &stage.app, "shop:broken"), async {
+            screen.until("waiting healthcheck on 1 created units").await;
+            cancel.cancel();
+        });
+    assert_eq!(result.unwrap_err().to_string(), "cancelled");
+    assert!(screen.text().contains("**** ROLLING BACK AFTER FAILURE ****"), "{}", screen.text());
+    stage.serves("shop:2", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_replaces_the_one_before_and_gives_way_to_it() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.deploy("shop:2").await?;
+    stage.serves("shop:2", 1).await?;
+    let (operation, _) = stage.operation();
+    let image = stage.provisioner.rollback(&operation, &stage.app, ":1").await?;
+    assert_eq!(image, "shop:1");
+    stage.serves("shop:1", 1).await?;
+    let (operation, _) = stage.operation();
+    let error = stage.provisioner.rollback(&operation, &stage.app, ":9").await.unwrap_err();
+    assert_eq!(error.to_string(), "Invalid version: :9");
+    stage.serves("shop:1", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_replaces_the_units_of_the_process_that_is_named() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let of = |units: Vec<Unit>, process: &str| -> Vec<String> {
+        units.into_iter().filter(|unit| unit.process_name == process).map(|unit| unit.id).collect()
+    };
+    let before = stage.units().await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.restart(&operation, &stage.app, "web").await?;
+    stage.serves("shop:1", 1).await?;
+    let after = stage.units().await?;
+    assert_ne!(of(before.clone(), "web"), of(after.clone(), "web"));
+    assert_eq!(of(before, "worker"), of(after, "worker"));
+    let (operation, _) = stage.operation();
+    stage.provisioner.restart(&operation, &stage.app, "").await?;
+    let restarts = async |of: &str| -> Result<Value> {
+        let deployment = stage.get(of).await?;
+        Ok(deployment["spec"]["template"]["metadata"]["labels"]["tsuru.io/restarts"].clone())
+    };
+    assert_eq!(restarts("Deployment shop-web").await?, "2");
+    assert_eq!(restarts("Deployment shop-worker").await?, "1");
+    let (operation, _) = stage.operation();
+    let error = stage.provisioner.restart(&operation, &stage.app, "nobody").await.unwrap_err();
+    assert!(error.to_string().contains("no command declared in Procfile"), "{error}");
+    Ok(())
+}
+
+/// A place that keeps what is written to it.
+fn ends() -> (gantry_engine::stream::Writer, tokio::io::DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    (Box::pin(theirs), ours)
+}
+
+async fn written(mut end: tokio::io::DuplexStream) -> Result<String> {
+    let mut text = String::new();
+    end.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_gives_its_code_and_what_it_wrote() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let sink = || Box::pin(tokio::io::sink());
+    let (operation, _) = stage.operation();
+    let error = stage
+        .provisioner
+        .execute(&operation, &stage.app, "true", &[], sink(), sink())
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "no units for this app");
+
+    stage.deploy("shop:1").await?;
+    let (stdout, output) = ends();
+    let arguments = ["a b".to_owned()];
+    let (operation, _) = stage.operation();
+    let code =
+        stage.provisioner.execute(&operation, &stage.app, "0", &arguments, stdout, sink()).await?;
+    assert_eq!((code, written(output).await?.as_str()), (0, "ran\nran\n"));
+    let commands = std::mem::take(&mut *stage.played.commands.lock().unwrap());
+    assert_eq!(commands, vec![["/bin/sh", "-lc", "0", "a b"]; 2]);
+    let (operation, _) = stage.operation();
+    let code = stage.provisioner.execute(&operation, &stage.app, "7", &[], sink(), sink()).await?;
+    assert_eq!(code, 7);
+    assert_eq!(std::mem::take(&mut *stage.played.commands.lock().unwrap()).len(), 1);
+    let (operation, _) = stage.operation();
+    let code =
+        stage.provisioner.execute_once(&operation, &stage.app, "5", &[], sink(), sink()).await?;
+    assert_eq!(code, 5);
+
+    for wanted in [0, 3] {
+        let (stdout, output) = ends();
+        let (operation, _) = stage.operation();
+        let line = format!("exit {wanted}");
+        let code = stage
+            .provisioner
+            .execute_isolated(&operation, &stage.app, &line, &[], stdout, sink())
+            .await?;
+        assert_eq!((code, written(output).await?.as_str()), (wanted, "isolated\n"));
+        stage.serves("shop:1", 1).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_is_found_registers_and_shows_its_lines() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let [web, _] = <[Unit; 2]>::try_from(stage.units().await?).ok().context("two units")?;
+    let (operation, _) = stage.operation();
+    assert_eq!(stage.provisioner.app_from_unit_id(&operation, &web.id).await?, "shop");
+    let error = stage.provisioner.app_from_unit_id(&operation, "nobody").await.unwrap_err();
+    assert_eq!(error.to_string(), "unit \"nobody\" not found");
+    stage.provisioner.register_unit(&operation, &stage.app, &web.id, None).await?;
+    let error = stage.provisioner.register_unit(&operation, &stage.app, "nobody", None).await;
+    assert_eq!(error.unwrap_err().to_string(), "unit \"nobody\" not found");
+
+    assert!(stage.provisioner.logs_enabled(&operation, &stage.app).await?.enabled);
+    let options = TailOptions { lines: 10, process: "web".to_owned(), ..TailOptions::default() };
+    let mut sources = stage.provisioner.tail(&operation, &stage.app, &options).await?;
+    assert_eq!(sources.len(), 1);
+    let mut source = sources.pop().context("the unit has lines")?;
+    assert_eq!(source.process, "web");
+    let line = source.lines.chunks.next().await.context("a line")??;
+    assert_eq!(line.bytes, "serving\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_is_kept_over_a_redeploy_and_goes_when_it_is_removed() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let volume = Volume {
+        name: "data".to_owned(),
+        pool: POOL.to_owned(),
+        plan: "shared".to_owned(),
+        plan_options: [("plugin", "nfs"), ("capacity", "1Gi"), ("access-modes", "ReadWriteMany")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        options: BTreeMap::from([
+            ("server".to_owned(), "10.0.0.9".to_owned()),
+            ("path".to_owned(), "/d".to_owned()),
+        ]),
+        binds: vec![VolumeBind { mount_point: "/data".to_owned(), read_only: false }],
+    };
+    stage.platform = stage.platform.clone().volume("shop", volume);
+    stage.deploy("shop:1").await?;
+    let uids = async |stage: &Stage| -> Result<[Value; 2]> {
+        let claim = stage.get("PersistentVolumeClaim data-tsuru-claim").await?;
+        let volume = stage.cluster.get(&kind("PersistentVolume"), "", "data-tsuru").await?;
+        Ok([claim, volume].map(|object| object["metadata"]["uid"].clone()))
+    };
+    let before = uids(&stage).await?;
+    stage.deploy("shop:2").await?;
+    assert_eq!(uids(&stage).await?, before);
+    let pods = list(&stage.cluster, "Pod", "default").await?;
+    ensure!(pods.len() == 2, "{pods:?}");
+    for pod in pods {
+        assert_eq!(text(&pod, "/spec/containers/0/volumeMounts/0/mountPath"), "/data");
+        let claim = text(&pod, "/spec/volumes/0/persistentVolumeClaim/claimName");
+        assert_eq!(claim, "data-tsuru-claim");
+    }
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    assert_eq!(uids(&stage).await?, before, "what people keep in it outlives the app");
+    let (operation, _) = stage.operation();
+    stage.provisioner.delete_volume(&operation, "data", POOL).await?;
+    assert!(list(&stage.cluster, "PersistentVolume", "").await?.is_empty());
+    assert!(list(&stage.cluster, "PersistentVolumeClaim", "default").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_somebody_else_has_taken_is_told_and_never_forced() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    stage.serves("shop:1", 1).await?;
+    let take = |deployment: &mut Value| {
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("shop:3");
+    };
+    stage.cluster.edit(&kind("Deployment"), "default", "shop-web", "kubectl-edit", take)?;
+    let error = stage.deploy("shop:2").await.unwrap_err().to_string();
+    ensure!(error.contains("kubectl-edit") && error.contains("image"), "{error}");
+    let web = stage.get("Deployment shop-web").await?;
+    assert_eq!(text(&web, "/spec/template/spec/containers/0/image"), "shop:3", "it is theirs");
+    // The other processes are as they were.
+    assert_eq!(stage.current().await, "shop:1");
+    let worker = stage.get("Deployment shop-worker").await?;
+    assert_eq!(text(&worker, "/spec/template/spec/containers/0/image"), "shop:1");
+    ensure!(stage.get("Deployment shop-cron").await.is_err(), "a process of the new version");
+
+    // Given back, it is ours again.
+    let give_back = |deployment: &mut Value| {
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("shop:2");
+    };
+    stage.cluster.edit(&kind("Deployment"), "default", "shop-web", "kubectl-edit", give_back)?;
+    stage.deploy("shop:2").await?;
+    stage.serves("shop:2", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_behind_our_back_is_made_again_by_the_next_change() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    for what in [
+        "Deployment shop-web",
+        "Service shop-web",
+        "Service shop-worker-units",
+        "ServiceAccount app-shop",
+    ] {
+        let (of, name) = stage.object(what);
+        let options = DeleteOptions::default();
+        stage.cluster.delete(&kind(&of), "default", &name, &options).await?;
+        let (operation, _) = stage.operation();
+        stage.provisioner.restart(&operation, &stage.app, "").await.context(what)?;
+        stage.serves("shop:1", 1).await.context(what)?;
+    }
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    assert_eq!(wrong(&stage.cluster, "default", "shop", None).await?, Wrong::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_is_deleted_in_the_middle_of_a_deploy_is_told_and_made_again_by_the_next()
+-> Result<()> {
+    let config = json!({"kubernetes": {"deployment-progress-timeout": 1}});
+    let mut stage = Stage::with(config, None).await?;
+    stage.deploy("shop:1").await?;
+    let (operation, screen) = stage.operation();
+    let cluster = stage.cluster.clone();
+    let (deployed, deleted) =
+        tokio::join!(stage.provisioner.deploy(&operation, &stage.app, "shop:broken"), async {
+            screen.until("waiting healthcheck on 1 created units").await;
+            let options = DeleteOptions::default();
+            cluster.delete(&kind("Deployment"), "default", "shop-web", &options).await
+        });
+    deleted?;
+    ensure!(deployed.is_err(), "{deployed:?}");
+    assert_eq!(stage.current().await, "shop:1");
+    let (operation, _) = stage.operation();
+    stage.provisioner.restart(&operation, &stage.app, "").await?;
+    stage.serves("shop:1", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_platform_that_dies_at_any_call_of_a_deploy_leaves_one_version() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:2").await?;
+    stage.gate.begin(None);
+    stage.deploy("shop:3").await?;
+    let calls = stage.gate.calls().len();
+    stage.deploy("shop:4").await?;
+    stage.serves("shop:4", 1).await?;
+    // Nobody has looked into the image that comes next.
+    let (mut current, mut next) = ("shop:4".to_owned(), 5);
+    let (mut old, mut new) = (0, 0);
+    for at in 0..calls {
+        for done in [false, true] {
+            let was = wanted(&stage.cluster, "default").await?;
+            let tried = format!("shop:{next}");
+            let call = stage.die_in_a_deploy(&tried, at, done).await?;
+            let about = || format!("call {at} of {calls}, {call}: done: {done}");
+            next += 2;
+            if stage.current().await == current {
+                old += 1;
+                stage.serves(&current, 1).await.with_context(about)?;
+                assert_eq!(wanted(&stage.cluster, "default").await?, was, "{}", about());
+                continue;
+            }
+            // It had become current: what is left of the old version goes with the next change.
+            new += 1;
+            let (operation, _) = stage.operation();
+            stage.provisioner.restart(&operation, &stage.app, "").await.with_context(about)?;
+            stage.serves(&tried, 1).await.with_context(about)?;
+            current = format!("shop:{}", next + 1);
+            stage.deploy(&current).await?;
+            stage.serves(&current, 1).await?;
+            next += 2;
+        }
+    }
+    ensure!(old > 0 && new > 0, "{old} old, {new} new");
+    println!(
+        "kubernetes deploy, dying at each of {calls} calls, before and after it is done: the old version served on {old} times, the new one {new} times; left behind: 0"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_whose_time_is_over_is_taken_back_and_says_so() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:2").await?;
+    stage.serves("shop:2", 1).await?;
+    let was = wanted(&stage.cluster, "default").await?;
+    let mut operation = stage.operation().0;
+    operation.deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    let error = stage.provisioner.deploy(&operation, &stage.app, "shop:broken").await.unwrap_err();
+    let told = error.to_string();
+    ensure!(told.starts_with("timed out: the time of the whole operation is over"), "{told}");
+    ensure!(told.contains("; put back `Deployment default/shop-web`"), "{told}");
+    assert_eq!(error.clean_up.left, []);
+    stage.serves("shop:2", 1).await?;
+    assert_eq!(wanted(&stage.cluster, "default").await?, was);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_makes_no_change_twice_and_its_requests_are_counted() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    for (image, what, expected) in [
+        ("shop:1", "the first", 11),
+        ("shop:3", "the same processes", 11),
+        ("shop:2", "one process comes and one goes", 14),
+    ] {
+        stage.gate.begin(None);
+        stage.deploy(image).await?;
+        stage.serves(image, 1).await?;
+        let mut counts = BTreeMap::new();
+        for call in stage.gate.calls() {
+            match call.strip_prefix("cluster.") {
+                // Which clusters there are is known here.
+                None | Some("clusters") => {}
+                Some(call) => *counts.entry(call.to_owned()).or_insert(0) += 1,
+            }
+        }
+        let of = |verbs: &[&str]| -> i32 {
+            let of_verbs = |call: &&String| verbs.iter().any(|verb| call.starts_with(verb));
+            counts.iter().filter(|(call, _)| of_verbs(call)).map(|(_, count)| count).sum()
+        };
+        let (all, changes) = (of(&[""]), of(&["apply", "create", "patch", "delete"]));
+        println!(
+            "kubernetes deploy of two processes, {what}: {all} requests, {changes} of them changes: {counts:?}"
+        );
+        // The account for each process and for the look into the image; that look's pod, made and deleted; a Deployment and two Services for each process that stays or goes.
+        assert_eq!(changes, expected);
+    }
+    Ok(())
+}
