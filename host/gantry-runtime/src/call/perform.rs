@@ -64,9 +64,13 @@ pub(crate) async fn perform<T: Send>(
     let answer = match ended {
         Ok(Ok(answer)) => {
             scope.ledger.put_in_service();
+            settle(runtime, &outside).await;
             Ok(answer)
         }
-        Ok(Err(told)) => Err(plugin_error(generation, told).into()),
+        Ok(Err(told)) => {
+            settle(runtime, &outside).await;
+            Err(plugin_error(generation, told).into())
+        }
         Err(cause) => {
             let clean_up = clean_up(runtime, &outside).await;
             Err(CallError { cause, clean_up })
@@ -244,6 +248,14 @@ impl Drop for Abandoned<'_> {
                 &handle,
             );
         }
+    }
+}
+
+/// Waits until no change is under way that the call gave up: once a call has answered, nothing of it happens any more.
+async fn settle(runtime: &Runtime, outside: &Outside) {
+    let time = runtime.clean_up_time();
+    if tokio::time::timeout(time, outside.scope.ledger.settled()).await.is_err() {
+        tracing::warn!("changes that a call gave up are still under way after {time:?}");
     }
 }
 
