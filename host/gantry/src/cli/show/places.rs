@@ -234,8 +234,8 @@ mod tests {
         Metadata:     rack=7
 
         Units
-        UNIT        NAME          PROCESS  STATUS   ADDRESS
-        web-web-5d  web-web-5d9f  web      started  -
+        UNIT          NAME          PROCESS  STATUS   ADDRESS
+        web-web-5d9f  web-web-5d9f  web      started  -
         ");
     }
 
