@@ -215,18 +215,17 @@ fn drain(home: &Home, node: &str) -> Result<()> {
         if pods.is_empty() {
             return Ok(());
         }
-        if !told {
-            operation::progress(&format!(
-                "---- Moving {} units away from {node} ----\n",
-                pods.len()
-            ));
-            told = true;
-        }
+        // One that is leaving already is waited for, and not asked.
         let asked: Vec<(String, String)> = pods
             .iter()
             .filter(|pod| text(pod, "/metadata/deletionTimestamp").is_empty())
             .map(|pod| (home.namespace().to_owned(), name(pod).to_owned()))
             .collect();
+        if !told {
+            let units = asked.len();
+            operation::progress(&format!("---- Moving {units} units away from {node} ----\n"));
+            told = true;
+        }
         let mut held = None;
         for answer in home.client.evict_all(&asked) {
             match answer {
