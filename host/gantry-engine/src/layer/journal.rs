@@ -16,6 +16,7 @@ mod entry;
 pub mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -268,13 +269,10 @@ impl Layer for Journal {
             return objects::call(scope, request, next).await;
         }
         if matches!(request.call, Call::Images(ImagesCall::Append { .. })) {
-            // Whoever asks for the app from here on means this image, and what runs it. In a task of its own, as a create: when the caller dies, it is known whether it was done.
+            // Whoever asks for the app from here on means this image, and what runs it.
             let task_scope = Arc::clone(scope);
-            let task = async move { replace(&task_scope, request, next).await };
-            let task = scope.ledger.tasks.spawn(task);
-            return task.await.unwrap_or_else(|gone| {
-                Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
-            });
+            return in_a_task(scope, async move { replace(&task_scope, request, next).await })
+                .await;
         }
         let Call::Containers { node, call } = &request.call else {
             return next.send(scope, request).await;
@@ -330,7 +328,16 @@ async fn tell_apart(scope: &Arc<Scope>, node: &str, id: &str, next: Next) -> Res
     Ok(())
 }
 
-/// Runs a create in a task of its own: a caller that goes away does not stop it, and what it made is in the ledger.
+/// Carries out a change in a task of its own: a caller that goes away does not stop it, and what it did is in the ledger.
+async fn in_a_task(
+    scope: &Arc<Scope>,
+    change: impl Future<Output = Result<Response, Error>> + Send + 'static,
+) -> Result<Response, Error> {
+    scope.ledger.tasks.spawn(change).await.unwrap_or_else(|gone| {
+        Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
+    })
+}
+
 async fn create(
     scope: &Arc<Scope>,
     number: u64,
@@ -338,7 +345,7 @@ async fn create(
     next: Next,
 ) -> Result<Response, Error> {
     let task_scope = Arc::clone(scope);
-    let task = scope.ledger.tasks.spawn(async move {
+    let create = async move {
         let answer = next.send(&task_scope, request).await;
         let event = match &answer {
             Ok(Response { reply: Reply::Text(id), .. }) => Event::Shown(id),
@@ -347,10 +354,8 @@ async fn create(
         };
         task_scope.ledger.ended(number, event);
         answer
-    });
-    task.await.unwrap_or_else(|gone| {
-        Err(EngineError::Failed(format!("the host gave up a create: {gone}")).into())
-    })
+    };
+    in_a_task(scope, create).await
 }
 
 /// A container that a clean-up could not remove.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::{refuses, replace};
+use super::{in_a_task, refuses, replace};
 use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch};
 use crate::layer::Next;
 use crate::layer::identity::OPERATION;
@@ -311,7 +311,7 @@ pub(super) async fn call(
     answer
 }
 
-/// Sends a call that makes or changes an object, in a task of its own, as a container's create: what it does is in the ledger, whatever becomes of who asked.
+/// Sends a call that makes or changes an object.
 async fn touch(
     scope: &Arc<Scope>,
     place: Place,
@@ -320,7 +320,7 @@ async fn touch(
     next: Next,
 ) -> Result<Response, Error> {
     let task_scope = Arc::clone(scope);
-    let task = scope.ledger.tasks.spawn(async move {
+    let touch = async move {
         let objects = task_scope.ledger.objects();
         let untouched = objects.touch(&place);
         let answer = next.send(&task_scope, request).await;
@@ -330,10 +330,8 @@ async fn touch(
             (Ok(_) | Err(_), _) => {}
         }
         answer
-    });
-    task.await.unwrap_or_else(|gone| {
-        Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
-    })
+    };
+    in_a_task(scope, touch).await
 }
 
 /// What became of an object that was to be taken back.
