@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -312,16 +312,25 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let (mut sender, connection) = self.connected(connect).await?;
+        // The connection ends with its last byte or when the body is dropped; how it ends shows in the body.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(|error| self.unreachable(error))
+    }
+
+    /// Where a request can be sent, and the connection that has to be driven for it.
+    async fn connected<S>(
+        &self,
+        connect: impl Future<Output = std::io::Result<S>>,
+    ) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<S>, Full<Bytes>>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let stream = tokio::time::timeout(CONNECT, connect)
             .await
             .map_err(|_| self.unreachable("it took more than 5 s to connect"))?
             .map_err(|error| self.unreachable(error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.unreachable(error))?;
-        // The connection ends with its last byte or when the body is dropped; how it ends shows in the body.
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(|error| self.unreachable(error))
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(error))
     }
 
     async fn refusal(&self, response: Response) -> ClientError {

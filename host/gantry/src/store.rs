@@ -372,13 +372,22 @@ fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> 
 }
 
 #[cfg(test)]
+impl Store {
+    /// A store without anything in it, in a folder of its own.
+    pub(crate) fn fresh() -> (tempfile::TempDir, Self) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Self::open(folder.path()).unwrap();
+        (folder, store)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_store_survives_being_opened_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (folder, store) = Store::fresh();
         store.put_state("docker", "a", b"1", None).await.unwrap().unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();
@@ -406,8 +415,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_store_says_so_and_reads_go_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (_folder, store) = Store::fresh();
         store.put_state("docker", "kept", b"1", None).await.unwrap().unwrap();
         // SQLite's own limit on pages gives the very error a full disk gives.
         let limit = |connection: &mut Connection| {

@@ -5,7 +5,6 @@
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use hyper::StatusCode;
-use hyper::client::conn::http1;
 use hyper::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -18,7 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-use super::{CONNECT, Client, ClientError, Host, Result};
+use super::{Client, ClientError, Host, Result};
 use crate::api::shell::{Control, STDERR, STDIN, STDOUT, TerminalSize, frame};
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -68,13 +67,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stream = tokio::time::timeout(CONNECT, connect)
-            .await
-            .map_err(|_| self.unreachable("it took more than 5 s to connect"))?
-            .map_err(|error| self.unreachable(error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.unreachable(error))?;
+        let (mut sender, connection) = self.connected(connect).await?;
         tokio::spawn(connection.with_upgrades());
         let key = generate_key();
         let headers = [

@@ -179,8 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_swap_that_was_written_down_is_done() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (_folder, store) = Store::fresh();
         for id in ["01", "02"] {
             let begin = Begin {
                 id: id.into(),

@@ -165,12 +165,6 @@ impl Store {
 mod tests {
     use super::*;
 
-    async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        (folder, store)
-    }
-
     fn cluster(name: &str, provisioner: &str, pools: &[&str]) -> ClusterRecord {
         ClusterRecord {
             name: name.into(),
@@ -194,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cluster_reads_back_with_its_secrets() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         let north = cluster("north", "kubernetes", &["a", "b"]);
         assert!(store.put_cluster(north.clone(), true).await.unwrap());
         assert_eq!(store.cluster("north").await.unwrap(), Some(north.clone()));
@@ -211,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn pools_and_being_the_default_are_taken_from_the_other_clusters_of_the_provisioner() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         for record in [
             cluster("one", "kubernetes", &["a", "b"]),
             cluster("two", "kubernetes", &[]),

@@ -118,15 +118,9 @@ impl Store {
 mod tests {
     use super::*;
 
-    async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        (folder, store)
-    }
-
     #[tokio::test]
     async fn an_image_that_comes_again_moves_to_the_end() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         for image in ["a:1", "a:2", "a:1"] {
             store.append_image("a", image).await.unwrap();
         }
@@ -135,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_number_is_never_given_twice() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         assert_eq!(store.image_count("a").await.unwrap(), 0);
         for expected in 1..4 {
             assert_eq!(store.next_image_number("a").await.unwrap(), expected);
@@ -146,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_metadata_again_succeeds_and_other_metadata_does_not() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         let save =
             |data: &str| store.save_image_metadata("o", "i", data.into(), ImageMetadata::default());
         assert!(save("{}").await.unwrap());
@@ -156,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_history_keeps_the_newest() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         for number in 0..=HISTORY {
             store.append_image("a", &format!("a:{number}")).await.unwrap();
         }

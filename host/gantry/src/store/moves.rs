@@ -128,8 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_move_is_remembered_until_it_ends_either_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (folder, store) = Store::fresh();
         let app = App { name: "web".into(), pool: "old".into(), ..App::default() };
         let record = AppRecord { app, provisioner: "docker".into(), ..AppRecord::default() };
         store.insert_app(record).await.unwrap();

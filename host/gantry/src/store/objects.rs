@@ -110,8 +110,7 @@ mod tests {
     use crate::store::Begin;
 
     async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (folder, store) = Store::fresh();
         for id in ["01", "02"] {
             let begin = Begin { id: id.into(), detail: "{}".into(), ..Begin::default() };
             store.begin_operation(begin).await.unwrap();

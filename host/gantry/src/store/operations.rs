@@ -293,16 +293,9 @@ mod tests {
         }
     }
 
-    async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        (folder, store)
-    }
-
     #[tokio::test]
     async fn an_operation_that_never_ended_is_found_running_after_a_crash() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (folder, store) = Store::fresh();
         store.begin_operation(begin("01", None)).await.unwrap();
         store.begin_operation(begin("02", None)).await.unwrap();
         store.end_operation("01", "done", 2_000, None, None).await.unwrap();
@@ -319,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_used_again_gives_the_operation_it_began() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         let again = store.begin_operation(begin("01", Some(("k", "same")))).await.unwrap();
         assert_eq!(again, Begun::New);
         let again = store.begin_operation(begin("02", Some(("k", "same")))).await.unwrap();
@@ -331,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_forgotten_after_a_day() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         store.begin_operation(begin("01", Some(("k", "same")))).await.unwrap();
         let late = Begin { at: 1_001 + KEY_LIFE, ..begin("02", Some(("k", "other"))) };
         assert_eq!(store.begin_operation(late).await.unwrap(), Begun::New);
@@ -339,7 +332,7 @@ mod tests {
 
     #[tokio::test]
     async fn operations_are_listed_newest_first_and_by_page() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         for id in ["01", "02", "03"] {
             store.begin_operation(begin(id, None)).await.unwrap();
         }

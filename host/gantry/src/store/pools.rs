@@ -94,19 +94,13 @@ mod tests {
     use super::*;
     use crate::store::{AppRecord, ClusterRecord, VolumeRecord};
 
-    async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        (folder, store)
-    }
-
     fn pool(name: &str, provisioner: &str) -> PoolRecord {
         PoolRecord { name: name.into(), provisioner: provisioner.into(), created: 1 }
     }
 
     #[tokio::test]
     async fn a_pool_is_made_once() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         assert!(store.insert_pool(pool("prod", "docker")).await.unwrap());
         assert!(!store.insert_pool(pool("prod", "acme")).await.unwrap());
         assert_eq!(store.pools().await.unwrap(), [pool("prod", "docker")]);
@@ -114,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pool_with_something_in_it_stays_and_says_what() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         store.insert_pool(pool("prod", "kubernetes")).await.unwrap();
         let app = App { name: "web".into(), pool: "prod".into(), ..App::default() };
         store.insert_app(AppRecord { app, ..AppRecord::default() }).await.unwrap();

@@ -102,15 +102,9 @@ mod tests {
     use super::super::StoreError;
     use super::*;
 
-    async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        (folder, store)
-    }
-
     #[tokio::test]
     async fn a_key_is_written_only_over_the_version_expected() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         let first = store.put_state("o", "k", b"1", None).await.unwrap().unwrap();
         assert_eq!(store.put_state("o", "k", b"2", None).await.unwrap(), None);
         let second = store.put_state("o", "k", b"2", Some(first)).await.unwrap().unwrap();
@@ -122,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_version_is_never_used_again_for_a_key() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         let first = store.put_state("o", "k", b"1", None).await.unwrap().unwrap();
         assert!(store.delete_state("o", "k", first).await.unwrap());
         let second = store.put_state("o", "k", b"1", None).await.unwrap().unwrap();
@@ -131,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn owners_do_not_see_each_other() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         store.put_state("a", "k", b"1", None).await.unwrap().unwrap();
         assert!(store.get_state("b", "k").await.unwrap().is_none());
         assert!(store.list_state("b", "", None, 9).await.unwrap().entries.is_empty());
@@ -139,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn pages_hold_every_key_once() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         for key in ["u/a", "u/b", "u/c", "u_x", "t"] {
             store.put_state("o", key, b"", None).await.unwrap().unwrap();
         }
@@ -158,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_stops_at_what_it_may_carry() {
-        let (_folder, store) = store().await;
+        let (_folder, store) = Store::fresh();
         for index in 0..6 {
             store.put_state("o", &index.to_string(), &[0; 1 << 20], None).await.unwrap().unwrap();
         }
@@ -170,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_owner_keeps_so_much_and_no_more() {
-        let (_folder, mut store) = store().await;
+        let (_folder, mut store) = Store::fresh();
         store.owner_bytes = 3 << 10;
         let value = [0; 1 << 10];
         let first = store.put_state("o", "1", &value, None).await.unwrap().unwrap();

@@ -168,8 +168,7 @@ mod tests {
     use crate::store::AppRecord;
 
     async fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let (folder, store) = Store::fresh();
         for name in ["web", "api"] {
             let app = App { name: name.into(), ..App::default() };
             store.insert_app(AppRecord { app, ..AppRecord::default() }).await.unwrap();
