@@ -1,13 +1,11 @@
 //! Builds inside a cluster (spec 7.5): a pod with two containers, of which one is the image and the other an agent that makes an image of it and pushes that to the registry.
 
-use gantry_sdk::cluster::PodLogOptions;
 use gantry_sdk::config::Config;
 use gantry_sdk::gantry_core::image::{ImageNames, split_image_name};
 use gantry_sdk::streams::Reader;
 use gantry_sdk::{App, Error, InspectedImage, Result, images, operation};
 use serde_json::Value;
 
-use crate::calls::insist;
 use crate::home::Home;
 use crate::manifest::pod::{COMMITTER, INSPECTOR, NO_INPUT};
 use crate::service::{Purpose, Site};
@@ -102,13 +100,7 @@ fn run(
     site.prepare(image)?;
     let pod = crate::object::name(object);
     exec::run_once(home, object)?;
-    let ended = worked(home, pod, agent, input);
-    if ended.is_err() {
-        operation::undoing();
-    }
-    let deleted = exec::delete_pod(home, pod);
-    let output = ended?;
-    deleted.map(|()| output)
+    exec::with_pod_gone(home, pod, worked(home, pod, agent, input))
 }
 
 fn worked(home: &Home, pod: &str, agent: &str, input: Reader) -> Result<Vec<u8>> {
@@ -117,12 +109,5 @@ fn worked(home: &Home, pod: &str, agent: &str, input: Reader) -> Result<Vec<u8>>
     home.client.attach(home.namespace(), pod, agent, Some(input), &stdout, &stderr)?;
     operation::progress(CLEANING_UP);
     wait::pod(home, pod, home.timeouts.pod_ready, completion::is_finished)?;
-    let options = PodLogOptions {
-        container: agent.to_owned(),
-        lines: u32::MAX,
-        follow: false,
-        timestamps: false,
-        previous: false,
-    };
-    Ok(insist(|| home.client.read_logs(home.namespace(), pod, &options))?)
+    exec::all_lines(home, pod, agent)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::PREFIX;
 use crate::name;
-use crate::object::{label_set, name as name_of, text, texts};
+use crate::object::{is_leaving, label_set, name as name_of, text, texts};
 
 /// A shell of the image's own: bash where it is, and else sh (design 10.15). The shell tells itself what the terminal is: not every image has an `env`.
 const OWN_SHELL: &str =
@@ -35,7 +35,7 @@ pub fn runnable<'a>(pods: &'a [Value], app: &str) -> Result<Vec<&'a Value>> {
         let is = |key: &str| labels.get(&format!("{PREFIX}{key}")).is_some_and(|is| is == "true");
         label_set(pod).app_name() == app
             && text(pod, "/status/phase") == "Running"
-            && text(pod, "/metadata/deletionTimestamp").is_empty()
+            && !is_leaving(pod)
             && !is("is-build")
             && !is("is-isolated-run")
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::calls::{insist, insist_on_delete};
 use crate::change::current;
 use crate::home::{Home, kinds};
-use crate::object::{label_set, name, text};
+use crate::object::{is_leaving, label_set, name, text};
 use crate::service::{Purpose, Site};
 use crate::{PREFIX, command, completion, name as names, wait};
 
@@ -101,10 +101,9 @@ pub(crate) fn isolated(asked: &Command<'_>) -> Result<i32> {
         error.map_text(|text| format!("another command may run in a unit of its own: {text}"))
     })?;
     let code = attached(&home, asked, &pod);
+    // It goes, also when somebody asks to stop from here on.
     operation::undoing();
-    let deleted = delete_pod(&home, &pod);
-    let code = code?;
-    deleted.map(|()| code)
+    with_pod_gone(&home, &pod, code)
 }
 
 fn attached(home: &Home, asked: &Command<'_>, pod: &str) -> Result<i32> {
@@ -134,12 +133,42 @@ pub(crate) fn run_once(home: &Home, object: &Value) -> Result<()> {
     Ok(())
 }
 
+/// All that a container of a pod wrote; an empty one is the only one.
+///
+/// # Errors
+///
+/// The cluster refuses, or does not answer.
+pub(crate) fn all_lines(home: &Home, pod: &str, container: &str) -> Result<Vec<u8>> {
+    let options = PodLogOptions {
+        container: container.to_owned(),
+        lines: u32::MAX,
+        follow: false,
+        timestamps: false,
+        previous: false,
+    };
+    Ok(insist(|| home.client.read_logs(home.namespace(), pod, &options))?)
+}
+
+/// Deletes a pod that ran once, whatever came of it, and gives that. What went wrong with it is told before what is wrong with deleting it.
+///
+/// # Errors
+///
+/// What went wrong, or the cluster refuses or does not answer.
+pub(crate) fn with_pod_gone<T>(home: &Home, pod: &str, outcome: Result<T>) -> Result<T> {
+    if outcome.is_err() {
+        operation::undoing();
+    }
+    let deleted = delete_pod(home, pod);
+    let outcome = outcome?;
+    deleted.map(|()| outcome)
+}
+
 /// Deletes a pod at once. One that is gone is fine.
 ///
 /// # Errors
 ///
 /// The cluster refuses, or does not answer.
-pub(crate) fn delete_pod(home: &Home, pod: &str) -> Result<()> {
+fn delete_pod(home: &Home, pod: &str) -> Result<()> {
     let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
     Ok(insist_on_delete(|| home.client.delete(&kinds::pod(), home.namespace(), pod, &options))?)
 }
@@ -223,10 +252,6 @@ fn is_unit(pod: &Value) -> bool {
     let labels = crate::object::texts(pod, "/metadata/labels");
     let is = |key: &str| labels.get(&format!("{PREFIX}{key}")).is_some_and(|is| is == "true");
     !is("is-build") && !is("is-isolated-run")
-}
-
-fn is_leaving(pod: &Value) -> bool {
-    !text(pod, "/metadata/deletionTimestamp").is_empty()
 }
 
 fn has_started(pod: &Value) -> bool {

@@ -1,6 +1,5 @@
 //! What is known of an image. A cluster does not tell what is in an image, so a plain image is asked itself: a pod of it prints the platform's files, once for each name of an image.
 
-use gantry_sdk::cluster::PodLogOptions;
 use gantry_sdk::gantry_core::container::Image;
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
 use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use crate::home::Home;
 use crate::object::{items, text};
 use crate::service::{Purpose, Site};
-use crate::{name, wait};
+use crate::{exec, name, wait};
 
 /// The process of an image that declares none.
 const WEB: &str = "web";
@@ -107,13 +106,8 @@ fn read(site: &Site<'_>, image: &str) -> Result<Files> {
     let pod = format!("{}-image-inspect", name::clean(&site.app.name));
     let set = site.labels("", 0, Purpose::Build)?;
     let object = site.one_shot(&pod, image, &set, &[]).script(&script());
-    let read = crate::exec::run_once(home, &object).and_then(|()| look(home, &pod));
-    if read.is_err() {
-        operation::undoing();
-    }
-    let deleted = crate::exec::delete_pod(home, &pod);
-    let files = read?;
-    deleted.map(|()| files)
+    let read = exec::run_once(home, &object).and_then(|()| look(home, &pod));
+    exec::with_pod_gone(home, &pod, read)
 }
 
 fn look(home: &Home, pod: &str) -> Result<Files> {
@@ -133,14 +127,7 @@ fn look(home: &Home, pod: &str) -> Result<Files> {
         // There is no shell in it: then there are no files that somebody wrote for a platform.
         return Ok(Files::default());
     }
-    let options = PodLogOptions {
-        container: String::new(),
-        lines: u32::MAX,
-        follow: false,
-        timestamps: false,
-        previous: false,
-    };
-    let output = crate::calls::insist(|| home.client.read_logs(home.namespace(), pod, &options))?;
+    let output = exec::all_lines(home, pod, "")?;
     Ok(parsed(&String::from_utf8_lossy(&output)))
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::calls::insist;
 use crate::home::{Home, kinds};
-use crate::object::{items, merge_patch, name, text};
+use crate::object::{is_leaving, items, merge_patch, name, text};
 use crate::{PREFIX, node, unit};
 
 /// How long a pod's disruption budget may keep a drain waiting.
@@ -29,10 +29,10 @@ pub(crate) fn list(addresses: Option<&[String]>, after: Option<&str>) -> Result<
     let homes = Home::all()?;
     let (index, token) = after.and_then(|after| after.split_once(':')).unwrap_or(("0", ""));
     let index: usize = index.parse().unwrap_or(usize::MAX);
-    let Some(home) = homes.get(index) else {
+    let count = homes.len();
+    let Some(home) = homes.into_iter().nth(index).map(Home::hurried) else {
         return Ok(NodePage::default());
     };
-    home.client.set_timeout(home.timeouts.api_short);
     let selection = Selection::of("");
     let (items, next) = insist(|| home.client.page(&kinds::node(), &selection, PAGE, token))?;
     let nodes = items
@@ -44,7 +44,7 @@ pub(crate) fn list(addresses: Option<&[String]>, after: Option<&str>) -> Result<
         Some(token) => Some(format!("{index}:{token}")),
         None => {
             let index = index.saturating_add(1);
-            (index < homes.len()).then(|| format!("{index}:"))
+            (index < count).then(|| format!("{index}:"))
         }
     };
     Ok(NodePage { nodes, next })
@@ -218,7 +218,7 @@ fn drain(home: &Home, node: &str) -> Result<()> {
         // One that is leaving already is waited for, and not asked.
         let asked: Vec<(String, String)> = pods
             .iter()
-            .filter(|pod| text(pod, "/metadata/deletionTimestamp").is_empty())
+            .filter(|pod| !is_leaving(pod))
             .map(|pod| (home.namespace().to_owned(), name(pod).to_owned()))
             .collect();
         if !told {

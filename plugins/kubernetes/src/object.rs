@@ -37,6 +37,11 @@ pub fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
+/// Whether the object is on its way out.
+pub fn is_leaving(object: &Value) -> bool {
+    !text(object, "/metadata/deletionTimestamp").is_empty()
+}
+
 /// What the object says about itself: its labels and its annotations, which win.
 pub fn label_set(object: &Value) -> LabelSet {
     let mut labels = texts(object, "/metadata/labels");

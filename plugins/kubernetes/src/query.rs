@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::change::{current, deployments};
 use crate::home::{Home, kinds};
-use crate::object::{label_set, text};
+use crate::object::{is_leaving, label_set};
 use crate::unit::{self, Web};
 use crate::{PREFIX, name};
 
@@ -78,7 +78,7 @@ fn pods(home: &Home, apps: &[String], after: &str) -> Result<(Vec<Value>, Option
     let page = crate::calls::insist(|| home.client.page(&kinds::pod(), &selection, PAGE, after))?;
     let (mut pods, next) = page;
     // One that is leaving serves nobody any more.
-    pods.retain(|pod| text(pod, "/metadata/deletionTimestamp").is_empty());
+    pods.retain(|pod| !is_leaving(pod));
     Ok((pods, next))
 }
 
