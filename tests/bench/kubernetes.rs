@@ -7,16 +7,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use gantry_core::App;
-use gantry_engine::call::cluster::ClusterInfo;
 use gantry_engine::kubernetes::Endpoint;
 use gantry_engine::memory::Platform;
-use gantry_engine::{Backends, Chain, Clusters, GivenCluster, Images as _, Kubernetes};
-use gantry_runtime::{Generation, LoadSettings, Provisioner, Runtime, RuntimeSettings};
-use gantry_tests::artifacts;
+use gantry_engine::{Images as _, Kubernetes};
+use gantry_runtime::{Provisioner, Runtime, RuntimeSettings};
 use gantry_tests::clusters::Cluster;
+use gantry_tests::kubernetes::{POOL, Setting, provisioner};
 use serde_json::{Value, json};
 
-use crate::{app, median, operation, row, settings};
+use crate::{app, median, operation, row};
 
 /// What is deployed in turn: one image by two names.
 const IMAGES: [&str; 2] = ["docker.io/library/busybox:test", "docker.io/library/busybox:two"];
@@ -42,8 +41,8 @@ impl Bench {
             tag.arg("-a").arg(socket).args(["-n", "k8s.io", "images", "tag"]).args(IMAGES);
             ensure!(tag.output()?.status.success(), "could not run {tag:?}");
         }
-        let app = app();
-        cluster.ask(&["label", "nodes", "--all", &format!("tsuru.io/pool={}", app.pool)])?;
+        let app = App { pool: POOL.to_owned(), ..app() };
+        cluster.ask(&["label", "nodes", "--all", &format!("tsuru.io/pool={POOL}")])?;
         let platform = Platform::new().app(app.clone());
         for image in IMAGES {
             let serve = "trap 'exit 0' TERM; sleep 2147483647 & wait";
@@ -51,19 +50,15 @@ impl Bench {
             platform.save_metadata(image, &data.to_string()).await?;
         }
         let engine = Kubernetes::new(&Endpoint::kubeconfig(cluster.kubeconfig(), USER)).await?;
-        let info = ClusterInfo {
-            name: "bench".to_owned(),
-            is_default: true,
+        let setting = Setting {
+            cluster: Arc::new(engine),
             namespace: "default".to_owned(),
-            ..ClusterInfo::default()
+            platform: platform.clone(),
+            config: json!({}),
+            layers: Vec::new(),
+            granted: None,
         };
-        let clusters = Clusters::default();
-        clusters.give("kubernetes", "bench", GivenCluster { info, engine: Arc::new(engine) });
-        let nothing: [(&str, gantry_engine::memory::Memory); 0] = [];
-        let backends =
-            Backends { clusters: Arc::new(clusters), ..platform.backends("kubernetes", nothing) };
-        let generation = granted(Chain::new(backends)).await?;
-        let gantry = Provisioner::new("kubernetes", generation);
+        let gantry = provisioner(&Runtime::new(RuntimeSettings::default())?, setting).await?;
         Ok((Self { cluster, gantry, app }, platform))
     }
 
@@ -80,21 +75,12 @@ impl Bench {
             let metadata = object["metadata"].as_object_mut().context("it has metadata")?;
             metadata.retain(|key, _| ["name", "labels"].contains(&key.as_str()));
             if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-                // What the cluster chose for the other app.
-                for chosen in ["clusterIP", "clusterIPs"] {
-                    if spec
-                        .get(chosen)
-                        .is_some_and(|value| *value != "None" && *value != json!(["None"]))
-                    {
-                        spec.remove(chosen);
-                    }
-                }
-                for port in
-                    spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten()
-                {
-                    if let Some(port) = port.as_object_mut() {
-                        port.remove("nodePort");
-                    }
+                // What the cluster chose for the other app: it is not to be asked for.
+                let asked = [json!("None"), json!(["None"])];
+                spec.retain(|key, value| !key.starts_with("clusterIP") || asked.contains(value));
+                let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+                for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
+                    port.remove("nodePort");
                 }
             }
         }
@@ -131,16 +117,6 @@ impl Bench {
         }
         Ok((ours.len(), theirs.len()))
     }
-}
-
-/// The plugin with all that it asks for.
-async fn granted(chain: Chain) -> Result<Generation> {
-    let runtime = Runtime::new(RuntimeSettings::default())?;
-    let bytes = std::fs::read(artifacts::kubernetes_plugin()?)?;
-    let asking = runtime.load("kubernetes", &bytes, settings(chain.clone())).await?;
-    let asked = asking.description().grants.iter().map(|grant| grant.grant.clone()).collect();
-    let settings = LoadSettings { granted: asked, ..settings(chain) };
-    Ok(runtime.load("kubernetes", &bytes, settings).await?)
 }
 
 pub(crate) async fn deploy() -> Result<()> {

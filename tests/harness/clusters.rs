@@ -113,17 +113,25 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills a process of the control plane of a cluster of the test's own, and gives what starts it again.
-    pub fn kill(&self, process: &'static str) -> Result<Killed<'_>> {
-        let words = std::fs::read(format!("/proc/{}/cmdline", self.pid(process)?))?;
-        let words = String::from_utf8(words)?;
-        let words = words.split_terminator('\0').map(str::to_owned).collect();
-        self.signal(process, "KILL")?;
-        Ok(Killed { cluster: self, process, words })
+    /// Kills a process of a cluster of the test's own.
+    pub fn kill(&self, process: &str) -> Result<()> {
+        self.process("kill", process, &[])
+    }
+
+    /// Starts a process again that was killed, as `up` did, with more arguments.
+    pub fn start_again(&self, process: &str, more: &[&str]) -> Result<()> {
+        self.process("start", process, more)
+    }
+
+    fn process(&self, what: &str, process: &str, more: &[&str]) -> Result<()> {
+        let mut script = self.script("process")?;
+        let status = script.args([what, process]).args(more).stdin(Stdio::null()).status()?;
+        ensure!(status.success(), "tests/cluster/process {what} {process} ended with {status}");
+        Ok(())
     }
 
     /// The process of a cluster of the test's own that `up` started under this name, such as `apiserver` or `node1-kubelet`.
-    pub fn pid(&self, name: &str) -> Result<u32> {
+    fn pid(&self, name: &str) -> Result<u32> {
         let pids = std::fs::read_to_string(self.folder()?.join("pids"))?;
         let line = pids.lines().find(|line| line.split(' ').nth(2) == Some(name));
         let pid = line.and_then(|line| line.split(' ').next());
@@ -137,31 +145,6 @@ impl Drop for Cluster {
             // The test has its verdict; what cannot be stopped is told by `down` itself.
             let _ = down.status();
         }
-    }
-}
-
-/// A process that was killed.
-#[must_use]
-pub struct Killed<'a> {
-    cluster: &'a Cluster,
-    process: &'static str,
-    words: Vec<String>,
-}
-
-impl Killed<'_> {
-    /// Starts it again, as `up` did.
-    pub fn start_again(self) -> Result<()> {
-        let script = "dir=$1 here=$2 name=$3; shift 3; . \"$here/processes.sh\"; cd \"$dir\"; end \"$name\"; spawn \"$name\" \"$@\"";
-        let status = Command::new("bash")
-            .args(["-euc", script, "start-again"])
-            .args([self.cluster.folder()?, &top().join("tests/cluster")])
-            .arg(self.process)
-            .args(&self.words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()?;
-        ensure!(status.success(), "{} did not start again: {status}", self.process);
-        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::artifacts;
@@ -181,6 +182,20 @@ impl Daemon {
             stdout: String::from_utf8(output.stdout)?,
             stderr: String::from_utf8(output.stderr)?,
         })
+    }
+
+    /// What the command line prints as JSON, in a run that must end well.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let arguments = [arguments, &["--output", "json"]].concat();
+        let text = self.cli(&arguments)?.success().with_context(|| format!("{arguments:?}"))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Begins a run of the command line. What it prints waits for who reads it, and is little.
+    pub fn begin(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = self.command()?;
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(command.spawn()?)
     }
 
     /// Sends a signal.

@@ -6,3 +6,4 @@ pub mod daemon;
 pub mod hosts;
 pub mod kubernetes;
 pub mod peer;
+pub mod screen;

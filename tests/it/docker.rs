@@ -36,14 +36,12 @@ impl Drop for Image {
 
 /// What `app info` knows.
 fn info(daemon: &Daemon, app: &str) -> Result<Value> {
-    Ok(serde_json::from_str(&daemon.cli(&["app", "info", app, "--output", "json"])?.success()?)?)
+    daemon.json(&["app", "info", app])
 }
 
 /// The app's units.
 fn units(daemon: &Daemon, app: &str) -> Result<Vec<Value>> {
-    let text = daemon.cli(&["unit", "list", app, "--output", "json"])?.success()?;
-    let value: Value = serde_json::from_str(&text)?;
-    Ok(value.as_array().or_else(|| value["units"].as_array()).context("a list of units")?.clone())
+    Ok(daemon.json(&["unit", "list", app])?.as_array().context("a list of units")?.clone())
 }
 
 /// What each unit answers over HTTP, at the address it tells.
@@ -83,11 +81,9 @@ fn release(daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// Begins a deploy that nobody reads.
+/// Begins a deploy.
 fn begin_deploy(daemon: &Daemon, app: &str, image: &str) -> Result<std::process::Child> {
-    let mut command = daemon.command()?;
-    command.args(["app", "deploy", app, "--image", image]);
-    Ok(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn()?)
+    daemon.begin(&["app", "deploy", app, "--image", image])
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! that asks less is no other implementation. Differences on purpose are excused by a rule over the step's input, with the number of the design's list.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,17 +16,8 @@ use gantry_engine::{Chain, Config, Docker, Images, Operation};
 use gantry_runtime::{Bounds, LoadSettings, Provisioner, Runtime, RuntimeSettings};
 use gantry_tests::artifacts;
 use gantry_tests::peer::{Failure, Peer, Recorded};
+use gantry_tests::screen::Screen;
 use serde_json::{Value, json};
-
-/// What people read.
-#[derive(Default)]
-struct Screen(Mutex<String>);
-
-impl Progress for Screen {
-    fn show(&self, text: &str) {
-        self.0.lock().unwrap().push_str(text);
-    }
-}
 
 /// An app of the vectors with everything below it.
 struct Stage {
@@ -137,7 +128,7 @@ impl Stage {
         };
         self.app.deploys += u32::from(step["op"] == "Deploy" && outcome.is_ok());
         self.platform.put_app(self.app.clone());
-        let said = screen.0.lock().unwrap().clone();
+        let said = screen.text();
         Ok((said, outcome.err().map(|error| error.to_string())))
     }
 }

@@ -1,24 +1,19 @@
 //! What Docker may answer, and what a disk may refuse, in the path of a deploy and of a start: the real daemon and command line, over a peer that answers as it is told.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gantry_tests::artifacts::image;
 use gantry_tests::daemon::{Daemon, docker, eventually, http_get};
 use gantry_tests::peer::{Failure, Peer};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A daemon over a peer with two images.
-async fn over_a_peer() -> Result<(Peer, Daemon)> {
-    over_a_peer_with("").await
-}
-
 /// A daemon over a peer with two images, and more configuration.
-async fn over_a_peer_with(more: &str) -> Result<(Peer, Daemon)> {
+async fn over_a_peer(more: &str) -> Result<(Peer, Daemon)> {
     let peer = Peer::start().await?;
     for name in ["shop:1", "shop:2"] {
         peer.add_image(name, json!({"Cmd": ["serve"], "ExposedPorts": {"8888/tcp": {}}}));
@@ -30,9 +25,7 @@ async fn over_a_peer_with(more: &str) -> Result<(Peer, Daemon)> {
 }
 
 fn units(daemon: &Daemon, app: &str) -> Result<usize> {
-    let text = daemon.cli(&["unit", "list", app, "--output", "json"])?.success()?;
-    let units: Value = serde_json::from_str(&text)?;
-    Ok(units.as_array().context("a list of units")?.len())
+    Ok(daemon.json(&["unit", "list", app])?.as_array().context("a list of units")?.len())
 }
 
 fn failure(method: &'static str, path_end: &'static str, status: u16) -> Failure {
@@ -41,7 +34,7 @@ fn failure(method: &'static str, path_end: &'static str, status: u16) -> Failure
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_docker_answers_in_a_deploy_is_told_and_leaves_the_app_as_it_was() -> Result<()> {
-    let (peer, daemon) = over_a_peer().await?;
+    let (peer, daemon) = over_a_peer("").await?;
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
     daemon.cli(&["unit", "add", "shop", "1"])?.success()?;
     let before = peer.containers();
@@ -68,7 +61,7 @@ async fn what_docker_answers_in_a_deploy_is_told_and_leaves_the_app_as_it_was() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_units_that_docker_does_not_let_go_are_told_and_go_with_the_next_change() -> Result<()>
 {
-    let (peer, daemon) = over_a_peer().await?;
+    let (peer, daemon) = over_a_peer("").await?;
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
     daemon.cli(&["unit", "add", "shop", "1"])?.success()?;
     let old = peer.containers();
@@ -87,7 +80,7 @@ async fn old_units_that_docker_does_not_let_go_are_told_and_go_with_the_next_cha
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_docker_makes_a_deploy_slow_and_nothing_else() -> Result<()> {
-    let (peer, daemon) = over_a_peer().await?;
+    let (peer, daemon) = over_a_peer("").await?;
     peer.slow(Duration::from_millis(300));
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:2"])?.success()?;
@@ -97,7 +90,7 @@ async fn a_slow_docker_makes_a_deploy_slow_and_nothing_else() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_docker_that_is_just_starting_keeps_no_provisioner_from_serving() -> Result<()> {
-    let (peer, mut daemon) = over_a_peer().await?;
+    let (peer, mut daemon) = over_a_peer("").await?;
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
     for status in [500, 503] {
         daemon.stop()?;
@@ -113,7 +106,7 @@ async fn a_docker_that_is_just_starting_keeps_no_provisioner_from_serving() -> R
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provisioner_that_did_not_start_is_tried_again_by_itself() -> Result<()> {
-    let (peer, mut daemon) = over_a_peer().await?;
+    let (peer, mut daemon) = over_a_peer("").await?;
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
     for status in [404, 409] {
         daemon.stop()?;
@@ -138,9 +131,7 @@ async fn a_provisioner_that_did_not_start_is_tried_again_by_itself() -> Result<(
 fn hanging_deploy(peer: &Peer, daemon: &Daemon, path_end: &'static str) -> Result<Child> {
     daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
     peer.hang(Some(path_end));
-    let mut deploy = daemon.command()?;
-    deploy.args(["app", "deploy", "shop", "--image", "shop:2"]);
-    let deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let deploy = daemon.begin(&["app", "deploy", "shop", "--image", "shop:2"])?;
     eventually(SOON, "the engine has stopped to answer", || Ok(peer.hangs().then_some(())))?;
     Ok(deploy)
 }
@@ -148,7 +139,7 @@ fn hanging_deploy(peer: &Peer, daemon: &Daemon, path_end: &'static str) -> Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_cannot_even_undo_says_so_and_the_next_start_is_in_order() -> Result<()> {
     let short = "[operations]\ngrace = \"1s\"\nundo = \"1s\"\n";
-    let (peer, mut daemon) = over_a_peer_with(short).await?;
+    let (peer, mut daemon) = over_a_peer(short).await?;
     let mut deploy = hanging_deploy(&peer, &daemon, "/start")?;
     let both = peer.containers();
     assert_eq!(both.len(), 2, "the new unit is made and not started");
@@ -171,7 +162,7 @@ async fn a_daemon_that_cannot_even_undo_says_so_and_the_next_start_is_in_order()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_killed_before_the_first_old_unit_goes_finishes_at_its_start() -> Result<()> {
-    let (peer, mut daemon) = over_a_peer().await?;
+    let (peer, mut daemon) = over_a_peer("").await?;
     // The new image is written down, and no old unit has gone.
     let mut deploy = hanging_deploy(&peer, &daemon, "/stop")?;
     assert_eq!(peer.containers().len(), 2);
@@ -233,9 +224,8 @@ fn a_disk_that_fills_up_in_a_deploy_fails_it_and_keeps_the_old_units() -> Result
     daemon.cli(&["plugin", "install", "docker", &plugin.to_string_lossy()])?.success()?;
     daemon.cli(&["app", "create", "full"])?.success()?;
     daemon.cli(&["app", "deploy", "full", "--image", "gantry-test/full:v1"])?.success()?;
-    let mut deploy = daemon.command()?;
-    deploy.args(["app", "deploy", "full", "--image", "gantry-test/full:slow"]);
-    let mut deploy = deploy.stdout(Stdio::null()).spawn()?;
+    let mut deploy =
+        daemon.begin(&["app", "deploy", "full", "--image", "gantry-test/full:slow"])?;
     let running = || -> Result<Vec<String>> {
         let all = daemon.containers()?.into_iter();
         Ok(all.filter(|(_, what)| what == "full/web/running").map(|(id, _)| id).collect())
@@ -253,11 +243,10 @@ fn a_disk_that_fills_up_in_a_deploy_fails_it_and_keeps_the_old_units() -> Result
 
     disk.make_room()?;
     ensure!(!deploy.wait()?.success(), "its end is told once it can be written down");
-    let text = daemon.cli(&["app", "info", "full", "--output", "json"])?.success()?;
-    let info: Value = serde_json::from_str(&text)?;
+    let info = daemon.json(&["app", "info", "full"])?;
     let address = info["addresses"][0].as_str().context("it has an address")?;
     assert_eq!(http_get(address)?.1.trim_end(), "good");
-    ensure!(text.contains("full:v1"), "{text}");
+    ensure!(info.to_string().contains("full:v1"), "{info}");
 
     // A start without room is refused with what to do; with room everything is there.
     daemon.stop()?;

@@ -30,12 +30,7 @@ fn a_host_over_tls_that_dies_in_a_deploy_is_told_and_is_in_order_when_it_comes_b
     let units = daemon.cli(&["unit", "list", "tls", "--output", "json"])?.success()?;
     ensure!(units.contains(&host.address), "units answer on their host: {units}");
 
-    let deploy = daemon
-        .command()?
-        .args(["app", "deploy", "tls", "--image", "gantry-test/tls:never"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()?;
+    let deploy = daemon.begin(&["app", "deploy", "tls", "--image", "gantry-test/tls:never"])?;
     eventually(SOON, "the new unit starts", || {
         Ok((hosts.docker(host, &["ps", "-q"])?.lines().count() == 2).then_some(()))
     })?;
@@ -58,8 +53,7 @@ fn a_host_over_tls_that_dies_in_a_deploy_is_told_and_is_in_order_when_it_comes_b
     })?;
     daemon.cli(&["unit", "add", "tls", "1"])?.success()?;
     daemon.cli(&["app", "deploy", "tls", "--image", "gantry-test/tls:good"])?.success()?;
-    let units = daemon.cli(&["unit", "list", "tls", "--output", "json"])?.success()?;
-    let units: serde_json::Value = serde_json::from_str(&units)?;
+    let units = daemon.json(&["unit", "list", "tls"])?;
     let count = units.as_array().map(Vec::len);
     ensure!(count == Some(2), "one from before and one more: {units}");
     ensure!(hosts.docker(host, &["ps", "-aq"])?.lines().count() == 2, "and nothing else");

@@ -9,7 +9,7 @@ mod units;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,15 +66,9 @@ impl Kube {
         Ok(())
     }
 
-    /// What `--output json` prints.
-    fn json(&self, arguments: &[&str]) -> Result<Value> {
-        let arguments = [arguments, &["--output", "json"]].concat();
-        Ok(serde_json::from_str(&self.done(&arguments)?)?)
-    }
-
     /// The names of the units of an app, with their states.
     fn units(&self, app: &str) -> Result<BTreeSet<(String, String)>> {
-        let list = self.json(&["unit", "list", app])?;
+        let list = self.daemon.json(&["unit", "list", app])?;
         let word = |unit: &Value, key: &str| unit[key].as_str().unwrap_or_default().to_owned();
         let units = list.as_array().context("a list of units")?;
         Ok(units.iter().map(|unit| (word(unit, "id"), word(unit, "status"))).collect())
@@ -82,7 +76,7 @@ impl Kube {
 
     /// Where an app answers: on every node.
     fn addresses(&self, app: &str) -> Result<Vec<String>> {
-        let info = self.json(&["app", "info", app])?;
+        let info = self.daemon.json(&["app", "info", app])?;
         let addresses = info["addresses"].as_array().context("it has addresses")?;
         Ok(addresses.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect())
     }
@@ -136,10 +130,8 @@ fn name(object: &Value) -> String {
 
 /// Gives every node of the cluster to the pool.
 fn take_nodes(daemon: &Daemon) -> Result<()> {
-    let nodes = daemon.cli(&["node", "list", "--output", "json"])?.success()?;
-    let nodes: Value = serde_json::from_str(&nodes)?;
-    let nodes = nodes["items"].as_array().or(nodes.as_array()).context("a list of nodes")?;
-    for node in nodes {
+    let nodes = daemon.json(&["node", "list"])?;
+    for node in nodes.as_array().context("a list of nodes")? {
         let address = node["address"].as_str().context("a node has an address")?;
         daemon.cli(&["node", "update", address, "--pool", "kube"])?.success()?;
     }
@@ -228,9 +220,7 @@ struct Following {
 
 impl Following {
     fn begin(kube: &Kube, app: &str) -> Result<Self> {
-        let mut command = kube.daemon.command()?;
-        command.args(["app", "log", app, "--follow"]).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let mut child = kube.daemon.begin(&["app", "log", app, "--follow"])?;
         let stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
         let (send, lines) = channel();
         std::thread::spawn(move || {

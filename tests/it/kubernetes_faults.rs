@@ -1,312 +1,36 @@
 //! What an API server may answer in the middle of a deploy, at every call of it: the compiled plugin over a real control plane without nodes, whose pods the test plays. Whatever goes
 //! wrong, one version of the app serves afterwards, and nothing is left of another.
 
+mod faulty;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::future::Future;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
 use gantry_core::App;
-use gantry_engine::call::cluster::{
-    ClusterCall, DeleteOptions, Kind, ObjectPage, Patch, PodExecOptions, PodLogOptions, Selection,
-};
-use gantry_engine::cluster::{Changes, Result as Answer};
 use gantry_engine::kubernetes::Endpoint;
 use gantry_engine::memory::Platform;
-use gantry_engine::stream::{Chunk, Session, Source};
-use gantry_engine::{Cluster, EngineError, Images as _, Kubernetes, Operation};
+use gantry_engine::{Cluster, Images as _, Kubernetes, Operation};
 use gantry_runtime::{Provisioner, Runtime};
 use gantry_tests::clusters::Cluster as Control;
 use gantry_tests::kubernetes::{
     INSTANCE, POOL, Serving, Setting, Wrong, ended, play_nodes, provisioner, running, runtime,
-    text, wanted, wrong,
+    wanted, wrong,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-/// How long the plugin waits for an answer, and how long the client below it does.
+use self::faulty::*;
+
+/// How long the plugin waits for an answer; less than the client below it does.
 const PATIENCE: Duration = Duration::from_secs(5);
-const TIME_LIMIT: Duration = Duration::from_secs(6);
 /// How long the controllers may take to do what is left to them.
 const SOON: Duration = Duration::from_secs(120);
 /// How long a deploy may take that will use up all its time.
 const SHORT: Duration = Duration::from_secs(25);
 /// How many apps are deployed at the same time.
 const LANES: usize = 24;
-
-/// What an API server may answer in place of what it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fault {
-    /// The object has moved on.
-    Conflict,
-    /// It has too much to do.
-    Busy,
-    /// It fails.
-    Broken,
-    /// It does nothing and says nothing, until everybody has given up.
-    Late,
-    /// It does what it is asked, and the connection breaks before it says so.
-    Lost,
-}
-
-/// What goes wrong with each call: everything once, and what is asked again so often that nothing comes of it.
-const FAULTS: [(Fault, Often); 8] = [
-    (Fault::Conflict, Often::Once),
-    (Fault::Busy, Often::Once),
-    (Fault::Broken, Often::Once),
-    (Fault::Late, Often::Once),
-    (Fault::Lost, Often::Once),
-    (Fault::Broken, Often::Always),
-    (Fault::Busy, Often::Always),
-    (Fault::Lost, Often::Always),
-];
-
-impl Fault {
-    async fn answer<T: Send>(self, call: impl Future<Output = Answer<T>> + Send) -> Answer<T> {
-        Err(match self {
-            Self::Conflict => EngineError::Conflict(
-                "the object has been modified; please apply your changes to the latest version"
-                    .to_owned(),
-            ),
-            Self::Busy => EngineError::TooManyRequests {
-                text: "too many requests, please try again later".to_owned(),
-                retry_after: Some(1),
-            },
-            Self::Broken => EngineError::Failed("status 500".to_owned()),
-            Self::Late => {
-                tokio::time::sleep(TIME_LIMIT).await;
-                EngineError::TimedOut(format!("no answer within {TIME_LIMIT:?}"))
-            }
-            Self::Lost => {
-                drop(call.await);
-                EngineError::Unreachable("the cluster went away in the middle".to_owned())
-            }
-        })
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Conflict => "409",
-            Self::Busy => "429",
-            Self::Broken => "500",
-            Self::Late => "late",
-            Self::Lost => "lost",
-        })
-    }
-}
-
-/// A call of a deploy: what it does to what, and which of its kind it is, from 1 on.
-type Place = (String, usize);
-
-/// How often a call goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Often {
-    /// Once.
-    Once,
-    /// Whenever the very same is asked again.
-    Always,
-}
-
-/// A real cluster, in front of which a call may go wrong.
-struct Faulty {
-    cluster: Arc<Kubernetes>,
-    deploy: Mutex<Deploy>,
-}
-
-/// The deploy under way, as the cluster sees it.
-#[derive(Default)]
-struct Deploy {
-    /// What processes of the app are called in places, so that every deploy has the same.
-    roles: Vec<(String, &'static str)>,
-    /// What is in the image.
-    procfile: String,
-    places: Vec<Place>,
-    counts: BTreeMap<String, usize>,
-    aim: Option<(Place, Fault, Often)>,
-    /// The call that went wrong.
-    hit: Option<ClusterCall>,
-}
-
-impl Deploy {
-    fn place(&self, call: &ClusterCall) -> String {
-        let (kind, name) = match call {
-            ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } => {
-                (Kind::of(object).kind, text(object, "/metadata/name").to_owned())
-            }
-            ClusterCall::Get { kind, name, .. }
-            | ClusterCall::Patch { kind, name, .. }
-            | ClusterCall::Delete { kind, name, .. } => (kind.kind.clone(), name.clone()),
-            ClusterCall::List { kind, .. } | ClusterCall::Watch { kind, .. } => {
-                (kind.kind.clone(), String::new())
-            }
-            _ => ("Pod".to_owned(), String::new()),
-        };
-        let verb = call.name().trim_start_matches("cluster.");
-        // A name that the cluster has put together has a new end each time.
-        let generated = ["ReplicaSet", "Pod"].contains(&kind.as_str());
-        let role = self.roles.iter().find_map(|(of, role)| {
-            let rest = name.strip_prefix(of)?;
-            Some(format!("{role}{}", if generated { "" } else { rest }))
-        });
-        format!("{verb} {kind} {}", role.unwrap_or_default()).trim_end().to_owned()
-    }
-
-    /// What goes wrong with this call.
-    fn meets(&mut self, call: &ClusterCall) -> Option<Fault> {
-        let place = self.place(call);
-        let count = self.counts.entry(place.clone()).or_default();
-        *count += 1;
-        let place = (place, *count);
-        self.places.push(place.clone());
-        let (aim, fault, often) = self.aim.as_ref()?;
-        let again = *often == Often::Always && self.hit.as_ref() == Some(call);
-        if place == *aim {
-            self.hit = Some(call.clone());
-            return Some(*fault);
-        }
-        again.then_some(*fault)
-    }
-}
-
-impl Faulty {
-    fn deploy(&self) -> std::sync::MutexGuard<'_, Deploy> {
-        self.deploy.lock().unwrap()
-    }
-
-    async fn send<T: Send>(
-        &self,
-        call: ClusterCall,
-        act: impl Future<Output = Answer<T>> + Send,
-    ) -> Answer<T> {
-        let met = self.deploy().meets(&call);
-        match met {
-            None => act.await,
-            Some(fault) => fault.answer(act).await,
-        }
-    }
-}
-
-#[async_trait]
-impl Cluster for Faulty {
-    async fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Answer<Value> {
-        let call = ClusterCall::Get {
-            kind: kind.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        };
-        self.send(call, self.cluster.get(kind, namespace, name)).await
-    }
-
-    async fn list(
-        &self,
-        kind: &Kind,
-        selection: &Selection,
-        limit: u32,
-        after: &str,
-    ) -> Answer<ObjectPage> {
-        let call = ClusterCall::List {
-            kind: kind.clone(),
-            selection: selection.clone(),
-            limit,
-            after: after.to_owned(),
-        };
-        self.send(call, self.cluster.list(kind, selection, limit, after)).await
-    }
-
-    async fn create(&self, object: &Value, dry_run: bool) -> Answer<Value> {
-        let call = ClusterCall::Create { object: object.clone(), dry_run };
-        self.send(call, self.cluster.create(object, dry_run)).await
-    }
-
-    async fn apply(&self, object: &Value, dry_run: bool) -> Answer<Value> {
-        let call = ClusterCall::Apply { object: object.clone(), dry_run };
-        self.send(call, self.cluster.apply(object, dry_run)).await
-    }
-
-    async fn patch(
-        &self,
-        kind: &Kind,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
-        patch: &Patch,
-        dry_run: bool,
-    ) -> Answer<Value> {
-        let call = ClusterCall::Patch {
-            kind: kind.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            subresource: subresource.to_owned(),
-            patch: patch.clone(),
-            dry_run,
-        };
-        let act = self.cluster.patch(kind, namespace, name, subresource, patch, dry_run);
-        self.send(call, act).await
-    }
-
-    async fn delete(
-        &self,
-        kind: &Kind,
-        namespace: &str,
-        name: &str,
-        options: &DeleteOptions,
-    ) -> Answer<()> {
-        let call = ClusterCall::Delete {
-            kind: kind.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            options: options.clone(),
-        };
-        self.send(call, self.cluster.delete(kind, namespace, name, options)).await
-    }
-
-    async fn watch(&self, kind: &Kind, selection: &Selection) -> Answer<Changes> {
-        let call = ClusterCall::Watch { kind: kind.clone(), selection: selection.clone() };
-        self.send(call, self.cluster.watch(kind, selection)).await
-    }
-
-    /// What the kubelet would tell: the pod that looks into an image prints its Procfile.
-    async fn logs(&self, namespace: &str, pod: &str, options: &PodLogOptions) -> Answer<Session> {
-        let call = ClusterCall::Logs {
-            namespace: namespace.to_owned(),
-            pod: pod.to_owned(),
-            options: options.clone(),
-        };
-        let procfile = self.deploy().procfile.clone();
-        let bytes = Bytes::from(format!("---- gantry file procfile\n{procfile}"));
-        let chunk = Chunk { source: Source::Stdout, bytes };
-        self.send(call, async { Ok(Session::of(stream::iter([Ok(chunk)]).boxed())) }).await
-    }
-
-    async fn exec(&self, namespace: &str, pod: &str, options: &PodExecOptions) -> Answer<Session> {
-        self.cluster.exec(namespace, pod, options).await
-    }
-
-    async fn attach(
-        &self,
-        namespace: &str,
-        pod: &str,
-        options: &PodExecOptions,
-    ) -> Answer<Session> {
-        self.cluster.attach(namespace, pod, options).await
-    }
-
-    async fn port_forward(&self, namespace: &str, pod: &str, port: u16) -> Answer<Session> {
-        self.cluster.port_forward(namespace, pod, port).await
-    }
-
-    async fn evict(&self, namespace: &str, pod: &str, grace_seconds: Option<u32>) -> Answer<()> {
-        self.cluster.evict(namespace, pod, grace_seconds).await
-    }
-}
 
 /// A version of an app: an image that nobody has looked into yet. Every second one has another process beside `web`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -713,44 +437,15 @@ fn show(before: Before, calls: &Calls, ended: &[(Case, Ended)]) {
     }
 }
 
-/// The controllers, started again without the pauses that they make between their requests: here is nobody to be spared, and the test waits for them.
-struct Manager(std::process::Child);
-
-impl Manager {
-    fn hurried(control: &Control) -> Result<Self> {
-        let pid = control.pid("manager")?;
-        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
-        let mut arguments = arguments.split('\0').filter(|argument| !argument.is_empty());
-        let mut again = Command::new(arguments.next().context("it has a name")?);
-        again.args(arguments).args(["--kube-api-qps=1000", "--kube-api-burst=1000"]);
-        kill(pid)?;
-        let log = std::fs::File::create(control.folder()?.join("manager.log"))?;
-        again.current_dir(control.folder()?).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Ok(Self(again.spawn()?))
-    }
-}
-
-fn kill(pid: u32) -> Result<()> {
-    let status = Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
-    ensure!(status.success(), "kill ended with {status}");
-    Ok(())
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_in_a_deploy_one_version_serves_and_nothing_else_is_left() -> Result<()>
 {
     let control = Control::start(0)?;
-    let _manager = Manager::hurried(&control)?;
+    // The controllers make no pauses between their requests: here is nobody to be spared, and the test waits for them.
+    control.kill("manager")?;
+    control.start_again("manager", &["--kube-api-qps=1000", "--kube-api-burst=1000"])?;
     // Where there is no node, all that it does is to say so, pod by pod.
-    kill(control.pid("scheduler")?)?;
+    control.kill("scheduler")?;
     let endpoint = Endpoint::kubeconfig(control.kubeconfig(), "");
     let cluster = Arc::new(Kubernetes::new(&endpoint).await?);
     let nodes = play_nodes(Arc::clone(&cluster) as Arc<dyn Cluster>, |pod| {

@@ -1,7 +1,6 @@
 //! A cluster that breaks: its API server dies, a kubelet stops, a node goes. The cluster is the test's own.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use gantry_tests::daemon::eventually;
@@ -19,12 +18,6 @@ fn everything(kube: &Kube) -> Result<BTreeSet<String>> {
     let all = kube.cluster.ask(&["get", &kinds.join(","), "-A", "--no-headers", "-o", columns])?;
     let word = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     Ok(all.lines().map(word).filter(|line| !line.is_empty()).collect())
-}
-
-fn begin(kube: &Kube, arguments: &[&str]) -> Result<Child> {
-    let mut command = kube.daemon.command()?;
-    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Ok(command.spawn()?)
 }
 
 /// The node that a unit is on.
@@ -98,13 +91,13 @@ fn survives_the_api_server(kube: &Kube) -> Result<()> {
     let poll = kube.poll("away", "one")?;
     let following = Following::begin(kube, "away")?;
     following.until("serving on")?;
-    let deploy = begin(kube, &["app", "deploy", "away", "--image", &slow.name])?;
+    let deploy = kube.daemon.begin(&["app", "deploy", "away", "--image", &slow.name])?;
     let pod =
         eventually(SOON, "the new unit runs", || Ok(running(kube, "away", &slow.name)?.pop()))?;
 
-    let killed = kube.cluster.kill("apiserver")?;
-    let list = begin(kube, &["unit", "list", "away"])?;
-    killed.start_again()?;
+    kube.cluster.kill("apiserver")?;
+    let list = kube.daemon.begin(&["unit", "list", "away"])?;
+    kube.cluster.start_again("apiserver", &[])?;
     eventually(SOON, "the API server answers", || {
         Ok(kube.cluster.ask(&["get", "--raw", "/readyz"]).ok())
     })?;
@@ -155,7 +148,7 @@ fn goes_around_a_node_that_does_not_answer(kube: &Kube) -> Result<()> {
     kube.until_answers("around", "two")?;
     kube.cluster.signal("node2-kubelet", "CONT")?;
     eventually(SOON, "the node is back", || {
-        let info = kube.json(&["node", "info", &address])?;
+        let info = kube.daemon.json(&["node", "info", &address])?;
         Ok((info["status"] == "Ready").then_some(()))
     })?;
     eventually(SOON, "the units it had are gone", || {

@@ -24,7 +24,7 @@ struct Case<'a> {
 /// What is there of an app besides its pods: everything that a failed deploy must leave as it was.
 fn state(kube: &Kube, app: &str) -> Result<Vec<String>> {
     let mut state = vec![format!("{:?}", kube.units(app)?)];
-    let info = kube.json(&["app", "info", app])?;
+    let info = kube.daemon.json(&["app", "info", app])?;
     state.push(format!("{} {} {}", info["image"], info["images"], info["addresses"]));
     for kind in ["deployments", "services", "serviceaccounts", "secrets"] {
         let objects = kube.objects(app, kind)?;

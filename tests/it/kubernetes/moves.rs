@@ -33,7 +33,7 @@ fn apps_of_both_backends_serve_in_one_daemon_and_move_from_one_to_the_other() ->
 
     kube.done(&["app", "update", "moves", "--pool", "kube"])?;
     kube.until_answers("moves", "v1")?;
-    let info = kube.json(&["app", "info", "moves"])?;
+    let info = kube.daemon.json(&["app", "info", "moves"])?;
     assert_eq!((&info["provisioner"], &info["pool"]), (&"kubernetes".into(), &"kube".into()));
     assert_eq!((kube.daemon.containers()?.len(), kube.units("moves")?.len()), (0, 2));
     kube.done(&["app", "deploy", "moves", "--image", &two.name])?;

@@ -12,7 +12,7 @@
 #[allow(dead_code, reason = "not every program asks as every user")]
 mod at;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use at::{cluster, kubeconfig};
@@ -20,65 +20,23 @@ use gantry_engine::call::cluster::{DeleteOptions, Kind};
 use gantry_engine::contract::cluster::{Fixture, config_maps, eventually, refused, run, told};
 use serde_json::json;
 
-/// The API server as `up` started it: its process, and how.
+/// The API server of a cluster that tests/cluster/up started.
 struct Server {
-    pid: u32,
-    arguments: Vec<String>,
     folder: std::path::PathBuf,
 }
 
 impl Server {
     fn find() -> Option<Self> {
         let folder = kubeconfig()?.parent()?.to_owned();
-        let pids = std::fs::read_to_string(folder.join("pids")).ok()?;
-        let line = pids.lines().find(|line| line.ends_with(" apiserver"))?;
-        let pid = line.split(' ').next()?.parse().ok()?;
-        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let arguments = arguments
-            .split(|byte| *byte == 0)
-            .filter(|part| !part.is_empty())
-            .map(|part| String::from_utf8_lossy(part).into_owned())
-            .collect();
-        Some(Self { pid, arguments, folder })
+        folder.join("pids").exists().then_some(Self { folder })
     }
 
-    fn kill(&self) {
-        let pid = self.pid.to_string();
-        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    }
-
-    /// Starts it again, and tells `down`.
-    #[expect(clippy::zombie_processes, reason = "it outlives the test, as the one before it")]
-    fn start(&self) {
-        let log = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(self.folder.join("apiserver.log"))
-            .unwrap();
-        let child = Command::new(&self.arguments[0])
-            .args(&self.arguments[1..])
-            .current_dir(&self.folder)
-            .stdin(std::process::Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let pid = child.id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        // The 22nd word; the second may have spaces, and ends with a parenthesis.
-        let start = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap().to_owned();
-        let pids = std::fs::read_to_string(self.folder.join("pids")).unwrap();
-        let pids: String = pids
-            .lines()
-            .map(|line| {
-                if line.ends_with(" apiserver") {
-                    format!("{pid} {start} apiserver\n")
-                } else {
-                    format!("{line}\n")
-                }
-            })
-            .collect();
-        std::fs::write(self.folder.join("pids"), pids).unwrap();
+    /// Kills it, or starts it again.
+    fn process(&self, what: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/cluster/process");
+        let mut command = Command::new(script);
+        command.arg(&self.folder).args([what, "apiserver"]).stdin(Stdio::null());
+        assert!(command.status().unwrap().success(), "{what}");
     }
 }
 
@@ -103,10 +61,10 @@ async fn survives(fixture: &Fixture) {
         assert_eq!(told(&mut changes).await, format!("+{name}"));
     }
     let server = SERVER.get().unwrap();
-    server.kill();
+    server.process("kill");
     refused(fixture.cluster.get(&config_maps(), &fixture.namespace, "a").await, "unreachable");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    server.start();
+    server.process("start");
     eventually("the server is back", || async {
         fixture.cluster.get(&config_maps(), &fixture.namespace, "a").await.is_ok()
     })
