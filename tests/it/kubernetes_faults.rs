@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_secs(120);
 /// How long a deploy may take that will use up all its time.
 const SHORT: Duration = Duration::from_secs(25);
 /// How many apps are deployed at the same time.
-const LANES: usize = 24;
+const LANES: usize = 16;
 
 /// A version of an app: an image that nobody has looked into yet. Every second one has another process beside `web`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,17 +212,19 @@ impl Before {
 }
 
 impl Before {
-    /// Whether this is tried at this call. Everything once, in a deploy that replaces a version. In a first deploy, and in one where other processes come first, what the plugin does not ask again
-    /// about. Where something is changed, what it asks again about is refused for good.
+    /// Whether this is tried at this call. Everything once, in a deploy that replaces a version. In a first deploy, and in one where other processes come first, a conflict and
+    /// what is the hardest to see through. There every call is a conflict for good, and where something is changed it is refused for good in every way.
     fn is_tried(self, (call, _): &Place, fault: Fault, often: Often) -> bool {
         let changes = ["apply", "create", "delete"].iter().any(|verb| call.starts_with(verb));
         match (self, often) {
             (Self::Cron, Often::Once) => true,
             (Self::Cron, Often::Always) => false,
             (Self::Nothing, Often::Once) => matches!(fault, Fault::Conflict | Fault::Lost),
-            (Self::Nothing, Often::Always) => changes && fault == Fault::Busy,
+            (Self::Nothing, Often::Always) => {
+                fault == Fault::Conflict || changes && fault == Fault::Busy
+            }
             (Self::Worker, Often::Once) => fault == Fault::Conflict,
-            (Self::Worker, Often::Always) => changes,
+            (Self::Worker, Often::Always) => fault == Fault::Conflict || changes,
         }
     }
 }

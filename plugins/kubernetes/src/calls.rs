@@ -49,18 +49,19 @@ pub(crate) fn insist<T>(
     again(call, next)
 }
 
-/// Makes a call that deletes until the cluster has answered it. An object that has moved on, or another in its place, is no answer: whatever is there of ours is to go.
+/// Makes a call that changes or deletes an object until the cluster has answered it. That the object has moved on is an answer only when it stays one: controllers write to it all the time, and what a
+/// call wants of it is the same however it looks. A field that is another manager's stays so, and is told.
 ///
 /// # Errors
 ///
 /// The cluster's answer, or that there is none.
-pub(crate) fn insist_on_delete(
-    call: impl Fn() -> gantry_sdk::cluster::Result<()>,
-) -> gantry_sdk::cluster::Result<()> {
-    again(call, next_delete)
+pub(crate) fn insist_on_change<T>(
+    call: impl Fn() -> gantry_sdk::cluster::Result<T>,
+) -> gantry_sdk::cluster::Result<T> {
+    again(call, next_of_change)
 }
 
-fn next_delete(error: &ClusterError, tries: u32, elapsed: Duration) -> Next {
+fn next_of_change(error: &ClusterError, tries: u32, elapsed: Duration) -> Next {
     if matches!(error, ClusterError::Conflict(_)) && tries < FAILURES {
         return Next::Again;
     }
@@ -87,7 +88,7 @@ fn again<T>(
     call()
 }
 
-/// Makes many calls side by side, and again those that were not answered.
+/// Makes many changes side by side, and again those that were not answered.
 ///
 /// # Errors
 ///
@@ -103,7 +104,9 @@ pub(crate) fn insist_on_all<T, R>(
     let mut done = Vec::with_capacity(wanted.len());
     for (wanted, answer) in wanted.iter().zip(call(wanted)) {
         done.push(match answer {
-            Err(error) if next(&error, 1, Duration::ZERO) == Next::Again => insist(|| one(wanted))?,
+            Err(error) if next_of_change(&error, 1, Duration::ZERO) == Next::Again => {
+                insist_on_change(|| one(wanted))?
+            }
             answer => answer?,
         });
     }
@@ -134,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_go_goes_although_it_has_moved_on() {
+    fn what_is_changed_may_have_moved_on() {
         let conflict = ClusterError::Conflict(String::from("x"));
-        assert_eq!(next_delete(&conflict, 1, Duration::ZERO), Next::Again);
-        assert_eq!(next_delete(&conflict, FAILURES, Duration::ZERO), Next::GiveUp);
+        assert_eq!(next_of_change(&conflict, 1, Duration::ZERO), Next::Again);
+        assert_eq!(next_of_change(&conflict, FAILURES, Duration::ZERO), Next::GiveUp);
         let forbidden = ClusterError::Forbidden(String::from("x"));
-        assert_eq!(next_delete(&forbidden, 1, Duration::ZERO), Next::GiveUp);
+        assert_eq!(next_of_change(&forbidden, 1, Duration::ZERO), Next::GiveUp);
     }
 }

@@ -5,7 +5,7 @@ use gantry_sdk::streams::{Reader, Session, Writer};
 use gantry_sdk::{App, Error, Result, ShellOptions, Source, TailOptions, apps, operation};
 use serde_json::Value;
 
-use crate::calls::{insist, insist_on_delete};
+use crate::calls::{insist, insist_on_change};
 use crate::change::current;
 use crate::home::{Home, kinds};
 use crate::object::{is_leaving, label_set, name, text};
@@ -170,7 +170,7 @@ pub(crate) fn with_pod_gone<T>(home: &Home, pod: &str, outcome: Result<T>) -> Re
 /// The cluster refuses, or does not answer.
 fn delete_pod(home: &Home, pod: &str) -> Result<()> {
     let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
-    Ok(insist_on_delete(|| home.client.delete(&kinds::pod(), home.namespace(), pod, &options))?)
+    Ok(insist_on_change(|| home.client.delete(&kinds::pod(), home.namespace(), pod, &options))?)
 }
 
 /// The pod that somebody means: the one with this id or prefix of it, or the first that commands run in.

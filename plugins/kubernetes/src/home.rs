@@ -5,7 +5,7 @@ use gantry_sdk::config::Config;
 use gantry_sdk::{Error, Result};
 use serde_json::Value;
 
-use crate::calls::insist;
+use crate::calls::{insist, insist_on_change};
 use crate::cluster::{Cluster, Timeouts};
 use crate::manifest::Defaults;
 
@@ -133,7 +133,7 @@ impl Home {
     ///
     /// The cluster refuses, or does not answer.
     pub(crate) fn apply(&self, object: &Value) -> Result<Value> {
-        Ok(insist(|| self.client.apply(object))?)
+        Ok(insist_on_change(|| self.client.apply(object))?)
     }
 
     /// The same for many that do not wait for each other.

@@ -10,7 +10,7 @@ use gantry_sdk::image::ImageMetadata;
 use gantry_sdk::{App, Error, LabelSet, Result, apps, labels, log, operation};
 use serde_json::Value;
 
-use crate::calls::insist_on_delete;
+use crate::calls::insist_on_change;
 use crate::home::{Home, kinds};
 use crate::manifest::pod::OneShot;
 use crate::manifest::removal::{self, Removal};
@@ -283,7 +283,7 @@ pub(crate) fn remove(
 ///
 /// What the cluster refused, all of it, after everything was tried.
 pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
-    use gantry_sdk::cluster::{DeleteOptions, Kind, Propagation};
+    use gantry_sdk::cluster::{DeleteOptions, Kind};
     let mut failures = Vec::new();
     for removal in removals {
         let (kind, found) = match removal {
@@ -299,12 +299,11 @@ pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
                 (kind, all.map(names))
             }
         };
-        // What a Deployment makes goes with it.
-        let propagation = Propagation::Foreground;
-        let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+        // At once: an object that waits for what it owns would still be there for the next change, which would apply to it, and then go. What it owns is deleted here too, or goes after it.
+        let options = DeleteOptions::default();
         let deleted = found.and_then(|found| {
             for name in &found {
-                insist_on_delete(|| home.client.delete(&kind, home.namespace(), name, &options))?;
+                insist_on_change(|| home.client.delete(&kind, home.namespace(), name, &options))?;
             }
             Ok(())
         });

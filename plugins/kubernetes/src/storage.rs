@@ -3,7 +3,7 @@
 use gantry_sdk::cluster::DeleteOptions;
 use gantry_sdk::{Error, Result};
 
-use crate::calls::insist_on_delete;
+use crate::calls::insist_on_change;
 use crate::home::{Home, kinds};
 use crate::name;
 
@@ -21,10 +21,10 @@ pub(crate) fn delete(volume: &str, pool: &str) -> Result<()> {
     };
     let options = DeleteOptions::default();
     let persistent = name::volume(volume);
-    insist_on_delete(|| {
+    insist_on_change(|| {
         home.client.delete(&kinds::persistent_volume(), "", &persistent, &options)
     })?;
     let claim = name::volume_claim(volume);
     let kind = kinds::persistent_volume_claim();
-    Ok(insist_on_delete(|| home.client.delete(&kind, home.namespace(), &claim, &options))?)
+    Ok(insist_on_change(|| home.client.delete(&kind, home.namespace(), &claim, &options))?)
 }

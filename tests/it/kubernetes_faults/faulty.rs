@@ -37,12 +37,13 @@ pub(super) enum Fault {
 }
 
 /// What goes wrong with each call: everything once, and what is asked again so often that nothing comes of it.
-pub(super) const FAULTS: [(Fault, Often); 8] = [
+pub(super) const FAULTS: [(Fault, Often); 9] = [
     (Fault::Conflict, Often::Once),
     (Fault::Busy, Often::Once),
     (Fault::Broken, Often::Once),
     (Fault::Late, Often::Once),
     (Fault::Lost, Often::Once),
+    (Fault::Conflict, Often::Always),
     (Fault::Broken, Often::Always),
     (Fault::Busy, Often::Always),
     (Fault::Lost, Often::Always),
