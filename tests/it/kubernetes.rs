@@ -131,7 +131,7 @@ fn name(object: &Value) -> String {
 /// Gives every node of the cluster to the pool.
 fn take_nodes(daemon: &Daemon) -> Result<()> {
     let nodes = daemon.json(&["node", "list"])?;
-    for node in nodes.as_array().context("a list of nodes")? {
+    for node in nodes["items"].as_array().context("a list of nodes")? {
         let address = node["address"].as_str().context("a node has an address")?;
         daemon.cli(&["node", "update", address, "--pool", "kube"])?.success()?;
     }
