@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Grant, bind_source};
+use super::{Grant, Verb, bind_source};
 
 /// A kind whose objects say how pods are made, and where.
 const PODS: &[(&str, &[&str])] = &[
@@ -20,6 +20,10 @@ const PODS: &[(&str, &[&str])] = &[
     ("Job", &["spec", "template", "spec"]),
     ("CronJob", &["spec", "jobTemplate", "spec", "template", "spec"]),
 ];
+
+/// Where a secret says whose token it is to hold.
+const ACCOUNT_OF_SECRET: &[&str] =
+    &["metadata", "annotations", "kubernetes.io/service-account.name"];
 
 /// The way to the specification of the pods that an object of this kind makes.
 #[must_use]
@@ -57,23 +61,48 @@ pub fn needed(kind: &str, object: &Value) -> Vec<Grant> {
     needed.into_iter().collect()
 }
 
-/// What a change of single fields (a JSON patch) needs: where it touches how pods are made, nobody can tell what comes of it.
+/// The places that the operations of a JSON patch name: how each it is written, and the fields on the way. What stands before the first slash is no part of it, as for API servers.
+pub fn places(operations: &Value) -> impl Iterator<Item = (&str, Vec<String>)> {
+    let operations = operations.as_array().map(Vec::as_slice).unwrap_or_default();
+    let keys = |operation| ["path", "from"].map(|key| Value::get(operation, key));
+    let written = operations.iter().flat_map(keys).flatten().filter_map(Value::as_str);
+    written.map(|place| {
+        let fields = place.split('/').skip(1);
+        (place, fields.map(|field| field.replace("~1", "/").replace("~0", "~")).collect())
+    })
+}
+
+/// What a change of single fields (a JSON patch) needs: nobody can tell what comes of one that touches how pods are made, what else reaches the machine, or what is given of other objects.
 #[must_use]
 pub fn needed_by_operations(kind: &str, operations: &Value) -> Vec<Grant> {
-    let Some(path) = pod_spec(kind) else {
-        return needed(kind, &Value::Null);
+    let foreign = |kind: &str| Grant::ForeignObjects(Verb::Read, kind.to_owned());
+    let machine = || Grant::Binds("/".to_owned());
+    let mut delicate: Vec<(&[&str], Grant)> = match kind {
+        "Service" => vec![(&["spec", "externalIPs"], Grant::HostNetwork)],
+        "PersistentVolume" => {
+            vec![(&["spec", "hostPath"], machine()), (&["spec", "local"], machine())]
+        }
+        "PersistentVolumeClaim" => vec![
+            (&["spec", "volumeName"], foreign("PersistentVolume")),
+            (&["spec", "dataSource"], foreign("PersistentVolumeClaim")),
+            (&["spec", "dataSourceRef"], foreign("PersistentVolumeClaim")),
+        ],
+        "StatefulSet" => vec![
+            (&["spec", "volumeClaimTemplates"], foreign("PersistentVolume")),
+            (&["spec", "volumeClaimTemplates"], foreign("PersistentVolumeClaim")),
+        ],
+        "Secret" => vec![(ACCOUNT_OF_SECRET, foreign("ServiceAccount"))],
+        _ => Vec::new(),
     };
-    let spec = format!("/{}", path.join("/"));
-    let touches = |operation: &Value| {
-        ["path", "from"].iter().filter_map(|key| operation.get(key)?.as_str()).any(|place| {
-            // Below the specification, or above it with all that is in it.
-            let (short, long) =
-                if place.len() < spec.len() { (place, &*spec) } else { (&*spec, place) };
-            long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    };
-    let all = operations.as_array().map(Vec::as_slice).unwrap_or_default();
-    if all.iter().any(touches) { vec![Grant::Privileged] } else { Vec::new() }
+    delicate.extend(pod_spec(kind).map(|path| (path, Grant::Privileged)));
+    let mut needed = BTreeSet::new();
+    for (_, place) in places(operations) {
+        // Below it, or above it with all that is in it.
+        let touched = |way: &[&str]| way.iter().zip(&place).all(|(one, other)| one == other);
+        let touched = delicate.iter().filter(|(way, _)| touched(way));
+        needed.extend(touched.map(|(_, grant)| grant.clone()));
+    }
+    needed.into_iter().collect()
 }
 
 fn pod(spec: &Value, needed: &mut BTreeSet<Grant>) {
@@ -154,8 +183,7 @@ pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
             }
         }
         ("Secret", _) => {
-            let account = ["metadata", "annotations", "kubernetes.io/service-account.name"];
-            add("ServiceAccount", at(object, &account));
+            add("ServiceAccount", at(object, ACCOUNT_OF_SECRET));
         }
         _ => {}
     }
@@ -321,9 +349,26 @@ mod tests {
             ("Pod", "/spec/x", true),
             ("Pod", "/metadata/labels/x", false),
             ("Node", "/spec/unschedulable", false),
+            // What stands before the first slash is passed over.
+            ("Deployment", "x/spec/template/spec/hostNetwork", true),
+            ("Deployment", "x", true),
+            ("Service", "/spec/externalIPs", true),
+            ("Service", "/spec/externalIPs/0", true),
+            ("Service", "/spec", true),
+            ("Service", "/spec/ports", false),
+            ("PersistentVolume", "/spec/hostPath/path", true),
+            ("PersistentVolume", "/spec/local", true),
+            ("PersistentVolumeClaim", "/spec/volumeName", true),
+            ("PersistentVolumeClaim", "/spec/resources", false),
+            ("StatefulSet", "/spec/volumeClaimTemplates/0/spec/volumeName", true),
+            ("Secret", "/metadata/annotations/kubernetes.io~1service-account.name", true),
+            ("Secret", "/metadata/annotations/note", false),
+            ("Secret", "/data/a", false),
         ] {
             assert_eq!(touching(kind, path), touches, "{kind} {path}");
         }
+        let moved = json!([{"op": "copy", "from": "/spec/template", "path": "/metadata/x"}]);
+        assert_eq!(needed_by_operations("Deployment", &moved), [Grant::Privileged]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{INSTANCE, OPERATION, OWNER, PREFIX, unique};
 use crate::call::cluster::{Change, ClusterCall, Kind, Patch, Selection};
 use crate::{EngineError, Reply, Scope};
-use gantry_core::policy::object::{at, pod_spec};
+use gantry_core::policy::object::{at, places, pod_spec};
 
 /// Whether an object carries the marks of the scope's owner and installation.
 #[must_use]
@@ -42,10 +42,10 @@ pub(crate) fn keep_operation(wanted: &mut Value, object: &Value) {
 /// Keeps the marks of an object that is somebody else's in what is to be applied to it: it stays theirs, and so do the pods that it makes.
 pub(crate) fn keep_marks(wanted: &mut Value, object: &Value) {
     let template = template(&Kind::of(wanted).kind);
-    for path in std::iter::once(Vec::new()).chain(template) {
+    for path in std::iter::once(&[][..]).chain(template) {
         let labels: Vec<&str> = path.iter().copied().chain(["metadata", "labels"]).collect();
         let marked = at(object, &labels).unwrap_or(&Value::Null);
-        if let Some(labels) = labels_at(wanted, &path) {
+        if let Some(labels) = labels_at(wanted, path) {
             for mark in [OWNER, INSTANCE, OPERATION] {
                 keep(labels, marked, mark);
             }
@@ -79,7 +79,7 @@ pub(super) fn mark(scope: &Scope, call: &mut ClusterCall) -> Result<(), EngineEr
             put(object, &["metadata", "labels"], &[(OPERATION, &scope.operation.id)])?;
         }
         if let Some(path) = template(&kind) {
-            let path: Vec<&str> = path.into_iter().chain(["metadata", "labels"]).collect();
+            let path: Vec<&str> = path.iter().copied().chain(["metadata", "labels"]).collect();
             put(object, &path, &marks)?;
         }
         for claim in claims(object) {
@@ -134,18 +134,12 @@ pub(super) fn hide_in(reply: &mut Reply) {
 }
 
 /// The same for what a watch brings.
-pub(super) fn hidden(change: Change) -> Change {
-    match change {
-        Change::Applied(mut object) => {
-            hide(&mut object);
-            Change::Applied(object)
-        }
-        Change::Deleted(mut object) => {
-            hide(&mut object);
-            Change::Deleted(object)
-        }
-        Change::Listed => Change::Listed,
+pub(super) fn hidden(mut change: Change) -> Change {
+    match &mut change {
+        Change::Applied(object) | Change::Deleted(object) => hide(object),
+        Change::Listed => {}
     }
+    change
 }
 
 fn hide(object: &mut Value) {
@@ -178,9 +172,9 @@ fn hide_labels(object: &mut Value) {
 }
 
 /// The way to the template of the pods that an object of this kind makes.
-fn template(kind: &str) -> Option<Vec<&'static str>> {
+fn template(kind: &str) -> Option<&'static [&'static str]> {
     let (last, path) = pod_spec(kind)?.split_last()?;
-    (*last == "spec" && !path.is_empty()).then(|| path.to_vec())
+    (*last == "spec" && !path.is_empty()).then_some(path)
 }
 
 /// The claims that a stateful set makes for its pods.
@@ -192,19 +186,16 @@ fn claims(object: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 /// Puts labels at the end of a way, which is made where it is missing.
 fn put(object: &mut Value, path: &[&str], labels: &[(&str, &str)]) -> Result<(), EngineError> {
+    let wrong = || EngineError::Invalid(format!("`{}` is no object", path.join(".")));
     let mut place = object;
     for key in path {
-        let Some(map) = place.as_object_mut() else {
-            return Err(EngineError::Invalid(format!("`{}` is no object", path.join("."))));
-        };
+        let map = place.as_object_mut().ok_or_else(wrong)?;
         place = map.entry(*key).or_insert_with(|| Value::Object(Map::new()));
         if place.is_null() {
             *place = Value::Object(Map::new());
         }
     }
-    let Some(map) = place.as_object_mut() else {
-        return Err(EngineError::Invalid(format!("`{}` is no object", path.join("."))));
-    };
+    let map = place.as_object_mut().ok_or_else(wrong)?;
     for (key, value) in labels {
         map.insert((*key).to_owned(), Value::String((*value).to_owned()));
     }
@@ -270,32 +261,29 @@ fn refuse_directives(kind: &str, document: &Value) -> Result<(), EngineError> {
 
 /// Refuses single changes of what the marks are in: only labels that are not marks, and other parts of the metadata.
 fn refuse_operations(operations: &Value) -> Result<(), EngineError> {
-    for operation in operations.as_array().into_iter().flatten() {
-        for key in ["path", "from"] {
-            let Some(path) = operation.get(key).and_then(Value::as_str) else {
-                continue;
-            };
-            let parts: Vec<&str> = path.split('/').skip(1).collect();
-            if let ["metadata", "managedFields", ..] = parts.as_slice() {
-                return Err(whose_fields());
-            }
-            let marked = match parts.as_slice() {
-                [] | ["metadata" | "spec"] | ["metadata", "labels"] => true,
-                ["metadata", "labels", label, ..] => label.starts_with(PREFIX),
-                // A template's labels have marks too; they are changed with an apply.
-                ["spec", rest @ ..] => {
-                    rest.contains(&"metadata")
-                        || matches!(rest.last(), Some(&("template" | "jobTemplate" | "spec")))
-                        || rest.contains(&"volumeClaimTemplates")
-                }
-                _ => false,
-            };
-            if marked {
-                return Err(EngineError::Invalid(format!(
-                    "a JSON patch of `{path}` is not for plugins: the host's labels are there"
-                )));
-            }
+    for (path, parts) in places(operations) {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if let ["metadata", "managedFields", ..] = parts.as_slice() {
+            return Err(whose_fields());
         }
+        let marked = match parts.as_slice() {
+            [] | ["metadata" | "spec"] | ["metadata", "labels"] => true,
+            ["metadata", "labels", label, ..] => label.starts_with(PREFIX),
+            // A template's labels have marks too; they are changed with an apply.
+            ["spec", rest @ ..] => {
+                rest.contains(&"metadata")
+                    || matches!(rest.last(), Some(&("template" | "jobTemplate" | "spec")))
+                    || rest.contains(&"volumeClaimTemplates")
+            }
+            _ => false,
+        };
+        if marked {
+            return Err(EngineError::Invalid(format!(
+                "a JSON patch of `{path}` is not for plugins: the host's labels are there"
+            )));
+        }
+    }
+    for operation in operations.as_array().into_iter().flatten() {
         if let Some(value) = operation.get("value") {
             refuse_marks(value)?;
         }

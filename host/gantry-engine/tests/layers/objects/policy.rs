@@ -15,7 +15,7 @@ async fn sent(house: &House, scope: &Arc<Scope>, call: ClusterCall) -> Result<Re
 /// A call of every sort that names an object, with the verb that it needs.
 fn all_about(kind: &Kind, name: &str) -> Vec<(&'static str, ClusterCall)> {
     let note = || json!({"metadata": {"annotations": {"note": "seen"}}});
-    let operation = json!([{"op": "add", "path": "/metadata/annotations", "value": {"note": "x"}}]);
+    let operation = json!([{"op": "add", "path": "/metadata/finalizers", "value": []}]);
     let mut applied = object(kind, name);
     applied["metadata"]["annotations"] = json!({"note": "seen"});
     let mut calls = vec![
@@ -590,5 +590,29 @@ async fn what_is_no_part_of_an_object_cannot_be_patched() {
         }
         let answer = house.send(&ours("op-1"), call).await.map(drop);
         assert_eq!(answer.is_err_and(|error| error.kind() == "invalid"), refused, "{part}");
+    }
+}
+
+#[tokio::test]
+async fn single_fields_of_other_kinds_need_what_the_whole_object_would() {
+    let claims = Kind::new("v1", "PersistentVolumeClaim");
+    let services = Kind::new("v1", "Service");
+    let account = "/metadata/annotations/kubernetes.io~1service-account.name";
+    for (kind, path, value, grant) in [
+        // What stands before the first slash is passed over by the cluster too.
+        (deployments(), "x/spec/template/spec/hostNetwork", json!(true), "containers:privileged"),
+        (services, "/spec/externalIPs", json!(["10.0.0.1"]), "containers:host-network"),
+        (claims, "/spec/volumeName", json!("theirs"), "cluster:foreign:read:PersistentVolume"),
+        (Kind::new("v1", "Secret"), account, json!("robot"), "cluster:foreign:read:ServiceAccount"),
+    ] {
+        let house = House::new();
+        let mut made = object(&kind, "web");
+        made["metadata"]["annotations"] = json!({"note": "x"});
+        house.object(&ours("op-0"), create(made)).await;
+        let operations = json!([{"op": "add", "path": path, "value": value}]);
+        let change = patch(&kind, "web", Patch::Json(operations));
+        let (case, told) = house.refused(&ours("op-1"), change).await;
+        assert_eq!(case, "denied", "{path}");
+        assert!(told.contains(&format!("`{grant}`")), "{told}");
     }
 }
