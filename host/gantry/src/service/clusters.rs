@@ -16,7 +16,7 @@ use gantry_engine::{Cluster, Clusters, EngineError, GivenCluster, Kubernetes};
 use serde_json::json;
 
 use self::several::Several;
-use super::pools::RECORD_TIME;
+use super::pools::{RECORD_TIME, no_pool};
 use super::{OrProblem, Service, not_found};
 use crate::api::{self, ClusterChange, NewCluster, Problem, ProblemKind};
 use crate::clock;
@@ -232,9 +232,10 @@ impl Service {
         title: String,
         record: ClusterRecord,
     ) -> Result<String, Problem> {
+        let pools = self.provisioners_of_pools().await?;
         for pool in &record.pools {
-            let (_, provisioner) = self.pool_or_default(pool.clone()).await?;
-            if provisioner != record.provisioner {
+            let provisioner = pools.get(pool).ok_or_else(|| no_pool(pool, &pools))?;
+            if *provisioner != record.provisioner {
                 return Err(Problem::new(ProblemKind::Conflict, title)
                     .because(format!("the pool `{pool}` is of the provisioner `{provisioner}`"))
                     .hint("`gantry pool list` lists the pools with their provisioners"));

@@ -110,10 +110,8 @@ impl Service {
         let (pool, provisioner) = self.pool_or_default(pool).await?;
         let there = self.provisioner(&provisioner)?;
         let detail = json!({"pool": pool, "provisioner": provisioner});
-        let begun = self.store.move_of(app).await.or_problem(|| title.clone())?;
         self.change(caller, "app-update", app, detail, move |change| async move {
-            let of = Moving { there, pool, title, begun };
-            of.run(change).await
+            Moving { there, pool, title }.run(change).await
         })
         .await
     }
@@ -124,8 +122,6 @@ struct Moving {
     there: Provisioner,
     pool: String,
     title: String,
-    /// One that has not ended.
-    begun: Option<MoveRecord>,
 }
 
 impl Moving {
@@ -133,15 +129,17 @@ impl Moving {
         let title = || self.title.clone();
         let record = &change.record;
         let store = &change.service.store;
+        // One that has not ended.
+        let begun = store.move_of(&record.app.name).await.or_problem(title)?;
         if record.app.pool == self.pool {
-            return match self.begun.clone() {
+            return match begun {
                 Some(begun) => self.take_back(&change, begun).await,
                 None => Err(Problem::new(ProblemKind::Conflict, title())
                     .because("it is there already")
                     .hint(format!("`gantry app info {}` shows it", record.app.name))),
             };
         }
-        if let Some(begun) = &self.begun
+        if let Some(begun) = &begun
             && begun.to_pool != self.pool
         {
             return Err(Problem::new(ProblemKind::Conflict, title())
@@ -170,7 +168,7 @@ impl Moving {
         let to = (there.clone(), service.cluster_of_pool(&there, &self.pool).await?);
         match way(&from, &to) {
             Way::Restart => self.restart(&change).await,
-            Way::Deploy => self.deploy(&change).await,
+            Way::Deploy => self.deploy(&change, begun).await,
         }
     }
 
@@ -196,10 +194,10 @@ impl Moving {
         Ok(json!({"pool": self.pool, "provisioner": change.provisioner.name()}))
     }
 
-    async fn deploy(&self, change: &Change) -> Result<Value, Problem> {
+    async fn deploy(&self, change: &Change, begun: Option<MoveRecord>) -> Result<Value, Problem> {
         let title = || self.title.clone();
         let (service, operation, app) = (&change.service, &change.operation, &change.record.app);
-        let mut begun = match self.begun.clone() {
+        let mut begun = match begun {
             // Those of before the first try: what was appended by one that broke off is not the app's.
             Some(begun) => MoveRecord { operation: operation.id.clone(), ..begun },
             None => MoveRecord {
@@ -315,7 +313,7 @@ impl Moving {
                 .hint(format!("`gantry app update {} --pool {}`", begun.app, begun.to_pool)));
         }
         let there = change.service.provisioner(&begun.to_provisioner)?;
-        let back = Self { there, pool: begun.to_pool.clone(), title, begun: None };
+        let back = Self { there, pool: begun.to_pool.clone(), title };
         back.remove_there(change, &begun).await?;
         Ok(json!({"pool": self.pool, "provisioner": change.provisioner.name()}))
     }

@@ -10,7 +10,7 @@ use gantry_core::url::url_to_host;
 use gantry_runtime::{Interface, Provisioner};
 use serde_json::{Value, json};
 
-use super::{OrProblem, Service, time_of};
+use super::{OrProblem, Service, not_found, time_of};
 use crate::api::{
     NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, PoolChoice, Problem, ProblemKind,
 };
@@ -241,11 +241,8 @@ impl Service {
             Err(NodeLookupError::NotFound) => {
                 let known = self.nodes(None).await.map(|list| list.items).unwrap_or_default();
                 let nearest = near::nearest(address, known.iter().map(|node| &node.address));
-                let problem = Problem::new(ProblemKind::NotFound, format!("no node `{address}`"));
-                Err(match nearest {
-                    Some(nearest) => problem.hint(format!("did you mean `{nearest}`?")),
-                    None => problem.hint("`gantry node list` lists the nodes"),
-                })
+                Err(not_found("node", address, nearest)
+                    .hint_if_none("`gantry node list` lists the nodes"))
             }
             Err(error) => Err(error).or_problem(|| format!("could not find the node `{address}`")),
         }

@@ -155,7 +155,7 @@ fn pool_lock(name: &str) -> Option<String> {
     Some(format!("the pool {name}"))
 }
 
-fn no_pool(name: &str, pools: &BTreeMap<String, String>) -> Problem {
+pub(super) fn no_pool(name: &str, pools: &BTreeMap<String, String>) -> Problem {
     let names: Vec<_> = pools.keys().map(String::as_str).collect();
     not_found("pool", name, near::nearest(name, &names))
         .hint_if_none(&format!("there is `{}`", names.join("`, `")))

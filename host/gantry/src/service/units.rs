@@ -52,6 +52,8 @@ impl Service {
         let (service, name) = (Arc::clone(self), app.to_owned());
         let begun = self.operations.begin(request, move |begun| async move {
             let record = service.record(&name).await?;
+            // It may have moved while this waited for its turn.
+            let provisioner = service.provisioner(&record.provisioner)?;
             let operation = begun.operation;
             work(Change { service, record, provisioner, operation }).await
         });

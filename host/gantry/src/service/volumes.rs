@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gantry_core::App;
 use gantry_runtime::Interface;
 use serde_json::json;
 
@@ -126,18 +127,22 @@ impl Service {
                 .because(format!("`{mount_point}` is no folder to mount at: a path from `/` on, without `..` and `:`"))
                 .hint(format!("`gantry volume bind {volume} {app} /data`")));
         }
-        let of_app = self.record(&app).await?.app.pool;
-        if of_app != record.pool {
-            return Err(Problem::new(ProblemKind::Conflict, title)
-                .because(format!("it is of the pool `{}`, and the app of `{of_app}`", record.pool))
+        let why = title.clone();
+        let of_its_pool = move |app: &App| match &app.pool {
+            pool if *pool == record.pool => Ok(()),
+            pool => Err(Problem::new(ProblemKind::Conflict, &why)
+                .because(format!("it is of the pool `{}`, and the app of `{pool}`", record.pool))
                 .hint(format!(
-                    "make one there: `gantry volume create NAME {} --pool {of_app}`",
+                    "make one there: `gantry volume create NAME {} --pool {pool}`",
                     record.plan
-                )));
-        }
+                ))),
+        };
+        of_its_pool(&self.record(&app).await?.app)?;
         let detail = json!({"volume": volume, "mount_point": mount_point, "read_only": read_only});
         let (name, volume) = (app.clone(), volume.to_owned());
         self.change(caller, "volume-bind", &name, detail, move |change| async move {
+            // It may have moved while this waited for its turn.
+            of_its_pool(&change.record.app)?;
             let bind = BindRecord { volume: volume.clone(), app, mount_point, read_only };
             let bound = change.service.store.bind_volume(bind.clone()).await;
             match bound.or_problem(|| title.clone())? {

@@ -81,7 +81,9 @@ pub(super) fn changed(
         || change.client_key.is_some()
         || change.custom_data.contains_key(TOKEN);
     if moves || names_credentials {
-        (place.client_cert, place.client_key, place.token) = Default::default();
+        place.client_cert = change.client_cert.unwrap_or_default();
+        place.client_key = change.client_key.unwrap_or_default();
+        place.token = change.token.unwrap_or_default();
     }
     if change.in_cluster {
         (place.addresses, place.ca_cert) = Default::default();
@@ -95,12 +97,6 @@ pub(super) fn changed(
     }
     if let Some(ca) = change.ca_cert {
         place.ca_cert = ca;
-    }
-    place.client_cert = change.client_cert.unwrap_or_default();
-    place.client_key = change.client_key.unwrap_or_default();
-    place.token = change.token.unwrap_or_default();
-    if !(moves || names_credentials) {
-        record.place = before.place.clone();
     }
     match (change.pools, change.default) {
         (Some(pools), default) => (record.pools, record.is_default) = (pools, default),
