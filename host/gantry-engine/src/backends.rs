@@ -188,9 +188,7 @@ async fn patiently(
     let mut attempt = 0;
     loop {
         let error = match cluster(engine, &call, None, None).await {
-            Err(EngineError::TooManyRequests { text, retry_after }) => {
-                EngineError::TooManyRequests { text, retry_after }
-            }
+            Err(error @ EngineError::TooManyRequests { .. }) => error,
             answer => return answer,
         };
         let pause = pause(attempt, &error);

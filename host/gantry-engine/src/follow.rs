@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::call::LogOptions;
-use crate::stream::{Chunk, Output, Reader, Session, Source};
+use crate::stream::{Chunk, Output, Reader, Session, Source, Writer};
 use crate::{Containers, EngineError};
 
 /// How soon a container that ended before somebody attached is noticed, and how often one is looked at.
@@ -98,15 +99,8 @@ pub(crate) async fn session(
     input: Option<Reader>,
     output: Output,
 ) -> Result<Option<i32>, EngineError> {
-    let mut copied = Copied { output, stdout: 0, stderr: 0 };
     let writer = session.input.take();
-    let read = async {
-        while let Some(chunk) = session.chunks.next().await {
-            // Nobody reads it any more; the command still has an end to be told.
-            let _ = copied.write(&chunk?, 0).await;
-        }
-        Ok::<(), EngineError>(())
-    };
+    let read = copy(&mut session.chunks, output);
     let write = async {
         if let (Some(mut input), Some(mut writer)) = (input, writer) {
             // A process that ends without reading all of it is no failure.
@@ -122,6 +116,32 @@ pub(crate) async fn session(
     match session.exit.take() {
         Some(exit) => exit.await.map(Some),
         None => Ok(None),
+    }
+}
+
+/// Copies what a command writes to the two ends. An end that has gone is not an error: the rest is read and dropped, so that the command can end.
+pub(crate) async fn copy(
+    chunks: &mut BoxStream<'static, Result<Chunk, EngineError>>,
+    output: Output,
+) -> Result<(), EngineError> {
+    let (mut stdout, mut stderr) = (Some(output.stdout), Some(output.stderr));
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        let end = match chunk.source {
+            Source::Stdout => &mut stdout,
+            Source::Stderr => &mut stderr,
+        };
+        put(end, &chunk.bytes).await;
+    }
+    Ok(())
+}
+
+/// Writes to an end that is still there.
+pub(crate) async fn put(end: &mut Option<Writer>, bytes: &[u8]) {
+    if let Some(writer) = end
+        && (writer.write_all(bytes).await.is_err() || writer.flush().await.is_err())
+    {
+        *end = None;
     }
 }
 

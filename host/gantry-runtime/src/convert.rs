@@ -224,30 +224,30 @@ pub(crate) fn pod_exec_options_from(
 pub(crate) fn cluster_error_to(error: gantry_engine::Error) -> wit_cluster::ClusterError {
     use wit_cluster::{Cause, ClusterError, Invalidity};
     match engine_error(error) {
-        EngineError::NotFound(text) => ClusterError::NotFound(text),
-        EngineError::Conflict(text) => ClusterError::Conflict(text),
+        EngineError::NotFound(text) => ClusterError::NotFound(cut(text)),
+        EngineError::Conflict(text) => ClusterError::Conflict(cut(text)),
         EngineError::Invalid(message) => {
-            ClusterError::Invalid(Invalidity { message, causes: Vec::new() })
+            ClusterError::Invalid(Invalidity { message: cut(message), causes: Vec::new() })
         }
         EngineError::InvalidObject(invalidity) => ClusterError::Invalid(Invalidity {
-            message: invalidity.message,
+            message: cut(invalidity.message),
             causes: invalidity
                 .causes
                 .into_iter()
                 .map(|cause| Cause {
-                    field: cause.field,
-                    reason: cause.reason,
-                    message: cause.message,
+                    field: cut(cause.field),
+                    reason: cut(cause.reason),
+                    message: cut(cause.message),
                 })
                 .collect(),
         }),
-        EngineError::Forbidden(text) => ClusterError::Forbidden(text),
-        EngineError::TooManyRequests { text, .. } => ClusterError::TooManyRequests(text),
-        EngineError::Denied(text) => ClusterError::Denied(text),
-        EngineError::Unreachable(text) => ClusterError::Unreachable(text),
-        EngineError::TimedOut(text) => ClusterError::TimedOut(text),
+        EngineError::Forbidden(text) => ClusterError::Forbidden(cut(text)),
+        EngineError::TooManyRequests { text, .. } => ClusterError::TooManyRequests(cut(text)),
+        EngineError::Denied(text) => ClusterError::Denied(cut(text)),
+        EngineError::Unreachable(text) => ClusterError::Unreachable(cut(text)),
+        EngineError::TimedOut(text) => ClusterError::TimedOut(cut(text)),
         EngineError::Cancelled => ClusterError::Cancelled,
-        EngineError::Failed(text) => ClusterError::Failed(text),
+        EngineError::Failed(text) => ClusterError::Failed(cut(text)),
     }
 }
 

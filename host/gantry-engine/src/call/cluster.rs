@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use gantry_core::policy::object::at;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A cluster that a provisioner was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,21 @@ impl Kind {
     #[must_use]
     pub fn version(&self) -> &str {
         self.api_version.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// A word of an object's metadata; empty when it does not say it.
+#[must_use]
+pub fn word<'a>(object: &'a Value, key: &str) -> &'a str {
+    at(object, &["metadata", key]).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Says a word in a document's metadata.
+pub(crate) fn say(document: &mut Value, key: &str, value: &str) {
+    let Some(document) = document.as_object_mut() else { return };
+    let metadata = document.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.insert(key.to_owned(), value.into());
     }
 }
 

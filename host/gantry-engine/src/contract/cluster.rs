@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 pub use super::{eventually, refused};
 use crate::Cluster;
+pub use crate::call::cluster::word;
 use crate::call::cluster::{Change, DeleteOptions, Kind as ObjectKind, Patch, Selection};
 use crate::cluster::Changes;
 
@@ -202,12 +203,6 @@ pub async fn run(fixture: Fixture, promise: Promise) {
     if let Err(broken) = kept {
         resume_unwind(broken);
     }
-}
-
-/// A word of an object's metadata.
-#[must_use]
-pub fn word<'a>(object: &'a Value, key: &str) -> &'a str {
-    object["metadata"][key].as_str().unwrap_or_default()
 }
 
 /// The next change of a watch, at most a minute later.

@@ -18,8 +18,8 @@ use super::errors::{self, About};
 use super::streams::Turn;
 use super::{Docker, convert, streams, wire};
 use crate::containers::Result;
-use crate::names;
 use crate::stream::{Output, Reader, Session, Writer};
+use crate::{follow, names};
 
 impl Docker {
     /// Sends a request whose answer is bytes and not a document.
@@ -151,7 +151,8 @@ impl Docker {
         };
         let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
         let stream = self.upgraded(about, &format!("/exec/{exec_id}/start"), body).await?;
-        streams::copy(streams::session(&self.endpoint, about, stream, tty, None), output).await?;
+        let mut session = streams::session(&self.endpoint, about, stream, tty, None);
+        follow::copy(&mut session.chunks, output).await?;
         self.exec_ended(about).await
     }
 

@@ -10,12 +10,12 @@ use gantry_core::image::split_image_name;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
+use super::Docker;
 use super::errors::About;
-use super::{Docker, streams};
 use crate::call::BuildOptions;
 use crate::containers::Result;
-use crate::names;
 use crate::stream::{Reader, Writer};
+use crate::{follow, names};
 
 impl Docker {
     pub(super) async fn commit_image(
@@ -133,7 +133,7 @@ impl Docker {
                 Some(Err(error)) => return Err(about.error(&self.endpoint, error)),
                 Some(Ok(line)) => {
                     if let Some(text) = text(line) {
-                        streams::put(&mut output, text.as_bytes()).await;
+                        follow::put(&mut output, text.as_bytes()).await;
                     }
                 }
             }

@@ -8,15 +8,14 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::{Decoder, FramedRead};
 use tokio_util::io::StreamReader;
 
 use super::endpoint::Endpoint;
 use super::errors::About;
-use crate::EngineError;
-use crate::stream::{Chunk, Output, Session, Source, Writer};
+use crate::stream::{Chunk, Session, Source, Writer};
 
 /// Takes apart what a container writes: frames of two streams, or with a terminal the bytes as they are.
 #[derive(Debug)]
@@ -85,29 +84,6 @@ pub(super) fn session(
     let cut_off = about.cut_off(endpoint);
     let chunks = FramedRead::new(bytes, Demux::new(tty)).map_err(move |_| cut_off.clone()).boxed();
     Session::of(chunks).with_input(input)
-}
-
-/// Copies what a command writes to the two ends. An end that has gone is not an error: the rest is read and dropped, so that the command can end.
-pub(super) async fn copy(mut session: Session, output: Output) -> Result<(), EngineError> {
-    let (mut stdout, mut stderr) = (Some(output.stdout), Some(output.stderr));
-    while let Some(chunk) = session.chunks.next().await {
-        let chunk = chunk?;
-        let end = match chunk.source {
-            Source::Stdout => &mut stdout,
-            Source::Stderr => &mut stderr,
-        };
-        put(end, &chunk.bytes).await;
-    }
-    Ok(())
-}
-
-/// Writes to an end that is still there.
-pub(super) async fn put(end: &mut Option<Writer>, bytes: &[u8]) {
-    if let Some(writer) = end
-        && (writer.write_all(bytes).await.is_err() || writer.flush().await.is_err())
-    {
-        *end = None;
-    }
 }
 
 /// The same stream, with an error in place of a part that does not come in time. Only the time in which somebody waits counts.

@@ -5,15 +5,13 @@ use serde_json::{Value, json};
 
 use crate::call::cluster::{
     DeleteOptions, Kind, ObjectPage, Patch, PodExecOptions, PodLogOptions, Propagation, Selection,
+    word,
 };
 use crate::kubernetes::wire::Ask;
 
 /// The name and the namespace that an object says it has; empty words for what it does not say.
 pub(super) fn place(object: &Value) -> (&str, &str) {
-    let word = |key: &str| {
-        object.get("metadata").and_then(|metadata| metadata.get(key)).and_then(Value::as_str)
-    };
-    (word("namespace").unwrap_or_default(), word("name").unwrap_or_default())
+    (word(object, "namespace"), word(object, "name"))
 }
 
 /// `name`, or `namespace/name`.

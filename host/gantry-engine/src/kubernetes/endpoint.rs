@@ -6,6 +6,7 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::Uri;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -204,8 +205,8 @@ fn at_address(
             certificates(certificate, "client certificate").map_err(|e| invalid(&e))?;
             PrivateKeyDer::from_pem_slice(key.as_bytes())
                 .map_err(|_| invalid("the client key is no private key in PEM"))?;
-            config.auth_info.client_certificate_data = Some(base64(certificate.as_bytes()));
-            config.auth_info.client_key_data = Some(base64(key.as_bytes()).into());
+            config.auth_info.client_certificate_data = Some(BASE64_STANDARD.encode(certificate));
+            config.auth_info.client_key_data = Some(BASE64_STANDARD.encode(key).into());
         }
     }
     Ok(config)
@@ -218,22 +219,6 @@ fn certificates(pem: &str, what: &str) -> Result<Vec<Vec<u8>>, String> {
         return Err(format!("there is no certificate in the {what}"));
     }
     Ok(all.into_iter().map(|one| one.to_vec()).collect())
-}
-
-/// As kubeconfigs hold PEM.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letter = |bits: u32| LETTERS.get(bits as usize & 63).copied().unwrap_or(b'=') as char;
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or_default());
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        text.push(letter(bits >> 18));
-        text.push(letter(bits >> 12));
-        text.push(if three.len() > 1 { letter(bits >> 6) } else { '=' });
-        text.push(if three.len() > 2 { letter(bits) } else { '=' });
-    }
-    text
 }
 
 #[cfg(test)]
@@ -252,9 +237,9 @@ mod tests {
         for (plain, text) in
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
         {
-            assert_eq!(base64(plain.as_bytes()), text);
+            assert_eq!(BASE64_STANDARD.encode(plain), text);
         }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
+        assert_eq!(BASE64_STANDARD.encode([0xfb, 0xff, 0xfe]), "+//+");
     }
 
     #[test]

@@ -14,9 +14,9 @@ use kube::client::Connection;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::{About, Status};
 use crate::EngineError;
@@ -109,7 +109,7 @@ where
         }
         let _ = told.send(end);
     });
-    let guard = EndsWith(task.abort_handle());
+    let guard = AbortOnDropHandle::new(task);
     let chunks = stream::unfold((received, guard), |(mut received, guard)| async move {
         received.recv().await.map(|chunk| (chunk, (received, guard)))
     });
@@ -124,15 +124,6 @@ where
         }));
     }
     session
-}
-
-/// Ends a task when it is dropped.
-struct EndsWith(AbortHandle);
-
-impl Drop for EndsWith {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Reads messages to their end: the exit code, if one was told.

@@ -126,6 +126,12 @@ impl Ledger {
         if self.lock().ended_well { Vec::new() } else { self.objects.loose() }
     }
 
+    /// The same for one of them.
+    #[must_use]
+    pub fn loose_object(&self, place: &Place) -> Option<Touched> {
+        if self.lock().ended_well { None } else { self.objects.loose_at(place) }
+    }
+
     /// Whether something that the operation created or touched is the app by now.
     #[must_use]
     pub fn serves(&self) -> bool {
@@ -391,8 +397,9 @@ pub async fn clean_up(chain: &Chain, scope: &Arc<Scope>) -> Cleaned {
         });
         (created, removed)
     });
-    let mut cleaned = take_back_objects(chain, scope).await;
-    for (created, removed) in future::join_all(removals).await {
+    let objects = take_back_objects(chain, scope);
+    let (mut cleaned, removed) = future::join(objects, future::join_all(removals)).await;
+    for (created, removed) in removed {
         match removed {
             Ok(true) => cleaned.removed.push(created),
             Ok(false) => {}

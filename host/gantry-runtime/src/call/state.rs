@@ -87,9 +87,7 @@ impl CallState {
     ) -> wasmtime::Result<Result<Response, Error>> {
         // Nothing of the store but these two is held while the engine works.
         let (outside, watch) = (Arc::clone(self.outside()?), Arc::clone(&self.watch));
-        let _working = watch.work();
-        let work = Box::pin(outside.chain.send(&outside.scope, request));
-        lift(Aside { work, watch: &watch }.await)
+        outside.send(&watch, request).await
     }
 
     /// Puts something into the guest's hands.
@@ -107,8 +105,21 @@ impl CallState {
     }
 }
 
+impl Outside {
+    /// Sends a call down the chain. What the engine does for it is none of the guest's time. The outer error ends the guest, the inner one is for it.
+    pub(crate) async fn send(
+        &self,
+        watch: &Watch,
+        request: impl Into<Request> + Send,
+    ) -> wasmtime::Result<Result<Response, Error>> {
+        let _working = watch.work();
+        let work = Box::pin(self.chain.send(&self.scope, request));
+        lift(Aside { work, watch }.await)
+    }
+}
+
 /// Tells an error that ends the guest from one that it may handle.
-pub(crate) fn lift<T>(answer: Result<T, Error>) -> wasmtime::Result<Result<T, Error>> {
+fn lift<T>(answer: Result<T, Error>) -> wasmtime::Result<Result<T, Error>> {
     match answer {
         Ok(value) => Ok(Ok(value)),
         Err(Error::OverLimit(over)) => Err(wasmtime::Error::new(over)),

@@ -18,7 +18,7 @@ use crate::bindings::gantry::provision::cluster::{
     WatchEvent,
 };
 use crate::bounds::Bound;
-use crate::call::{CallState, Outside, lift};
+use crate::call::{CallState, Outside, Watch};
 use crate::convert::{
     cluster_error_to, cluster_info_to, delete_options_from, kind_from, pod_exec_options_from,
     pod_log_options_from, selection_from,
@@ -112,6 +112,11 @@ impl CallState {
         }
     }
 
+    /// How many calls of one that makes many go side by side.
+    fn slots(&self) -> usize {
+        usize::try_from(self.bounds.get(Bound::HostCallsInFlight)).unwrap_or(1).max(1)
+    }
+
     /// An object that a guest gave. What is none costs a host call too.
     fn given(&self, text: &str) -> Answer<Value> {
         let object = parsed(text);
@@ -145,6 +150,7 @@ fn one_of_many(one: One) -> Result<ClusterCall, ClusterError> {
 /// Sends one of many calls.
 async fn send_one(
     outside: &Outside,
+    watch: &Watch,
     cluster: &str,
     time: Option<Duration>,
     one: One,
@@ -158,8 +164,7 @@ async fn send_one(
     };
     let asked = call.name();
     let call = Call::Cluster { cluster: cluster.to_owned(), call: Box::new(call) };
-    let sent = async { lift(outside.chain.send(&outside.scope, call).await) };
-    match host::within(time, asked, sent).await? {
+    match host::within(time, asked, outside.send(watch, call)).await? {
         Ok(Response { reply: gantry_engine::Reply::Object(object), .. }) => {
             Ok(Ok(Reply::Object(document(&object)?)))
         }
@@ -348,11 +353,10 @@ impl HostClient for CallState {
     ) -> wasmtime::Result<Vec<Result<Reply, ClusterError>>> {
         let outside = Arc::clone(self.charge(0)?);
         let watch = Arc::clone(&self.watch);
-        let _working = watch.work();
         let Client { cluster, timeout } = self.table.get(&client)?;
-        let slots = usize::try_from(self.bounds.get(Bound::HostCallsInFlight)).unwrap_or(1);
-        let sent = requests.into_iter().map(|one| send_one(&outside, cluster, *timeout, one));
-        stream::iter(sent).buffered(slots.max(1)).try_collect().await
+        let send = |one| send_one(&outside, &watch, cluster, *timeout, one);
+        let sent = requests.into_iter().map(send);
+        stream::iter(sent).buffered(self.slots()).try_collect().await
     }
 
     async fn watch(
@@ -364,18 +368,29 @@ impl HostClient for CallState {
             self.charge(0)?;
             return Ok(Err(invalid(format!("a watch has 1 to {TARGETS} targets"))));
         }
-        let mut events = SelectAll::new();
-        for (index, Target { kind, selection }) in (0_u32..).zip(targets) {
+        let (outside, watch) = (Arc::clone(self.outside()?), Arc::clone(&self.watch));
+        let Client { cluster, .. } = self.table.get(&client)?;
+        // Side by side: each asks the cluster for what is there.
+        let begin = |Target { kind, selection }| {
             let call =
                 ClusterCall::Watch { kind: kind_from(kind), selection: selection_from(selection) };
-            match self.at_cluster(&client, call, None, None).await? {
+            let call = Call::Cluster { cluster: cluster.clone(), call: Box::new(call) };
+            outside.send(&watch, call)
+        };
+        let mut begun =
+            stream::iter(targets.into_iter().map(begin)).buffered(self.slots()).enumerate();
+        let mut events = SelectAll::new();
+        while let Some((index, answer)) = begun.next().await {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            match answer? {
                 Ok(Response { stream: Some(Stream::Changes(changes)), .. }) => {
                     events.push(changes.map(move |change| (index, change)).boxed());
                 }
                 Ok(Response { reply, .. }) => return Err(host::strange("cluster.watch", &reply)),
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Ok(Err(cluster_error_to(error))),
             }
         }
+        drop(begun);
         Ok(Ok(self.push(Watcher { events })?))
     }
 

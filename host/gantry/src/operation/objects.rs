@@ -53,11 +53,8 @@ impl Written {
             return Ok(());
         }
         // The ledger above has taken note of this call. What is in service is not taken back.
-        let loose = scope.ledger.loose_objects();
-        let Some(touched) = loose.iter().find(|touched| touched.place == *place) else {
-            return Ok(());
-        };
-        let written = self.store.touch_object(operation, &scope.provisioner, touched).await;
+        let Some(touched) = scope.ledger.loose_object(place) else { return Ok(()) };
+        let written = self.store.touch_object(operation, &scope.provisioner, &touched).await;
         written.map_err(|error| {
             tracing::error!(
                 operation,

@@ -1,11 +1,10 @@
 //! The secret that images of the operator's registry are pulled with.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use super::{Registry, metadata};
 use crate::name;
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The secret that an image is pulled with; none for an image from elsewhere, or when the registry asks for neither user nor password.
 pub fn for_image(image: &str, registry: &Registry, namespace: &str) -> Option<Value> {
@@ -19,13 +18,13 @@ pub fn for_image(image: &str, registry: &Registry, namespace: &str) -> Option<Va
         "kind": "Secret",
         "metadata": metadata(&name, namespace, Default::default(), Default::default()),
         "type": "kubernetes.io/dockerconfigjson",
-        "data": {".dockerconfigjson": base64(docker_config(registry).as_bytes())},
+        "data": {".dockerconfigjson": BASE64_STANDARD.encode(docker_config(registry))},
     }))
 }
 
 /// Docker's configuration for the registry, byte for byte as the reference writes it: an unchanged secret stays unchanged.
 fn docker_config(Registry { address, user, password }: &Registry) -> String {
-    let auth = base64(format!("{user}:{password}").as_bytes());
+    let auth = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let [address, user, password] = [address, user, password].map(|text| quoted(text));
     format!(
         r#"{{"auths":{{{address}:{{"username":{user},"password":{password},"auth":"{auth}"}}}}}}"#
@@ -43,22 +42,6 @@ fn quoted(text: &str) -> String {
         .replace('\u{2029}', "\\u2029")
 }
 
-/// Standard base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| chunk.get(index).copied().map_or(0, u32::from);
-        let group = (at(0) << 16) | (at(1) << 8) | at(2);
-        for position in 0..4 {
-            let sixbits = usize::try_from((group >> (18 - 6 * position)) & 63).unwrap_or_default();
-            let letter = ALPHABET.get(sixbits).copied().map_or('=', char::from);
-            // A chunk of n bytes has n + 1 letters.
-            text.push(if position <= chunk.len() { letter } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +56,7 @@ mod tests {
             ("foobar", "Zm9vYmFy"),
             ("\u{3ff}\u{3e}?", "z78+Pw=="),
         ] {
-            assert_eq!(base64(text.as_bytes()), encoded, "{text:?}");
+            assert_eq!(BASE64_STANDARD.encode(text), encoded, "{text:?}");
         }
     }
 

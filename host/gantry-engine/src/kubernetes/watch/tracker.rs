@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::call::cluster::{Change, Kind};
+use crate::call::cluster::{Change, Kind, word};
 use crate::kubernetes::errors::Status;
 
 /// One line of a watch.
@@ -176,11 +176,6 @@ impl Tracker {
         let metadata = told.metadata;
         Change::Deleted(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata}))
     }
-}
-
-fn word<'a>(object: &'a Value, key: &str) -> &'a str {
-    let word = object.get("metadata").and_then(|metadata| metadata.get(key));
-    word.and_then(Value::as_str).unwrap_or_default()
 }
 
 fn key(object: &Value) -> (String, String) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use super::{in_a_task, refuses, replace};
-use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch};
+use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch, say, word};
 use crate::layer::Next;
 use crate::layer::identity::OPERATION;
 use crate::layer::identity::objects::{is_own, mark_of};
@@ -177,6 +177,13 @@ impl Objects {
             .into_iter()
             .map(|(place, entry)| Touched { place: place.clone(), before: entry.before.clone() })
             .collect()
+    }
+
+    /// The same for the object at one place.
+    pub(super) fn loose_at(&self, place: &Place) -> Option<Touched> {
+        let entries = self.lock();
+        let entry = entries.get(place).filter(|entry| entry.state == State::Touched)?;
+        Some(Touched { place: place.clone(), before: entry.before.clone() })
     }
 
     /// Whether the object was there before the operation.
@@ -452,18 +459,9 @@ impl Taking<'_> {
 
 /// Says in a change which object is meant.
 fn name(change: &mut Value, object: &Value, by: &[&str]) {
-    let Some(map) = change.as_object_mut() else { return };
-    let metadata = map.entry("metadata").or_insert_with(|| json!({}));
-    if let Some(metadata) = metadata.as_object_mut() {
-        for key in by {
-            metadata.insert((*key).to_owned(), word(object, key).into());
-        }
+    for key in by {
+        say(change, key, word(object, key));
     }
-}
-
-fn word<'a>(object: &'a Value, key: &str) -> &'a str {
-    let word = object.get("metadata").and_then(|metadata| metadata.get(key));
-    word.and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use gantry_core::policy::object::{needed, needed_by_operations, references};
 use gantry_core::policy::{Grant, Verb};
 use serde_json::{Value, json};
 
-use crate::call::cluster::{ClusterCall, Kind, Patch};
+use crate::call::cluster::{ClusterCall, Kind, Patch, say, word};
 use crate::layer::Next;
 use crate::layer::identity::objects::{is_own, keep_marks, keep_operation, narrow};
 use crate::layer::journal::objects::Place;
@@ -214,7 +214,7 @@ pub(super) async fn call(
             Ok(Response { reply: Reply::Object(object), .. }) => {
                 // The uid of what would be made is nobody's.
                 if is_own(scope, object) && !only_asks {
-                    own.insert(scope, place.clone(), uid_of(object));
+                    own.insert(scope, place.clone(), word(object, "uid"));
                 } else if read && !anybodys {
                     asking.admit(place, object, &foreign).map_err(|denial| {
                         EngineError::Denied(format!("`{asked}` is refused: {denial}"))
@@ -259,14 +259,6 @@ fn changes(call: &ClusterCall) -> bool {
     )
 }
 
-fn uid_of(object: &Value) -> &str {
-    object
-        .get("metadata")
-        .and_then(|metadata| metadata.get("uid"))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
 fn absent(place: &Place) -> EngineError {
     EngineError::NotFound(format!("{place} is not there"))
 }
@@ -276,7 +268,7 @@ fn absent(place: &Place) -> EngineError {
 /// # Errors
 /// `conflict` when the call itself means another.
 fn pin(call: &mut ClusterCall, object: &Value, own: bool) -> Result<(), EngineError> {
-    let uid = uid_of(object).to_owned();
+    let uid = word(object, "uid").to_owned();
     if uid.is_empty() {
         return Ok(());
     }
@@ -287,13 +279,13 @@ fn pin(call: &mut ClusterCall, object: &Value, own: bool) -> Result<(), EngineEr
         Err(EngineError::Conflict(format!("the object has the uid `{uid}`, and not `{wanted}`")))
     };
     if let ClusterCall::Apply { object: wanted, .. } = call {
-        same(uid_of(wanted))?;
+        same(word(wanted, "uid"))?;
         if own {
             keep_operation(wanted, object);
         } else {
             keep_marks(wanted, object);
         }
-        name(wanted, "uid", &uid);
+        say(wanted, "uid", &uid);
     } else if let ClusterCall::Delete { options, .. } = call {
         same(&options.uid)?;
         options.uid = uid;
@@ -301,8 +293,8 @@ fn pin(call: &mut ClusterCall, object: &Value, own: bool) -> Result<(), EngineEr
         match patch {
             Patch::Merge(document @ Value::Object(_))
             | Patch::Strategic(document @ Value::Object(_)) => {
-                same(uid_of(document))?;
-                name(document, "uid", &uid);
+                same(word(document, "uid"))?;
+                say(document, "uid", &uid);
             }
             Patch::Json(Value::Array(operations)) => {
                 // At the end, where none of the plugin's own takes it away.
@@ -318,15 +310,7 @@ fn pin(call: &mut ClusterCall, object: &Value, own: bool) -> Result<(), EngineEr
 /// Says in an apply that nothing is there: no object has this version, so it makes one or is a conflict.
 fn pin_absent(call: &mut ClusterCall) {
     if let ClusterCall::Apply { object, .. } = call {
-        name(object, "resourceVersion", "1");
-    }
-}
-
-fn name(document: &mut Value, key: &str, value: &str) {
-    let Some(document) = document.as_object_mut() else { return };
-    let metadata = document.entry("metadata").or_insert_with(|| json!({}));
-    if let Some(metadata) = metadata.as_object_mut() {
-        metadata.insert(key.to_owned(), value.into());
+        say(object, "resourceVersion", "1");
     }
 }
 
@@ -347,7 +331,7 @@ impl Asking<'_> {
         }
         let uid = self.own.uid(self.scope, place)?;
         match self.scope.ledger.objects().before(place) {
-            Some(Some(before)) if uid_of(&before) == uid => Some(before),
+            Some(Some(before)) if word(&before, "uid") == uid => Some(before),
             None if changes(call) => None,
             Some(_) | None => Some(json!({"metadata": {"uid": uid}})),
         }
@@ -368,7 +352,7 @@ impl Asking<'_> {
     /// Lets an object pass that is the scope's own, or any with the grant for it.
     fn admit(&self, place: &Place, object: &Value, foreign: &Grant) -> Result<(), String> {
         if is_own(self.scope, object) {
-            self.own.insert(self.scope, place.clone(), uid_of(object));
+            self.own.insert(self.scope, place.clone(), word(object, "uid"));
             return Ok(());
         }
         self.scope.grants.check(foreign).map_err(|denial| {

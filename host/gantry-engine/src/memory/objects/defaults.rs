@@ -1,5 +1,6 @@
 //! What an API server adds to objects on its own, as far as plugins read it: the number of replicas, what a Service gets, how life begins. And what it does not write: what says nothing.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Map, Value, json};
 
 use super::kinds::Known;
@@ -80,7 +81,7 @@ pub(super) fn tidy(known: &Known, object: &mut Value) {
         if let Some(data) = data.as_object_mut() {
             for (key, value) in plain {
                 let text = value.as_str().unwrap_or_default();
-                data.insert(key, base64(text.as_bytes()).into());
+                data.insert(key, BASE64_STANDARD.encode(text).into());
             }
         }
     }
@@ -219,21 +220,6 @@ pub(super) fn keep(known: &Known, live: &Value, object: &mut Value) {
             seed.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         give_out(object, seed);
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let index = usize::try_from(word >> (18 - 6 * place) & 0x3f).unwrap_or(0);
-            let letter = LETTERS.get(index).copied().unwrap_or(b'=');
-            text.push(if place > chunk.len() { '=' } else { char::from(letter) });
-        }
-    }
-    text
 }
 
 #[cfg(test)]

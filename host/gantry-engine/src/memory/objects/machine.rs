@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::kinds::{Kinds, Known};
 use super::selectors::Selector;
 use crate::EngineError;
+pub(super) use crate::call::cluster::word;
 use crate::call::cluster::{Kind, ObjectPage, Selection};
 use crate::cluster::{PAGE, Result};
 
@@ -44,11 +45,6 @@ pub(super) struct Machine {
     serial: u64,
     /// Whether a pod on a node stays until somebody ends it.
     pub(super) pods_linger: bool,
-}
-
-/// A text of an object's metadata.
-pub(super) fn word<'a>(object: &'a Value, key: &str) -> &'a str {
-    object.get("metadata").and_then(|of| of.get(key)).and_then(Value::as_str).unwrap_or_default()
 }
 
 pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
