@@ -1,10 +1,11 @@
 //! What is at the end of the chain, and how a call becomes a method of it.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_core::env::{PlatformEnv, envs_for_app};
+use tokio_util::sync::CancellationToken;
 
 use crate::call::{AppsCall, ClusterCall, ContainersCall, ImagesCall, StateCall};
 use crate::stream::{Output, Reader, Session, Stream};
@@ -35,7 +36,7 @@ impl Backends {
         scope: &Arc<Scope>,
         request: Request,
     ) -> Result<Response, Error> {
-        let Request { call, input, output } = request;
+        let Request { call, input, output, given_up } = request;
         match call {
             Call::Nodes => Ok(Reply::Texts(self.nodes.of(&scope.provisioner)).into()),
             Call::Containers { node, call } => {
@@ -51,11 +52,10 @@ impl Backends {
             Call::Cluster { cluster: name, call } => {
                 let given = self.clusters.cluster(&scope.provisioner, &name)?;
                 let engine = &*given.engine;
-                Ok(if call.waits() {
-                    uninterrupted(scope, patiently(scope, engine, *call, input, output)).await?
-                } else {
-                    patiently(scope, engine, *call, input, output).await?
-                })
+                let asking = Asking { scope, given_up };
+                let waits = call.waits();
+                let answer = asking.patiently(engine, *call, input, output);
+                Ok(if waits { uninterrupted(scope, answer).await? } else { answer.await? })
             }
             Call::State(call) => Ok(state(&*self.state, &scope.provisioner, call).await?.into()),
             Call::Apps(call) => Ok(apps(&*self.apps, &scope.config, call).await?.into()),
@@ -174,32 +174,48 @@ async fn containers(
     Ok(reply.into())
 }
 
-/// Asks again what a cluster had too much to do for, as long as the operation has time and nobody asks it to stop.
-async fn patiently(
-    scope: &Scope,
-    engine: &dyn Cluster,
-    call: ClusterCall,
-    input: Option<Reader>,
-    output: Option<Output>,
-) -> Result<Response, EngineError> {
-    if !call.repeats() {
-        return cluster(engine, &call, input, output).await;
-    }
-    let mut attempt = 0;
-    loop {
-        let error = match cluster(engine, &call, None, None).await {
-            Err(error @ EngineError::TooManyRequests { .. }) => error,
-            answer => return answer,
-        };
-        let pause = pause(attempt, &error);
-        attempt = attempt.saturating_add(1);
-        if tokio::time::Instant::now() + pause >= scope.operation.deadline {
-            return Err(error);
+/// Whoever asks a cluster for something.
+struct Asking<'a> {
+    scope: &'a Scope,
+    given_up: Option<CancellationToken>,
+}
+
+impl Asking<'_> {
+    /// Asks again what a cluster had too much to do for, as long as somebody waits for it, the operation has time and nobody asks it to stop.
+    async fn patiently(
+        &self,
+        engine: &dyn Cluster,
+        call: ClusterCall,
+        input: Option<Reader>,
+        output: Option<Output>,
+    ) -> Result<Response, EngineError> {
+        if !call.repeats() {
+            return cluster(engine, &call, input, output).await;
         }
-        tokio::select! {
-            biased;
-            () = scope.operation.interruption() => return Err(EngineError::Cancelled),
-            () = tokio::time::sleep(pause) => {}
+        let mut attempt = 0;
+        loop {
+            let error = match cluster(engine, &call, None, None).await {
+                Err(error @ EngineError::TooManyRequests { .. }) => error,
+                answer => return answer,
+            };
+            let pause = pause(attempt, &error);
+            attempt = attempt.saturating_add(1);
+            if tokio::time::Instant::now() + pause >= self.scope.operation.deadline {
+                return Err(error);
+            }
+            tokio::select! {
+                biased;
+                () = self.scope.operation.interruption() => return Err(EngineError::Cancelled),
+                () = self.nobody_waits() => return Err(error),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn nobody_waits(&self) {
+        match &self.given_up {
+            Some(given_up) => given_up.cancelled().await,
+            None => future::pending().await,
         }
     }
 }

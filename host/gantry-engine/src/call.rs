@@ -9,6 +9,7 @@ use gantry_core::image::ImageMetadata;
 use gantry_core::{App, AppRouter, EnvVar, Unit, Volume};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 pub use self::cluster::ClusterCall;
 use self::cluster::{ClusterInfo, ObjectPage};
@@ -305,11 +306,21 @@ pub struct Request {
     pub input: Option<Reader>,
     /// What it writes.
     pub output: Option<Output>,
+    /// Of a call that outlives whoever asked: cancelled when nobody waits for it any more. What was not sent by then is not sent.
+    pub given_up: Option<CancellationToken>,
+}
+
+impl Request {
+    /// A call with the bytes beside it.
+    #[must_use]
+    pub fn new(call: Call, input: Option<Reader>, output: Option<Output>) -> Self {
+        Self { call, input, output, given_up: None }
+    }
 }
 
 impl From<Call> for Request {
     fn from(call: Call) -> Self {
-        Self { call, input: None, output: None }
+        Self::new(call, None, None)
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::future;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::entry::{Event, State};
@@ -276,9 +277,10 @@ impl Layer for Journal {
         }
         if matches!(request.call, Call::Images(ImagesCall::Append { .. })) {
             // Whoever asks for the app from here on means this image, and what runs it.
-            let task_scope = Arc::clone(scope);
-            return in_a_task(scope, async move { replace(&task_scope, request, next).await })
-                .await;
+            return in_a_task(scope, request, async move |scope, request| {
+                replace(&scope, request, next).await
+            })
+            .await;
         }
         let Call::Containers { node, call } = &request.call else {
             return next.send(scope, request).await;
@@ -334,12 +336,19 @@ async fn tell_apart(scope: &Arc<Scope>, node: &str, id: &str, next: Next) -> Res
     Ok(())
 }
 
-/// Carries out a change in a task of its own: a caller that goes away does not stop it, and what it did is in the ledger.
-async fn in_a_task(
+/// Carries out a change in a task of its own: a caller that goes away does not stop what is under way, and what it did is in the ledger.
+async fn in_a_task<F>(
     scope: &Arc<Scope>,
-    change: impl Future<Output = Result<Response, Error>> + Send + 'static,
-) -> Result<Response, Error> {
-    scope.ledger.tasks.spawn(change).await.unwrap_or_else(|gone| {
+    mut request: Request,
+    change: impl FnOnce(Arc<Scope>, Request) -> F,
+) -> Result<Response, Error>
+where
+    F: Future<Output = Result<Response, Error>> + Send + 'static,
+{
+    let given_up = CancellationToken::new();
+    request.given_up = Some(given_up.clone());
+    let _asking = given_up.drop_guard();
+    scope.ledger.tasks.spawn(change(Arc::clone(scope), request)).await.unwrap_or_else(|gone| {
         Err(EngineError::Failed(format!("the host gave up a change: {gone}")).into())
     })
 }
@@ -350,18 +359,17 @@ async fn create(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let task_scope = Arc::clone(scope);
-    let create = async move {
-        let answer = next.send(&task_scope, request).await;
+    in_a_task(scope, request, async move |scope, request| {
+        let answer = next.send(&scope, request).await;
         let event = match &answer {
             Ok(Response { reply: Reply::Text(id), .. }) => Event::Shown(id),
             Err(error) if refuses(error) => Event::Refused,
             Ok(_) | Err(_) => Event::Lost,
         };
-        task_scope.ledger.ended(number, event);
+        scope.ledger.ended(number, event);
         answer
-    };
-    in_a_task(scope, create).await
+    })
+    .await
 }
 
 /// A container that a clean-up could not remove.

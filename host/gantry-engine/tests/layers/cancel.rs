@@ -121,7 +121,7 @@ async fn a_copy_ends_with_the_container() {
     let call = on_node(ContainersCall::AttachCopy { id: "web-1".to_owned(), logs: true });
     let output =
         Output { stdout: Box::pin(tokio::io::sink()), stderr: Box::pin(tokio::io::sink()) };
-    let request = Request { call, input: None, output: Some(output) };
+    let request = Request::new(call, None, Some(output));
     let copying = {
         let (chain, scope) = (chain.clone(), Arc::clone(&scope));
         tokio::spawn(async move { chain.send(&scope, request).await.map(|answer| answer.reply) })

@@ -322,7 +322,7 @@ async fn a_copy_of_what_a_container_wrote_ends_although_its_stream_does_not() {
         let call = ContainersCall::AttachCopy { id: "0f".to_owned(), logs };
         let call = Call::Containers { node: "here".to_owned(), call };
         let (output, read) = gantry_engine::contract::ends();
-        let request = Request { call, input: None, output: Some(output) };
+        let request = Request::new(call, None, Some(output));
         let (copied, (stdout, _)) = tokio::join!(chain.send(&scope, request), read);
         copied.unwrap();
         assert_eq!(stdout, expected);

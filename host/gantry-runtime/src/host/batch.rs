@@ -232,7 +232,7 @@ impl Beside {
         };
         let _working = self.watch.work();
         let call = Call::Containers { node: node.to_owned(), call };
-        let request = Request { call, input: None, output };
+        let request = Request::new(call, None, output);
         let response = self.outside.chain.send(&self.outside.scope, request).await?;
         Ok((response.reply, response.stream))
     }

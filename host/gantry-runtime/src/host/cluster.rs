@@ -77,7 +77,7 @@ impl CallState {
         let time = timeout.filter(|_| !call.waits());
         let asked = call.name();
         let call = Call::Cluster { cluster: cluster.clone(), call: Box::new(call) };
-        let sent = self.send(Request { call, input, output });
+        let sent = self.send(Request::new(call, input, output));
         Ok(host::within(time, asked, sent).await?.map_err(cluster_error_to))
     }
 

@@ -65,7 +65,7 @@ impl CallState {
         let time = timeout.filter(|_| !call.waits());
         let asked = call.name();
         let call = Call::Containers { node: node.clone(), call };
-        let sent = self.send(Request { call, input, output });
+        let sent = self.send(Request::new(call, input, output));
         Ok(host::within(time, asked, sent).await?.map_err(engine_error_to))
     }
 

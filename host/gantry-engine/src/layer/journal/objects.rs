@@ -326,19 +326,18 @@ async fn touch(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let task_scope = Arc::clone(scope);
-    let touch = async move {
-        let objects = task_scope.ledger.objects();
+    in_a_task(scope, request, async move |scope, request| {
+        let objects = scope.ledger.objects();
         let untouched = objects.touch(&place);
-        let answer = next.send(&task_scope, request).await;
+        let answer = next.send(&scope, request).await;
         match (&answer, untouched) {
             (Ok(_), _) if creates => objects.made(&place),
             (Err(error), Some(untouched)) if refuses(error) => objects.untouch(&place, untouched),
             (Ok(_) | Err(_), _) => {}
         }
         answer
-    };
-    in_a_task(scope, touch).await
+    })
+    .await
 }
 
 /// What became of an object that was to be taken back.

@@ -163,9 +163,9 @@ pub(super) async fn call(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let Request { call, input, output } = request;
+    let Request { call, input, output, given_up } = request;
     let Call::Cluster { cluster, mut call } = call else {
-        return next.send(scope, Request { call, input, output }).await;
+        return next.send(scope, Request { call, input, output, given_up }).await;
     };
     refuse_subresource(&call)?;
     let deed = deed(&call);
@@ -207,7 +207,7 @@ pub(super) async fn call(
     let only_asks = only_asks(&call);
     let asked = call.name();
     let call = Call::Cluster { cluster: cluster.clone(), call };
-    let request = Request { call, input, output };
+    let request = Request { call, input, output, given_up };
     let answer = next.clone().send(scope, request).await;
     if let Some(place) = &place {
         match &answer {

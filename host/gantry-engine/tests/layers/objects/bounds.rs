@@ -78,7 +78,7 @@ async fn after_a_cancel_nothing_waits_and_short_calls_go_on() {
         let output =
             Output { stdout: Box::pin(tokio::io::sink()), stderr: Box::pin(tokio::io::sink()) };
         let name = call.name();
-        let request = Request { call: on_cluster(call), input: None, output: Some(output) };
+        let request = Request::new(on_cluster(call), None, Some(output));
         let error = house.chain.send(&scope, request).await.map(drop).unwrap_err();
         assert_eq!(error.kind(), "cancelled", "{name}");
     }
@@ -120,4 +120,21 @@ async fn who_waits_for_a_busy_cluster_returns_when_the_operation_is_cancelled() 
     crate::until(|| house.cluster.count("cluster.get") > 0).await;
     scope.operation.cancel.cancel();
     assert_eq!(waiting.await.unwrap(), "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_nobody_waits_for_any_more_is_not_sent_again_to_a_busy_cluster() {
+    let (house, scope) = (House::new(), ours("op-1"));
+    house.object(&ours("op-0"), apply(map("web", "1"))).await;
+    house.cluster.fail(|call, _| {
+        matches!(call, ClusterCall::Apply { .. }).then(|| Fault::Before(too_much()))
+    });
+    let answer = house.send(&scope, apply(map("web", "2")));
+    assert!(tokio::time::timeout(Duration::from_secs(5), answer).await.is_err());
+    let sent = house.cluster.count("cluster.apply");
+    house.cluster.mend();
+    scope.ledger.settled().await;
+    assert_eq!(house.cluster.count("cluster.apply"), sent);
+    assert_eq!(house.word("web").await.as_deref(), Some("1"));
+    assert_eq!(scope.ledger.loose_objects(), [], "it was refused");
 }

@@ -8,7 +8,7 @@ use super::*;
 async fn sent(house: &House, scope: &Arc<Scope>, call: ClusterCall) -> Result<Reply, Error> {
     let output =
         Output { stdout: Box::pin(tokio::io::sink()), stderr: Box::pin(tokio::io::sink()) };
-    let request = Request { call: on_cluster(call), input: None, output: Some(output) };
+    let request = Request::new(on_cluster(call), None, Some(output));
     house.chain.send(scope, request).await.map(|response| response.reply)
 }
 
