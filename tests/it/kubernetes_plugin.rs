@@ -77,8 +77,13 @@ async fn a_plain_image_is_deployed_scaled_stopped_slept_and_destroyed() -> Resul
     assert_eq!(stage.addresses().await?, [format!("http://10.0.0.1:{port}")]);
     assert_eq!(stage.in_use()?, 2);
 
+    let template = async |stage: &Stage| -> Result<_> {
+        Ok(stage.get("Deployment shop-web").await?["spec"]["template"].clone())
+    };
+    let before = template(&stage).await?;
     let (operation, screen) = stage.operation();
     stage.provisioner.add_units(&operation, &stage.app, 2, "web").await?;
+    assert_eq!(template(&stage).await?, before, "another one would replace the units");
     assert!(screen.text().contains(" ---> 3 of 3 new units ready\n"), "{}", screen.text());
     let (operation, _) = stage.operation();
     stage.provisioner.add_units(&operation, &stage.app, 2, "worker").await?;

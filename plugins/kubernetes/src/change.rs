@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::home::{Home, kinds};
 use crate::manifest::removal;
-use crate::object::{label_set, template_label_set};
+use crate::object::label_set;
 use crate::process::{Change, Plan, State, Step, Undo, changed_units, states};
 use crate::rollout::Rollout;
 use crate::service::{self, Site, Version};
@@ -189,10 +189,8 @@ fn run(
     let (old_image, old_metadata) = current(app)?;
     let deployments = deployments(home, &app.name)?;
     let processes: BTreeSet<String> = metadata.processes.keys().cloned().collect();
-    let labels: BTreeMap<String, LabelSet> = deployments
-        .iter()
-        .filter_map(|(process, object)| Some((process.clone(), template_label_set(Some(object))?)))
-        .collect();
+    let labels: BTreeMap<String, LabelSet> =
+        deployments.iter().map(|(process, object)| (process.clone(), label_set(object))).collect();
     // What is there without being of the current image was left by a failure: it goes too.
     let mut before: BTreeSet<String> = old_metadata.processes.keys().cloned().collect();
     before.extend(deployments.keys().filter(|process| !process.is_empty()).cloned());

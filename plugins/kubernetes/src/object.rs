@@ -49,11 +49,6 @@ pub fn label_set(object: &Value) -> LabelSet {
     LabelSet::new(labels, PREFIX)
 }
 
-/// The labels of the units that a Deployment makes; none without one. What [`crate::process`] goes on from.
-pub fn template_label_set(deployment: Option<&Value>) -> Option<LabelSet> {
-    deployment?.pointer("/spec/template").map(label_set)
-}
-
 /// These labels as a selector of a list.
 pub fn selector(labels: &Labels) -> String {
     let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -156,9 +151,6 @@ mod tests {
         }});
         let set = label_set(&object);
         assert_eq!((set.app_name(), set.app_process()), ("b", "web"));
-        assert_eq!(template_label_set(None), None);
-        let deployment = json!({"spec": {"template": object}});
-        assert_eq!(template_label_set(Some(&deployment)), Some(set));
     }
 
     #[test]

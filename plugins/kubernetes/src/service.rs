@@ -202,7 +202,10 @@ pub(crate) fn deploy(
         defaults: &home.defaults,
     };
     // Made before anything is sent: what cannot be made leaves everything as it is.
-    let wanted = deployment::deployment(&workload)?;
+    let mut wanted = deployment::deployment(&workload)?;
+    if let Some(before) = before {
+        deployment::keep_units(&mut wanted, before);
+    }
     let services = [service::service(&workload), service::headless(&workload)];
     let pods = set.to_selector();
     daemons::ensure(home).map_err(|error| {

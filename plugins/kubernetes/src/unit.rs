@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::PREFIX;
 use crate::node;
-use crate::object::{items, label_set, name, number, template_label_set, text};
+use crate::object::{items, label_set, name, number, text};
 
 /// The web process of an app, and how it is reached.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,8 @@ impl Web<'_> {
     }
 
     fn is_at_rest(&self) -> bool {
-        template_label_set(self.deployment)
+        self.deployment
+            .map(label_set)
             .is_some_and(|labels| labels.is_stopped() || labels.is_asleep())
     }
 }
@@ -173,8 +174,7 @@ mod tests {
     #[test]
     fn a_process_at_rest_is_reached_nowhere() {
         let nodes = [node("n1", "10.0.0.1")];
-        let with =
-            |key: &str| json!({"spec": {"template": {"metadata": {"labels": {key: "true"}}}}});
+        let with = |key: &str| json!({"metadata": {"labels": {key: "true"}}});
         for (key, count) in
             [("tsuru.io/is-stopped", 0), ("tsuru.io/is-asleep", 0), ("tsuru.io/is-service", 1)]
         {

@@ -37,7 +37,14 @@ fn commands_run_in_all_units_in_one_or_in_one_of_their_own_and_end_with_their_co
     let pods: Vec<String> = kube.pods("run")?.into_iter().collect();
     assert_eq!(pods, units, "which is gone");
 
+    // The others serve on when units come and go.
     kube.done(&["unit", "remove", "run", "2"])?;
+    let left = kube.units("run")?;
+    ensure!(left.len() == 1 && left.iter().all(|(unit, _)| units.contains(unit)), "{left:?}");
+    kube.done(&["unit", "add", "run", "1"])?;
+    let more = kube.units("run")?;
+    ensure!(more.len() == 2 && more.is_superset(&left), "{more:?}");
+    kube.done(&["unit", "remove", "run", "1"])?;
     assert_eq!(kube.units("run")?.len(), 1);
     for rest in ["stop", "sleep"] {
         kube.done(&["app", rest, "run"])?;

@@ -47,6 +47,20 @@ pub fn deployment(workload: &Workload<'_>) -> Result<Value> {
     }))
 }
 
+/// Lets units of the same image serve on when their number changes. The template says the number too, and another template replaces every unit: what it says stays until another image
+/// replaces them.
+///
+/// Differs from the reference on purpose, which replaces all units when one comes or goes.
+pub fn keep_units(wanted: &mut Value, before: &Value) {
+    const IMAGE: &str = "/spec/template/spec/containers/0/image";
+    const UNITS: &str = "/spec/template/metadata/labels/tsuru.io~1app-process-replicas";
+    if wanted.pointer(IMAGE) == before.pointer(IMAGE)
+        && let (Some(wanted), Some(units)) = (wanted.pointer_mut(UNITS), before.pointer(UNITS))
+    {
+        *wanted = units.clone();
+    }
+}
+
 fn container(workload: &Workload<'_>, name: &str) -> Result<Value> {
     let Workload { app, process, metadata, agent, .. } = *workload;
     let command = match metadata.processes.get(process).map(Vec::as_slice) {
@@ -114,6 +128,30 @@ mod tests {
     fn agent(host: &str) -> UnitAgent {
         let [host, token, app] = [host, "tk", "myapp"].map(str::to_owned);
         UnitAgent { host, token, app, run_command: String::new(), deploy_command: String::new() }
+    }
+
+    #[test]
+    fn units_of_the_same_image_serve_on_when_their_number_changes() {
+        let mut given = given(json!({}));
+        given.metadata.processes.insert("web".to_owned(), vec!["run".to_owned()]);
+        let set = |units: &str| {
+            let labels = [("tsuru.io/app-process-replicas".to_owned(), units.to_owned())];
+            gantry_sdk::LabelSet::new(labels.into(), crate::PREFIX)
+        };
+        let make = |image, units: &str| {
+            let labels = set(units);
+            let workload = Workload { image, labels: &labels, ..given.workload("web") };
+            deployment(&workload).unwrap()
+        };
+        let before = make("one", "2");
+        let mut more = make("one", "3");
+        keep_units(&mut more, &before);
+        assert_eq!(more["spec"]["template"], before["spec"]["template"]);
+        assert_eq!(more["metadata"]["labels"]["tsuru.io/app-process-replicas"], "3");
+        let other = make("two", "3");
+        let mut kept = other.clone();
+        keep_units(&mut kept, &before);
+        assert_eq!(kept, other);
     }
 
     #[test]
