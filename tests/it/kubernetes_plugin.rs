@@ -132,7 +132,10 @@ async fn a_plain_image_is_deployed_scaled_stopped_slept_and_destroyed() -> Resul
 async fn a_version_that_does_not_answer_is_rolled_back_and_the_old_one_serves_on() -> Result<()> {
     let config = json!({"kubernetes": {"deployment-progress-timeout": 1}});
     let mut stage = Stage::with(config, None).await?;
-    // The first leaves nothing.
+    // The first leaves nothing, whatever of it fails.
+    let error = stage.deploy("shop:v1-builder").await.unwrap_err().to_string();
+    assert!(error.contains("unexpected container"), "{error}");
+    stage.serves("", 0).await?;
     let error = stage.deploy("shop:broken").await.unwrap_err().to_string();
     assert!(error.contains("timeout waiting full rollout after"), "{error}");
     assert!(error.contains("Pod shop-web-"), "{error}");

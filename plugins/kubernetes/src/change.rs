@@ -8,6 +8,7 @@ use gantry_sdk::image::ImageMetadata;
 use gantry_sdk::{App, Error, LabelSet, Result, apps, images, log, operation};
 use serde_json::Value;
 
+use crate::failures::Failures;
 use crate::home::{Home, kinds};
 use crate::manifest::removal;
 use crate::object::label_set;
@@ -46,12 +47,16 @@ fn served(home: &Home, app: &str) -> Result<BTreeSet<String>> {
 /// What cannot be deployed, which leaves everything as it was; or units that do not start.
 pub(crate) fn deploy(app: &App, image: &str) -> Result<String> {
     let home = Home::of_pool(&app.pool)?;
+    deploy_on(&home, app, image).inspect_err(|_| leave_nothing(app, &home))
+}
+
+fn deploy_on(home: &Home, app: &App, image: &str) -> Result<String> {
     let image = if is_builder_image(image) {
-        build::app_image(app, &home, image)?
+        build::app_image(app, home, image)?
     } else {
         image.to_owned()
     };
-    run(app, &home, &image, None).inspect_err(|_| leave_nothing(app, &home))?;
+    run(app, home, &image, None)?;
     Ok(image)
 }
 
@@ -145,24 +150,19 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
     let mut processes: BTreeSet<String> = deployments(&home, &app.name)?.into_keys().collect();
     processes.extend(served(&home, &app.name)?);
     processes.extend(current(app)?.1.processes.into_keys());
-    let mut failures = Vec::new();
+    let mut failures = Failures::default();
     for process in processes {
         let pods = service::pods_of(app, &process);
-        if let Err(error) = service::remove(&home, app, &process, &pods) {
-            failures.push(error.to_string());
-        }
+        let gone = service::delete(&home, &removal::of_process(&app.name, &process, &pods));
+        failures.note(gone, Error::to_string);
     }
-    let pods = BTreeMap::from([(format!("{PREFIX}app-name"), app.name.clone())]);
-    let mut rest = vec![removal::Removal::Selected {
-        api_version: "v1",
-        kind: "Pod",
-        selector: crate::object::selector(&pods),
-    }];
-    rest.extend(removal::of_app(&app.name));
-    if let Err(error) = service::delete(&home, &rest) {
-        failures.push(error.to_string());
+    let pods = format!("{PREFIX}app-name={}", app.name);
+    failures.note(service::delete(&home, &[removal::pods(&pods)]), Error::to_string);
+    if failures.is_empty() {
+        failures.note(service::pods_gone(&home, &pods), Error::to_string);
     }
-    if failures.is_empty() { Ok(()) } else { Err(Error::Other(failures.join("; "))) }
+    failures.note(service::delete(&home, &removal::of_app(&app.name)), Error::to_string);
+    failures.end()
 }
 
 /// The image that runs now and what is known of it; nothing is known before the first deploy.

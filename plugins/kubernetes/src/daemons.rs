@@ -6,6 +6,7 @@ use gantry_sdk::gantry_core::labels::{NodeContainerOptions, ServiceAccountOption
 use gantry_sdk::{Error, Labels, Result, config, labels, operation};
 use serde_json::Value;
 
+use crate::failures::Failures;
 use crate::home::{Home, kinds};
 use crate::manifest::{account, removal};
 use crate::node_container::{self, NodeContainer, Placement};
@@ -104,13 +105,11 @@ pub(crate) fn upgrade(name: &str, pool: &str) -> Result<()> {
 }
 
 fn on_every_cluster(work: impl Fn(&Home) -> Result<()>) -> Result<()> {
-    let mut failures = Vec::new();
+    let mut failures = Failures::default();
     for home in Home::all()? {
-        if let Err(error) = work(&home) {
-            failures.push(format!("cluster `{}`: {error}", home.info.name));
-        }
+        failures.note(work(&home), |error| format!("cluster `{}`: {error}", home.info.name));
     }
-    if failures.is_empty() { Ok(()) } else { Err(Error::Other(failures.join("; "))) }
+    failures.end()
 }
 
 fn place(

@@ -1,6 +1,6 @@
 //! Where an app lives: the cluster of its pool, and how it is spoken to (spec 7.1).
 
-use gantry_sdk::cluster::{self, Client, ClusterInfo, Kind, Selection};
+use gantry_sdk::cluster::{self, Client, ClusterInfo, DeleteOptions, Kind, Selection};
 use gantry_sdk::config::Config;
 use gantry_sdk::{Error, Result};
 use serde_json::Value;
@@ -147,6 +147,23 @@ impl Home {
             |objects| self.client.apply_all(objects),
             |object| self.client.apply(object),
         )
+    }
+
+    /// Deletes objects of a kind in the namespace, side by side and at once: one that waits for what it owns would still be there for the next change, which would apply to it, and then go.
+    ///
+    /// # Errors
+    ///
+    /// The first that the cluster refuses, or does not answer.
+    pub(crate) fn delete_all(&self, kind: &Kind, names: Vec<String>) -> Result<()> {
+        let options = DeleteOptions::default();
+        let object = |name| (kind.clone(), self.namespace().to_owned(), name);
+        let gone: Vec<_> = names.into_iter().map(object).collect();
+        crate::calls::insist_on_all(
+            &gone,
+            |gone| self.client.delete_all(gone, &options),
+            |(kind, namespace, name)| self.client.delete(kind, namespace, name, &options),
+        )
+        .map(drop)
     }
 }
 

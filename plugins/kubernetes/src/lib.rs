@@ -18,7 +18,7 @@
 //! | file | for |
 //! |---|---|
 //! | `exports` | the functions of the contract, each handed to the file that does it |
-//! | `home`, `calls` | the cluster of an app, and calls that are made until they are answered |
+//! | `home`, `calls`, `failures` | the cluster of an app; calls that are made until they are answered; many parts of which each is tried |
 //! | `change`, `service`, `image`, `build` | changes of an app, of one process of it; what is known of images, and what makes them |
 //! | `wait` | one watch over all that a change waits for |
 //! | `query`, `exec`, `machines`, `daemons`, `storage` | questions, commands and logs, nodes, node containers, volumes |
@@ -32,6 +32,7 @@ pub mod completion;
 mod daemons;
 mod exec;
 mod exports;
+mod failures;
 mod home;
 mod image;
 mod machines;

@@ -271,12 +271,13 @@ pub(crate) fn for_node_data(data: &NodeStatusData) -> Result<Node> {
     }
 }
 
-/// What the operator should read when the platform starts.
+/// What the operator should read when the platform starts. A cluster that does not answer at once keeps the platform from nothing.
 pub(crate) fn startup_message() -> Result<String> {
     let mut message = String::new();
     for home in Home::all()? {
         let home = home.hurried();
-        let nodes = home.nodes("").unwrap_or_default();
+        let listed = home.client.list(&kinds::node(), &Selection::of(""));
+        let nodes = listed.map(|list| list.items).unwrap_or_default();
         message.push_str(&node::startup_message(&home.info.name, &home.info.address, &nodes));
     }
     Ok(message)

@@ -1,5 +1,6 @@
 //! One process of an app on its cluster: made what it is to be, put back when that fails, removed (spec 7.3, 7.4).
 
+use gantry_sdk::cluster::Kind;
 use gantry_sdk::commands::UnitAgent;
 use gantry_sdk::config::Config;
 use gantry_sdk::gantry_core::env::Variable;
@@ -10,7 +11,7 @@ use gantry_sdk::image::ImageMetadata;
 use gantry_sdk::{App, Error, LabelSet, Result, apps, labels, log, operation};
 use serde_json::Value;
 
-use crate::calls::insist_on_change;
+use crate::failures::Failures;
 use crate::home::{Home, kinds};
 use crate::manifest::pod::OneShot;
 use crate::manifest::removal::{self, Removal};
@@ -277,7 +278,16 @@ pub(crate) fn remove(
     pods: &gantry_sdk::Labels,
 ) -> Result<()> {
     delete(home, &removal::of_process(&app.name, process, pods))?;
-    wait::gone(home, kinds::pod(), &crate::object::selector(pods), ENDING)
+    pods_gone(home, &crate::object::selector(pods))
+}
+
+/// Waits until the pods that were deleted are gone.
+///
+/// # Errors
+///
+/// Some are still there, or the cluster does not answer.
+pub(crate) fn pods_gone(home: &Home, selector: &str) -> Result<()> {
+    wait::gone(home, kinds::pod(), selector, ENDING)
 }
 
 /// Deletes objects, whatever of them is there.
@@ -286,8 +296,7 @@ pub(crate) fn remove(
 ///
 /// What the cluster refused, all of it, after everything was tried.
 pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
-    use gantry_sdk::cluster::{DeleteOptions, Kind};
-    let mut failures = Vec::new();
+    let mut failures = Failures::default();
     for removal in removals {
         let (kind, found) = match removal {
             Removal::Named { api_version, kind, name } => {
@@ -296,25 +305,14 @@ pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
             Removal::Selected { api_version, kind, selector } => {
                 let kind = Kind::new(api_version, kind);
                 let all = home.list(&kind, selector);
-                let names = |all: Vec<Value>| {
-                    all.iter().map(|object| name(object).to_owned()).collect::<Vec<_>>()
-                };
+                let names = |all: Vec<Value>| all.iter().map(|one| name(one).to_owned()).collect();
                 (kind, all.map(names))
             }
         };
-        // At once: an object that waits for what it owns would still be there for the next change, which would apply to it, and then go. What it owns is deleted here too, or goes after it.
-        let options = DeleteOptions::default();
-        let deleted = found.and_then(|found| {
-            for name in &found {
-                insist_on_change(|| home.client.delete(&kind, home.namespace(), name, &options))?;
-            }
-            Ok(())
-        });
-        if let Err(error) = deleted {
-            failures.push(format!("cannot delete {}: {error}", kind.kind));
-        }
+        let deleted = found.and_then(|names: Vec<String>| home.delete_all(&kind, names));
+        failures.note(deleted, |error| format!("cannot delete {}: {error}", kind.kind));
     }
-    if failures.is_empty() { Ok(()) } else { Err(Error::Other(failures.join("; "))) }
+    failures.end()
 }
 
 /// The selector of the units of a process.

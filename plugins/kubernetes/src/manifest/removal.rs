@@ -51,6 +51,11 @@ pub fn of_process(app: &str, process: &str, pods: &Labels) -> Vec<Removal> {
     ]
 }
 
+/// All pods that a selector selects.
+pub fn pods(selector: &str) -> Removal {
+    Removal::Selected { api_version: "v1", kind: "Pod", selector: selector.to_owned() }
+}
+
 /// What stays of an app when its processes are gone (design 10.13).
 pub fn of_app(app: &str) -> Vec<Removal> {
     vec![Removal::named("v1", "ServiceAccount", name::app_account(app))]
