@@ -1,7 +1,8 @@
 //! Moves of apps from one pool to another.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use gantry::api::{AppInfo, NodeInfo, Problem, ProblemKind};
+use gantry::client::Change;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -173,6 +174,17 @@ async fn an_interrupted_move_is_told_and_gone_on_with_or_taken_back() -> Result<
         elsewhere.detail.contains("has not ended") && elsewhere.hint.is_some(),
         "{elsewhere:?}"
     );
+    // Nothing else is done to it meanwhile: it would be done in one pool only.
+    for (method, path, change) in [
+        (Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:2"})),
+        (Method::POST, "/v1/apps/web/units", json!({"count": 1})),
+        (Method::DELETE, "/v1/apps/web", json!({})),
+    ] {
+        let refused = house.change(method, path, change).await?.unwrap_err();
+        assert_eq!(refused.kind, ProblemKind::Conflict, "{path}");
+        ensure!(refused.detail.contains("has not ended"), "{refused:?}");
+        ensure!(refused.hint.is_some_and(|hint| hint.contains("--pool default")), "{path}");
+    }
     to(&house, "default").await?.unwrap();
     assert_eq!(to(&house, "default").await?.unwrap_err().detail, "it is there already");
     assert_eq!(info(&house).await?.units.unwrap().len(), 2);
@@ -199,5 +211,25 @@ async fn an_interrupted_move_is_told_and_gone_on_with_or_taken_back() -> Result<
         house.start().await?
     };
     ensure!(!told.iter().any(|line| line.contains("has not ended")), "{told:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_move_that_is_asked_for_twice_is_made_once() -> Result<()> {
+    let house = house().await?;
+    // The second waits for its turn, and finds the app there.
+    let patient = Change { wait: true, ..Change::default() };
+    let ask = async || -> Result<_> {
+        let pool = json!({"pool": "yard"});
+        let accepted = house.client.change(Method::PATCH, "/v1/apps/web", &pool, &patient).await?;
+        house.end_of(&accepted).await
+    };
+    let (one, other) = tokio::join!(ask(), ask());
+    let refused: Vec<_> = [one?, other?].into_iter().filter_map(|ended| ended.err()).collect();
+    let [refused] = refused.as_slice() else { bail!("one is refused: {refused:?}") };
+    assert_eq!(refused.detail, "it is there already");
+    let after = info(&house).await?;
+    assert_eq!((after.app.pool.as_str(), after.units.unwrap().len()), ("yard", 2));
+    assert_eq!(house.containers().await?, []);
     Ok(())
 }

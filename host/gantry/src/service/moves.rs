@@ -87,7 +87,23 @@ fn unfinished(record: &MoveRecord) -> String {
     )
 }
 
+/// What a move is called among operations.
+pub(super) const MOVE: &str = "app-update";
+
 impl Service {
+    /// Refuses the change of an app whose move has not ended: in one of two pools it would be left as it is.
+    pub(super) async fn refuse_while_moving(&self, app: &str) -> Result<(), Problem> {
+        let title = || format!("could not change the app `{app}`");
+        let Some(begun) = self.store.move_of(app).await.or_problem(title)? else { return Ok(()) };
+        let mut problem = Problem::new(ProblemKind::Conflict, title()).because(unfinished(&begun));
+        if !begun.deployed {
+            let from = self.record(app).await?.app.pool;
+            problem =
+                problem.hint(format!("`gantry app update {app} --pool {from}` takes it back"));
+        }
+        Err(problem)
+    }
+
     /// What the operator should read of moves that have not ended.
     pub(crate) async fn unfinished_moves(&self) -> Result<Vec<String>, StoreError> {
         Ok(self.store.moves().await?.iter().map(unfinished).collect())
@@ -110,7 +126,7 @@ impl Service {
         let (pool, provisioner) = self.pool_or_default(pool).await?;
         let there = self.provisioner(&provisioner)?;
         let detail = json!({"pool": pool, "provisioner": provisioner});
-        self.change(caller, "app-update", app, detail, move |change| async move {
+        self.change(caller, MOVE, app, detail, move |change| async move {
             Moving { there, pool, title }.run(change).await
         })
         .await

@@ -6,6 +6,7 @@ use gantry_core::{Error, Status, Unit};
 use gantry_runtime::Provisioner;
 use serde_json::{Value, json};
 
+use super::moves::MOVE;
 use super::{OrProblem, Service, app_lock, time_of};
 use crate::api::{Problem, ProblemKind};
 use crate::operation::{Caller, Request};
@@ -52,6 +53,9 @@ impl Service {
         let (service, name) = (Arc::clone(self), app.to_owned());
         let begun = self.operations.begin(request, move |begun| async move {
             let record = service.record(&name).await?;
+            if verb != MOVE {
+                service.refuse_while_moving(&name).await?;
+            }
             // It may have moved while this waited for its turn.
             let provisioner = service.provisioner(&record.provisioner)?;
             let operation = begun.operation;
