@@ -156,6 +156,33 @@ async fn a_cluster_is_given_to_its_provisioner_changed_and_taken_away() -> Resul
 }
 
 #[tokio::test]
+async fn changes_of_a_cluster_at_once_are_all_kept() -> Result<()> {
+    let house = House::with_both("").await?;
+    let more = json!({"name": "shed", "provisioner": "warehouse"});
+    house.done(Method::POST, "/v1/pools", more).await?;
+    house.done(Method::POST, "/v1/clusters", cluster(NORTH, json!({"pools": ["yard"]}))).await?;
+    let patient = gantry::client::Change { wait: true, ..Default::default() };
+    let ask = async |change: Value| -> Result<_> {
+        let path = "/v1/clusters/north";
+        let accepted = house.client.change(Method::PATCH, path, &change, &patient).await?;
+        house.end_of(&accepted).await
+    };
+    // Each of them was asked for while the other one was to come.
+    let (token, pools, factor) = tokio::join!(
+        ask(json!({"token": "s3cr3t"})),
+        ask(json!({"pools": ["shed", "yard"]})),
+        ask(json!({"custom_data": {"overcommit-factor": "2"}})),
+    );
+    for ended in [token?, pools?, factor?] {
+        ended.unwrap();
+    }
+    let north: Cluster = house.client.get("/v1/clusters/north").await?;
+    assert_eq!((north.credentials.as_str(), north.pools.len()), ("token", 2));
+    assert_eq!(north.custom_data.get("overcommit-factor").map(String::as_str), Some("2"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_cluster_that_cannot_be_is_refused() -> Result<()> {
     let house = House::with_both("").await?;
     house.done(Method::POST, "/v1/clusters", cluster(NORTH, json!({"default": true}))).await?;

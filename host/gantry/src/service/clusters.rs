@@ -208,7 +208,7 @@ impl Service {
         caller.unshown = json!(new);
         let record = settle::settle(new, clock::now()).map_err(|wrong| invalid(&title, wrong))?;
         self.known_provisioner(&record.provisioner, &title).await?;
-        self.save_cluster(caller, "cluster-add", title, record).await
+        self.save_cluster(caller, "cluster-add", title, record, None).await
     }
 
     /// Changes a cluster.
@@ -219,45 +219,40 @@ impl Service {
         change: ClusterChange,
     ) -> Result<String, Problem> {
         let title = format!("could not change the cluster `{name}`");
-        let before = self.cluster_record(name).await?;
         caller.unshown = json!(change);
-        let record = settle::changed(&before, change).map_err(|wrong| invalid(&title, wrong))?;
-        self.save_cluster(caller, "cluster-update", title, record).await
+        let record = self.changed_cluster(name, change.clone(), &title).await?;
+        self.save_cluster(caller, "cluster-update", title, record, Some(change)).await
     }
 
+    /// The record of a cluster that is changed, of what is there now.
+    async fn changed_cluster(
+        &self,
+        name: &str,
+        change: ClusterChange,
+        title: &str,
+    ) -> Result<ClusterRecord, Problem> {
+        let before = self.cluster_record(name).await?;
+        settle::changed(&before, change).map_err(|wrong| invalid(title, wrong))
+    }
+
+    /// Writes a cluster down: a new one as it is given, one that is changed as it is once its turn has come.
     async fn save_cluster(
         self: &Arc<Self>,
         caller: Caller,
         verb: &'static str,
         title: String,
         record: ClusterRecord,
+        change: Option<ClusterChange>,
     ) -> Result<String, Problem> {
-        let pools = self.provisioners_of_pools().await?;
-        for pool in &record.pools {
-            let provisioner = pools.get(pool).ok_or_else(|| no_pool(pool, &pools))?;
-            if *provisioner != record.provisioner {
-                return Err(Problem::new(ProblemKind::Conflict, title)
-                    .because(format!("the pool `{pool}` is of the provisioner `{provisioner}`"))
-                    .hint("`gantry pool list` lists the pools with their provisioners"));
-            }
-        }
-        // What cannot be used at all is refused while somebody is there to mend it.
-        let usable = self.cluster_engines.engine(&record).await.or_problem(|| title.clone());
-        usable.map_err(|problem| {
-            problem.hint_if_none("name a place that can be: `--kubeconfig FILE`, or `--address URL --ca-cert FILE --token-file FILE`")
-        })?;
+        // What cannot be is refused while somebody is there to mend it.
+        self.check_cluster(&record, &title).await?;
         let request = Request {
             verb,
             plugin: Some(record.provisioner.clone()),
-            // Nothing secret: this is read by people.
-            detail: json!({
-                "cluster": record.name,
-                "addresses": record.place.addresses,
-                "credentials": settle::credentials(&record.place),
-                "pools": record.pools,
-                "default": record.is_default,
-                "custom_data": record.custom_data,
-            }),
+            detail: match &change {
+                None => settle::shown(&record),
+                Some(change) => settle::asked(&record.name, change),
+            },
             lock: Some(LOCK.to_owned()),
             time: RECORD_TIME,
             caller,
@@ -265,7 +260,12 @@ impl Service {
         };
         let (service, why) = (Arc::clone(self), title.clone());
         let work = move |_| async move {
-            let (name, new) = (record.name.clone(), verb == "cluster-add");
+            let (name, new) = (record.name.clone(), change.is_none());
+            let record = match change {
+                None => record,
+                Some(change) => service.changed_cluster(&name, change, &why).await?,
+            };
+            service.check_cluster(&record, &why).await?;
             let saved = service.store.put_cluster(record, new).await.or_problem(|| why.clone())?;
             if !saved && new {
                 return Err(Problem::new(ProblemKind::Conflict, why)
@@ -279,6 +279,23 @@ impl Service {
             Ok(json!({"cluster": name}))
         };
         self.operations.begin(request, work).await.or_problem(|| title)
+    }
+
+    /// Refuses a cluster with pools of somebody else, or that cannot be used at all.
+    async fn check_cluster(&self, record: &ClusterRecord, title: &str) -> Result<(), Problem> {
+        let pools = self.provisioners_of_pools().await?;
+        for pool in &record.pools {
+            let provisioner = pools.get(pool).ok_or_else(|| no_pool(pool, &pools))?;
+            if *provisioner != record.provisioner {
+                return Err(Problem::new(ProblemKind::Conflict, title)
+                    .because(format!("the pool `{pool}` is of the provisioner `{provisioner}`"))
+                    .hint("`gantry pool list` lists the pools with their provisioners"));
+            }
+        }
+        let usable = self.cluster_engines.engine(record).await.or_problem(|| title.to_owned());
+        usable.map(|_| ()).map_err(|problem| {
+            problem.hint_if_none("name a place that can be: `--kubeconfig FILE`, or `--address URL --ca-cert FILE --token-file FILE`")
+        })
     }
 
     /// Removes a cluster. What is in it stays there.

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use crate::api::{ClusterChange, NewCluster, Secret};
 use crate::near;
 use crate::store::{ClusterPlace, ClusterRecord};
@@ -106,6 +108,49 @@ pub(super) fn changed(
     settings(&mut record, change.custom_data)?;
     check(&record, record.place.addresses.is_empty())?;
     Ok(record)
+}
+
+/// A cluster as people may read it in the journal: nothing secret.
+pub(super) fn shown(record: &ClusterRecord) -> Value {
+    json!({
+        "cluster": record.name,
+        "addresses": record.place.addresses,
+        "credentials": credentials(&record.place),
+        "pools": record.pools,
+        "default": record.is_default,
+        "custom_data": record.custom_data,
+    })
+}
+
+/// What was asked of a cluster, as people may read it in the journal: what was named, and nothing secret. It does not tell what the cluster was like, so that the same request is the same
+/// whatever was changed since.
+pub(super) fn asked(name: &str, change: &ClusterChange) -> Value {
+    let mut detail = json!({"cluster": name, "default": change.default});
+    let credentials = if change.token.is_some() || change.custom_data.contains_key(TOKEN) {
+        Some("token")
+    } else if change.client_cert.is_some() || change.client_key.is_some() {
+        Some("certificate")
+    } else {
+        None
+    };
+    let addresses = match change.in_cluster {
+        true => Some(Vec::new()),
+        false => change.addresses.clone(),
+    };
+    // What is no setting was refused before anybody reads this; the token's value is nobody's.
+    let data = change.custom_data.iter().filter(|(key, _)| *key != TOKEN);
+    let data: BTreeMap<_, _> = data.map(|(key, value)| (key, value.reveal())).collect();
+    if let Some(detail) = detail.as_object_mut() {
+        let named = [
+            ("addresses", addresses.map(|addresses| json!(addresses))),
+            ("credentials", credentials.map(|credentials| json!(credentials))),
+            ("pools", change.pools.as_ref().map(|pools| json!(pools))),
+            ("custom_data", (!data.is_empty()).then(|| json!(data))),
+        ];
+        let named = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        detail.extend(named);
+    }
+    detail
 }
 
 fn name(name: &str) -> Result<(), Wrong> {
@@ -365,6 +410,29 @@ mod tests {
             ClusterChange { custom_data: data(&[("namespace", "")]), ..Default::default() };
         let after = changed(&before, change).unwrap();
         assert_eq!((namespace(&after).as_str(), &after.place), ("default", &before.place));
+    }
+
+    #[test]
+    fn the_journal_shows_what_was_asked_and_nothing_secret() {
+        let change = ClusterChange {
+            token: Some(Secret::new("s3cr3t")),
+            pools: Some(vec!["dev".into()]),
+            custom_data: data(&[("token", "s3cr3t"), ("namespace", "shop")]),
+            ..Default::default()
+        };
+        let expected = json!({
+            "cluster": "north",
+            "default": false,
+            "credentials": "token",
+            "pools": ["dev"],
+            "custom_data": {"namespace": "shop"},
+        });
+        assert_eq!(asked("north", &change), expected);
+        let nothing = json!({"cluster": "north", "default": false});
+        assert_eq!(asked("north", &ClusterChange::default()), nothing);
+        let record = with_token();
+        let shown = shown(&record).to_string();
+        assert!(shown.contains("\"token\"") && !shown.contains("s3cr3t"), "{shown}");
     }
 
     #[test]
