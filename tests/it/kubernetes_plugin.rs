@@ -200,6 +200,40 @@ async fn a_version_replaces_the_one_before_and_gives_way_to_it() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_another_apps_is_refused_and_nothing_of_it_is_touched() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    // As if the process `worker` of this app and one of another came to the same name.
+    let names = ["Deployment shop-worker", "Service shop-worker", "Service shop-worker-units"];
+    for what in names {
+        let (of, name) = what.split_once(' ').context("a kind and a name")?;
+        let edit = |object: &mut Value| {
+            object["metadata"]["labels"]["tsuru.io/app-name"] = "sh".into();
+            object["metadata"]["labels"]["tsuru.io/app-process"] = "op-worker".into();
+        };
+        stage.cluster.edit(&kind(of), "default", name, "somebody", edit)?;
+    }
+    let mut uids = Vec::new();
+    for what in names {
+        uids.push(stage.get(what).await?["metadata"]["uid"].clone());
+    }
+    let before = stage.get("Deployment shop-web").await?["spec"].clone();
+    let error = stage.deploy("shop:1").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the process `worker` of `shop` would be the Deployment `shop-worker`, which is of the process `op-worker` of the app `sh`"
+    );
+    assert_eq!(stage.get("Deployment shop-web").await?["spec"], before);
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    assert!(stage.get("Deployment shop-web").await.is_err());
+    for (what, uid) in names.into_iter().zip(uids) {
+        assert_eq!(stage.get(what).await?["metadata"]["uid"], uid, "{what}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_replaces_the_units_of_the_process_that_is_named() -> Result<()> {
     let mut stage = Stage::new().await?;
     stage.deploy("shop:1").await?;

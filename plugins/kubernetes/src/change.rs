@@ -15,7 +15,7 @@ use crate::object::label_set;
 use crate::process::{Change, Plan, State, Step, Undo, changed_units, states};
 use crate::rollout::Rollout;
 use crate::service::{self, Site, Version};
-use crate::{PREFIX, build, image};
+use crate::{PREFIX, build, image, names};
 
 /// The processes of an app that are on its cluster, each with its Deployment.
 pub(crate) type Deployments = BTreeMap<String, Value>;
@@ -153,7 +153,7 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
     let mut failures = Failures::default();
     for process in processes {
         let pods = service::pods_of(app, &process);
-        let gone = service::delete(&home, &removal::of_process(&app.name, &process, &pods));
+        let gone = service::delete(&home, &removal::of_process(&pods));
         failures.note(gone, Error::to_string);
     }
     let pods = format!("{PREFIX}app-name={}", app.name);
@@ -194,7 +194,8 @@ fn run(
     // What is there without being of the current image was left by a failure: it goes too.
     let mut before: BTreeSet<String> = old_metadata.processes.keys().cloned().collect();
     before.extend(deployments.keys().filter(|process| !process.is_empty()).cloned());
-    before.extend(served(home, &app.name)?);
+    let served = served(home, &app.name)?;
+    before.extend(served.iter().cloned());
     let plan = Plan::new(&Change {
         image,
         processes: &processes,
@@ -202,6 +203,10 @@ fn run(
         states,
         labels: &labels,
     })?;
+    names::refuse_twins(&app.name, &processes)?;
+    let is_ours = |process: &str| deployments.contains_key(process) && served.contains(process);
+    let others = processes.iter().map(String::as_str).filter(|process| !is_ours(process));
+    service::refuse_taken(home, &app.name, others)?;
     set_quota_in_use(app, plan.quota)?;
     let new = Version { image, metadata: &metadata };
     let old = Version { image: &old_image, metadata: &old_metadata };
@@ -213,7 +218,7 @@ fn run(
             Step::RecordImage => stop_asked().and_then(|()| images::append(&app.name, image)),
             Step::Remove { process } => {
                 let pods = service::pods_of(app, process);
-                if let Err(error) = service::remove(home, app, process, &pods) {
+                if let Err(error) = service::remove(home, &pods) {
                     let fields = [("process", process.as_str()), ("error", &error.to_string())];
                     log::error("a process that is no longer there stays", &fields);
                     operation::progress(&format!(" ---> {error} <---\n"));
@@ -260,7 +265,7 @@ fn undo(site: &Site<'_>, plan: &Plan, failed: usize, old: Version<'_>, deploymen
                 if before.is_some() {
                     operation::progress(&Rollout::headline(process));
                 }
-                (process, service::put_back(site.home, site.app, process, before, &pods, false))
+                (process, service::put_back(site.home, before, &pods, false))
             }
         };
         if let Err(error) = undone {

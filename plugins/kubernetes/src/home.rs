@@ -149,6 +149,23 @@ impl Home {
         )
     }
 
+    /// Many objects, each by kind, namespace and name; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The first that the cluster refuses, or does not answer.
+    pub(crate) fn find_all(&self, wanted: &[(Kind, String, String)]) -> Result<Vec<Option<Value>>> {
+        let found = |answer: gantry_sdk::cluster::Result<Value>| match answer {
+            Err(error) if error.is_not_found() => Ok(None),
+            answer => answer.map(Some),
+        };
+        crate::calls::insist_on_all(
+            wanted,
+            |wanted| self.client.get_all(wanted).into_iter().map(found).collect(),
+            |(kind, namespace, name)| self.client.find(kind, namespace, name),
+        )
+    }
+
     /// Deletes objects of a kind in the namespace, side by side and at once: one that waits for what it owns would still be there for the next change, which would apply to it, and then go.
     ///
     /// # Errors

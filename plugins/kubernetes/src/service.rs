@@ -21,7 +21,7 @@ use crate::process::Target;
 use crate::rollout::{Rollout, Undo, rollback_failed, rolling_back, undo};
 use crate::volume::{Attached, Bind, Volume};
 use crate::wait::{self, ProcessWatch};
-use crate::{PREFIX, PROVISIONER, daemons};
+use crate::{PREFIX, PROVISIONER, daemons, names};
 
 /// How long the pods of a removed process have to end.
 const ENDING: std::time::Duration = std::time::Duration::from_secs(60);
@@ -220,7 +220,7 @@ pub(crate) fn deploy(
     };
     operation::undoing();
     operation::progress(&rolling_back(&error));
-    if let Err(failure) = put_back(home, app, process, before, &pods, true) {
+    if let Err(failure) = put_back(home, before, &pods, true) {
         operation::progress(&rollback_failed(&failure));
         log::error(
             "a process could not be put back",
@@ -246,14 +246,12 @@ fn replace(home: &Home, process: &str, wanted: &Value, pods: &gantry_sdk::Labels
 /// What the cluster refused, or units that do not start.
 pub(crate) fn put_back(
     home: &Home,
-    app: &App,
-    process: &str,
     before: Option<&Value>,
     pods: &gantry_sdk::Labels,
     silent: bool,
 ) -> Result<()> {
     match undo(before) {
-        Undo::Remove => remove(home, app, process, pods),
+        Undo::Remove => remove(home, pods),
         Undo::Restore(deployment) => {
             let watch = ProcessWatch::begin(home, name(&deployment), pods);
             let sent = home.apply(&deployment);
@@ -271,13 +269,8 @@ pub(crate) fn put_back(
 /// # Errors
 ///
 /// What the cluster refused, all of it, after everything was tried.
-pub(crate) fn remove(
-    home: &Home,
-    app: &App,
-    process: &str,
-    pods: &gantry_sdk::Labels,
-) -> Result<()> {
-    delete(home, &removal::of_process(&app.name, process, pods))?;
+pub(crate) fn remove(home: &Home, pods: &gantry_sdk::Labels) -> Result<()> {
+    delete(home, &removal::of_process(pods))?;
     pods_gone(home, &crate::object::selector(pods))
 }
 
@@ -313,6 +306,32 @@ pub(crate) fn delete(home: &Home, removals: &[Removal]) -> Result<()> {
         failures.note(deleted, |error| format!("cannot delete {}: {error}", kind.kind));
     }
     failures.end()
+}
+
+/// Refuses to take what is another's for one of these processes of an app: their objects have names that others may come to as well.
+///
+/// # Errors
+///
+/// Something of that name is there, or the cluster refuses or does not answer.
+pub(crate) fn refuse_taken<'a>(
+    home: &Home,
+    app: &str,
+    processes: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let mut of = Vec::new();
+    let mut names = Vec::new();
+    for process in processes {
+        for (kind, name) in names::of_process(app, process) {
+            of.push(process);
+            names.push((kind, home.namespace().to_owned(), name));
+        }
+    }
+    for (process, found) in of.into_iter().zip(home.find_all(&names)?) {
+        if let Some(found) = found {
+            names::refuse_another(&found, app, process)?;
+        }
+    }
+    Ok(())
 }
 
 /// The selector of the units of a process.

@@ -38,16 +38,14 @@ impl Removal {
     }
 }
 
-/// Everything of a process; `pods` selects its units. In this order: what leads to the units goes before them, so that a process of which something is left has a Deployment, by which it is
-/// found, and what makes others goes before those.
-pub fn of_process(app: &str, process: &str, pods: &Labels) -> Vec<Removal> {
-    let service = name::deployment(app, process);
+/// Everything of a process, by the labels of its units, which all of it has: the name of a Service may be that of another process' too. In this order: what leads to the units goes before
+/// them, so that a process of which something is left has a Deployment, by which it is found, and what makes others goes before those.
+pub fn of_process(labels: &Labels) -> Vec<Removal> {
     vec![
-        Removal::named("v1", "Service", service.clone()),
-        Removal::named("v1", "Service", name::headless_service(app, process)),
-        Removal::named("apps/v1", "Deployment", service),
-        Removal::selected("apps/v1", "ReplicaSet", pods),
-        Removal::selected("v1", "Pod", pods),
+        Removal::selected("v1", "Service", labels),
+        Removal::selected("apps/v1", "Deployment", labels),
+        Removal::selected("apps/v1", "ReplicaSet", labels),
+        Removal::selected("v1", "Pod", labels),
     ]
 }
 
@@ -77,7 +75,7 @@ mod tests {
     fn what_leads_to_units_goes_first_and_then_what_makes_them() {
         let labels =
             ["app-name", "app-process"].map(|key| (format!("tsuru.io/{key}"), "x".to_owned()));
-        let removals = of_process("A", "web", &Labels::from(labels));
+        let removals = of_process(&Labels::from(labels));
         let shown: Vec<String> = removals
             .into_iter()
             .map(|removal| match removal {
@@ -88,13 +86,8 @@ mod tests {
         let selector = "tsuru.io/app-name=x,tsuru.io/app-process=x";
         assert_eq!(
             shown,
-            [
-                "Service a-web".to_owned(),
-                "Service a-web-units".to_owned(),
-                "Deployment a-web".to_owned(),
-                format!("ReplicaSets {selector}"),
-                format!("Pods {selector}"),
-            ]
+            ["Service", "Deployment", "ReplicaSet", "Pod"]
+                .map(|kind| format!("{kind}s {selector}"))
         );
         assert_eq!(of_app("A"), [Removal::named("v1", "ServiceAccount", "app-a".to_owned())]);
         let of_all = of_node_container("bs", "", &Labels::new());
