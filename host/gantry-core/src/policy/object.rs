@@ -25,10 +25,24 @@ const PODS: &[(&str, &[&str])] = &[
 const ACCOUNT_OF_SECRET: &[&str] =
     &["metadata", "annotations", "kubernetes.io/service-account.name"];
 
+/// Annotations of a pod that are profiles of its containers in older words: API servers copy them into the fields, AppArmor's up to now (`applyAppArmorVersionSkew` in the pod's strategy of
+/// Kubernetes 1.34), seccomp's up to 1.26.
+const PROFILES: &[&str] = &[
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/pod",
+];
+
 /// The way to the specification of the pods that an object of this kind makes.
 #[must_use]
 pub fn pod_spec(kind: &str) -> Option<&'static [&'static str]> {
     PODS.iter().find(|(known, _)| *known == kind).map(|(_, path)| *path)
+}
+
+/// The way to the annotations of the pods that an object of this kind makes.
+fn pod_annotations(kind: &str) -> Option<Vec<&'static str>> {
+    let (_, pod) = pod_spec(kind)?.split_last()?;
+    Some(pod.iter().copied().chain(["metadata", "annotations"]).collect())
 }
 
 /// What is at the end of a way through an object.
@@ -43,6 +57,11 @@ pub fn needed(kind: &str, object: &Value) -> Vec<Grant> {
     let mut needed = BTreeSet::new();
     if let Some(spec) = pod_spec(kind).and_then(|path| at(object, path)) {
         pod(spec, &mut needed);
+    }
+    if let Some(annotations) = pod_annotations(kind).and_then(|path| at(object, &path))
+        && unconfines(annotations)
+    {
+        needed.insert(Grant::SecurityOptions);
     }
     if let Some(spec) = object.get("spec") {
         // A volume of the cluster that is a folder of a machine.
@@ -63,10 +82,13 @@ pub fn needed(kind: &str, object: &Value) -> Vec<Grant> {
 
 /// The places that the operations of a JSON patch name: how each it is written, and the fields on the way. What stands before the first slash is no part of it, as for API servers.
 pub fn places(operations: &Value) -> impl Iterator<Item = (&str, Vec<String>)> {
-    let operations = operations.as_array().map(Vec::as_slice).unwrap_or_default();
-    let keys = |operation| ["path", "from"].map(|key| Value::get(operation, key));
-    let written = operations.iter().flat_map(keys).flatten().filter_map(Value::as_str);
-    written.map(|place| {
+    items(Some(operations)).iter().flat_map(places_of)
+}
+
+/// The same of one operation.
+fn places_of(operation: &Value) -> impl Iterator<Item = (&str, Vec<String>)> {
+    let written = ["path", "from"].map(|key| operation.get(key)).into_iter().flatten();
+    written.filter_map(Value::as_str).map(|place| {
         let fields = place.split('/').skip(1);
         (place, fields.map(|field| field.replace("~1", "/").replace("~0", "~")).collect())
     })
@@ -96,6 +118,11 @@ pub fn needed_by_operations(kind: &str, operations: &Value) -> Vec<Grant> {
     };
     delicate.extend(pod_spec(kind).map(|path| (path, Grant::Privileged)));
     let mut needed = BTreeSet::new();
+    if let Some(annotations) = pod_annotations(kind)
+        && items(Some(operations)).iter().any(|operation| unconfines_at(&annotations, operation))
+    {
+        needed.insert(Grant::SecurityOptions);
+    }
     for (_, place) in places(operations) {
         // Below it, or above it with all that is in it.
         let touched = |way: &[&str]| way.iter().zip(&place).all(|(one, other)| one == other);
@@ -103,6 +130,39 @@ pub fn needed_by_operations(kind: &str, operations: &Value) -> Vec<Grant> {
         needed.extend(touched.map(|(_, grant)| grant.clone()));
     }
     needed.into_iter().collect()
+}
+
+/// Whether an annotation of a pod is the profile of a container.
+fn is_profile(annotation: &str) -> bool {
+    PROFILES.iter().any(|profile| annotation.starts_with(profile))
+}
+
+/// Whether a pod's annotations have a profile that is not the default of the container's runtime.
+fn unconfines(annotations: &Value) -> bool {
+    const DEFAULTS: [&str; 2] = ["runtime/default", "docker/default"];
+    annotations.as_object().into_iter().flatten().any(|(key, profile)| {
+        // Null, in a patch, takes one away.
+        let default = profile.as_str().is_some_and(|profile| DEFAULTS.contains(&profile));
+        is_profile(key) && !default && !profile.is_null()
+    })
+}
+
+/// Whether an operation of a JSON patch touches a profile in a pod's annotations, or all that is in them. Of all that is set at once it is seen what it is.
+fn unconfines_at(annotations: &[&str], operation: &Value) -> bool {
+    let word = |key: &str| operation.get(key).and_then(Value::as_str);
+    let sets = matches!(word("op"), Some("add" | "replace"));
+    places_of(operation).any(|(_, place)| {
+        if !annotations.iter().zip(&place).all(|(one, other)| one == other) {
+            return false;
+        }
+        match place.get(annotations.len()) {
+            Some(annotation) => is_profile(annotation),
+            None if sets && place.len() == annotations.len() => {
+                operation.get("value").is_none_or(unconfines)
+            }
+            None => true,
+        }
+    })
 }
 
 fn pod(spec: &Value, needed: &mut BTreeSet<Grant>) {
@@ -117,6 +177,9 @@ fn pod(spec: &Value, needed: &mut BTreeSet<Grant>) {
     if !empty(context.and_then(|context| context.get("sysctls"))) {
         needed.insert(Grant::Privileged);
     }
+    if host_process(context) {
+        needed.insert(Grant::Privileged);
+    }
     security_options(context, needed);
     for volume in items(spec.get("volumes")) {
         if let Some(path) = volume.get("hostPath") {
@@ -129,7 +192,7 @@ fn pod(spec: &Value, needed: &mut BTreeSet<Grant>) {
         let of = |key: &str| context.and_then(|context| context.get(key));
         let unmasked =
             of("procMount").and_then(Value::as_str).is_some_and(|word| word != "Default");
-        if is(of("privileged")) || unmasked {
+        if is(of("privileged")) || unmasked || host_process(context) {
             needed.insert(Grant::Privileged);
         }
         if !empty(of("capabilities").and_then(|all| all.get("add"))) {
@@ -142,6 +205,12 @@ fn pod(spec: &Value, needed: &mut BTreeSet<Grant>) {
             }
         }
     }
+}
+
+/// Whether a container is no more than a process of the machine: what `privileged` is on Windows.
+fn host_process(context: Option<&Value>) -> bool {
+    let process = context.and_then(|context| at(context, &["windowsOptions", "hostProcess"]));
+    process.and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// What weakens the walls around a container.
@@ -303,6 +372,11 @@ mod tests {
             (context(json!({"privileged": true})), "containers:privileged"),
             (context(json!({"procMount": "Unmasked"})), "containers:privileged"),
             (json!({"securityContext": {"sysctls": [{"name": "x"}]}}), "containers:privileged"),
+            (context(json!({"windowsOptions": {"hostProcess": true}})), "containers:privileged"),
+            (
+                json!({"securityContext": {"windowsOptions": {"hostProcess": true}}}),
+                "containers:privileged",
+            ),
             (context(json!({"capabilities": {"add": ["NET_ADMIN"]}})), "containers:capabilities"),
             (
                 context(json!({"seccompProfile": {"type": "Unconfined"}})),
@@ -318,6 +392,62 @@ mod tests {
         ] {
             assert_eq!(of_pod(spec.clone()), [grant], "{spec}");
         }
+    }
+
+    #[test]
+    fn a_profile_in_the_annotations_of_a_pod_needs_what_the_field_does() {
+        const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/web";
+        const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/web";
+        const OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+        for (key, profile, weak) in [
+            (APP_ARMOR, json!("unconfined"), true),
+            (APP_ARMOR, json!("localhost/weak"), true),
+            (APP_ARMOR, json!("runtime/default"), false),
+            (APP_ARMOR, json!(null), false),
+            (SECCOMP, json!("unconfined"), true),
+            (SECCOMP, json!("docker/default"), false),
+            (OF_POD, json!("unconfined"), true),
+            (OF_POD, json!("runtime/default"), false),
+            ("note", json!("unconfined"), false),
+        ] {
+            let metadata = json!({"annotations": {(key): profile}});
+            let template = json!({"metadata": metadata});
+            let job = json!({"spec": {"template": template}});
+            let expected: &[_] = if weak { &[Grant::SecurityOptions] } else { &[] };
+            for (kind, object) in [
+                ("Pod", template.clone()),
+                ("PodTemplate", json!({"template": template})),
+                ("Deployment", json!({"spec": {"template": template}})),
+                ("CronJob", json!({"spec": {"jobTemplate": job}})),
+            ] {
+                assert_eq!(needed(kind, &object), expected, "{kind} {metadata}");
+            }
+            // Nobody hands them on to pods.
+            assert!(needed("Deployment", &template).is_empty());
+            assert!(needed("Service", &template).is_empty());
+
+            let whole =
+                json!([{"op": "add", "path": "/metadata/annotations", "value": {(key): profile}}]);
+            assert_eq!(needed_by_operations("Pod", &whole), expected, "{metadata}");
+            assert!(needed_by_operations("Deployment", &whole).is_empty());
+        }
+        let app_armor = "/metadata/annotations/container.apparmor.security.beta.kubernetes.io~1web";
+        for (operation, weak) in [
+            (json!({"op": "add", "path": app_armor, "value": "unconfined"}), true),
+            (json!({"op": "copy", "from": "/metadata/labels/x", "path": app_armor}), true),
+            (
+                json!({"op": "copy", "from": "/metadata/labels", "path": "/metadata/annotations"}),
+                true,
+            ),
+            (json!({"op": "add", "path": "/metadata", "value": {}}), true),
+            (json!({"op": "add", "path": "/metadata/annotations/note", "value": "x"}), false),
+            (json!({"op": "add", "path": "/metadata/labels/x", "value": "x"}), false),
+        ] {
+            let needed = needed_by_operations("Pod", &json!([operation]));
+            assert_eq!(needed.contains(&Grant::SecurityOptions), weak, "{operation}");
+        }
+        let of_template = json!([{"op": "add", "path": format!("/spec/template{app_armor}")}]);
+        assert_eq!(needed_by_operations("Job", &of_template), [Grant::SecurityOptions]);
     }
 
     #[test]
@@ -368,7 +498,8 @@ mod tests {
             assert_eq!(touching(kind, path), touches, "{kind} {path}");
         }
         let moved = json!([{"op": "copy", "from": "/spec/template", "path": "/metadata/x"}]);
-        assert_eq!(needed_by_operations("Deployment", &moved), [Grant::Privileged]);
+        let all = [Grant::Privileged, Grant::SecurityOptions];
+        assert_eq!(needed_by_operations("Deployment", &moved), all);
     }
 
     #[test]

@@ -252,6 +252,11 @@ fn reaches() -> Vec<(Value, &'static str)> {
         ),
         (context(json!({"privileged": true})), "containers:privileged"),
         (context(json!({"procMount": "Unmasked"})), "containers:privileged"),
+        (context(json!({"windowsOptions": {"hostProcess": true}})), "containers:privileged"),
+        (
+            json!({"securityContext": {"windowsOptions": {"hostProcess": true}}}),
+            "containers:privileged",
+        ),
         (
             json!({"securityContext": {"sysctls": [{"name": "kernel.x", "value": "1"}]}}),
             "containers:privileged",
@@ -317,6 +322,57 @@ async fn what_a_pod_reaches_for_needs_the_grant_of_a_container_whichever_kind_ma
         }
     }
     println!("{rows} pods that reach for something");
+}
+
+#[tokio::test]
+async fn a_profile_in_the_annotations_of_a_pod_needs_what_the_field_does() {
+    const PROFILE: &str = "container.apparmor.security.beta.kubernetes.io/web";
+    let annotations = json!({PROFILE: "unconfined"});
+    let with = |kind: &Kind, name: &str| {
+        let mut object = object(kind, name);
+        let pod = if *kind == pods() { "/metadata" } else { "/spec/template/metadata" };
+        object.pointer_mut(pod).unwrap()["annotations"] = annotations.clone();
+        object
+    };
+    let path = format!("/metadata/annotations/{}", PROFILE.replace('/', "~1"));
+    let operations = |path: &str, value: Value| {
+        Patch::Json(json!([{"op": "add", "path": path, "value": value}]))
+    };
+    for kind in [pods(), deployments()] {
+        let house = House::new();
+        let mut old = object(&kind, "old");
+        old["metadata"]["annotations"] = json!({"note": "x"});
+        house.object(&ours("op-0"), create(old)).await;
+        let change = || {
+            let mut document = with(&kind, "old");
+            let metadata = document["metadata"].as_object_mut().unwrap();
+            metadata.retain(|key, _| key == "annotations");
+            document
+        };
+        let mut calls = vec![
+            create(with(&kind, "new-1")),
+            apply(with(&kind, "new-2")),
+            merge(&kind, "old", change()),
+            patch(&kind, "old", Patch::Strategic(change())),
+        ];
+        if kind == pods() {
+            calls.push(patch(&kind, "old", operations(&path, "unconfined".into())));
+            calls.push(patch(
+                &kind,
+                "old",
+                operations("/metadata/annotations", annotations.clone()),
+            ));
+        }
+        for call in calls {
+            let what = call.name();
+            let (case, told) = house.refused(&ours("op-1"), call.clone()).await;
+            assert_eq!(case, "denied", "{what} {kind}");
+            assert!(told.contains("the grant `containers:security-options` is needed"), "{told}");
+            house.done(&ours_and("op-1", &["containers:security-options"]), call).await;
+        }
+        let harmless = operations("/metadata/annotations", json!({"note": "y"}));
+        house.done(&ours("op-1"), patch(&kind, "old", harmless)).await;
+    }
 }
 
 #[tokio::test]
