@@ -2,7 +2,7 @@
 //!
 //! A pod is a container by another name, so the same grants hold for both. Every place where an object says how a pod is made is looked at, also in a patch, where the rest of the object is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -232,16 +232,18 @@ pub struct Reference {
     pub kind: &'static str,
     /// Its name.
     pub name: String,
+    /// Whether what is in it comes into pods, also when it is made after them: the kubelet gives it to whoever names it.
+    pub handed: bool,
 }
 
 /// What an object, or the pods that it makes, is given of other objects: a pod that names another's secret reads it, a claim that names another's reads what is in that, and a secret that is an
 /// account's holds its token.
 #[must_use]
 pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
-    let mut found = BTreeSet::new();
-    let mut add = |kind: &'static str, name: Option<&Value>| {
+    let mut found = BTreeMap::new();
+    let mut add = |handed: bool, kind: &'static str, name: Option<&Value>| {
         if let Some(name) = name.and_then(Value::as_str).filter(|name| !name.is_empty()) {
-            found.insert(Reference { kind, name: name.to_owned() });
+            *found.entry((kind, name.to_owned())).or_insert(false) |= handed;
         }
     };
     match (kind, object.get("spec")) {
@@ -252,64 +254,65 @@ pub fn references(kind: &str, object: &Value) -> Vec<Reference> {
             }
         }
         ("Secret", _) => {
-            add("ServiceAccount", at(object, ACCOUNT_OF_SECRET));
+            add(false, "ServiceAccount", at(object, ACCOUNT_OF_SECRET));
         }
         _ => {}
     }
     if let Some(spec) = pod_spec(kind).and_then(|path| at(object, path)) {
         pod_references(spec, &mut add);
     }
-    found.into_iter().collect()
+    found.into_iter().map(|((kind, name), handed)| Reference { kind, name, handed }).collect()
 }
 
 /// What a claim takes, and what it is filled with. A source of another kind than these, such as a snapshot, is of a controller that says itself who may.
-fn claim(spec: &Value, add: &mut impl FnMut(&'static str, Option<&Value>)) {
-    add("PersistentVolume", spec.get("volumeName"));
+fn claim(spec: &Value, add: &mut impl FnMut(bool, &'static str, Option<&Value>)) {
+    add(false, "PersistentVolume", spec.get("volumeName"));
     for source in ["dataSource", "dataSourceRef"] {
         let source = spec.get(source).filter(|source| {
             source.get("kind").and_then(Value::as_str) == Some("PersistentVolumeClaim")
         });
-        add("PersistentVolumeClaim", source.and_then(|source| source.get("name")));
+        add(false, "PersistentVolumeClaim", source.and_then(|source| source.get("name")));
     }
 }
 
-fn pod_references(spec: &Value, add: &mut impl FnMut(&'static str, Option<&Value>)) {
+fn pod_references(spec: &Value, add: &mut impl FnMut(bool, &'static str, Option<&Value>)) {
     for key in ["serviceAccountName", "serviceAccount"] {
         // The account that every pod has who names none.
-        add("ServiceAccount", spec.get(key).filter(|name| *name != "default"));
+        add(false, "ServiceAccount", spec.get(key).filter(|name| *name != "default"));
     }
+    // The kubelet pulls with them, and shows them to no container.
     for secret in items(spec.get("imagePullSecrets")) {
-        add("Secret", secret.get("name"));
+        add(false, "Secret", secret.get("name"));
     }
     for volume in items(spec.get("volumes")) {
-        add("Secret", at(volume, &["secret", "secretName"]));
-        add("ConfigMap", at(volume, &["configMap", "name"]));
-        add("PersistentVolumeClaim", at(volume, &["persistentVolumeClaim", "claimName"]));
+        add(true, "Secret", at(volume, &["secret", "secretName"]));
+        add(true, "ConfigMap", at(volume, &["configMap", "name"]));
+        add(false, "PersistentVolumeClaim", at(volume, &["persistentVolumeClaim", "claimName"]));
         if let Some(spec) = at(volume, &["ephemeral", "volumeClaimTemplate", "spec"]) {
             claim(spec, add);
         }
         for source in items(at(volume, &["projected", "sources"])) {
-            add("Secret", at(source, &["secret", "name"]));
-            add("ConfigMap", at(source, &["configMap", "name"]));
+            add(true, "Secret", at(source, &["secret", "name"]));
+            add(true, "ConfigMap", at(source, &["configMap", "name"]));
         }
         // Drivers of many kinds, which all name the secret that they are to use in the same way.
         for source in volume.as_object().into_iter().flat_map(|volume| volume.values()) {
             for key in ["secretRef", "nodePublishSecretRef"] {
-                add("Secret", at(source, &[key, "name"]));
+                add(true, "Secret", at(source, &[key, "name"]));
             }
             // Azure's has it in a word.
-            add("Secret", source.get("secretName"));
+            add(true, "Secret", source.get("secretName"));
         }
     }
     let containers = ["containers", "initContainers", "ephemeralContainers"];
     for container in containers.iter().flat_map(|key| items(spec.get(key))) {
         for source in items(container.get("envFrom")) {
-            add("Secret", at(source, &["secretRef", "name"]));
-            add("ConfigMap", at(source, &["configMapRef", "name"]));
+            add(true, "Secret", at(source, &["secretRef", "name"]));
+            add(true, "ConfigMap", at(source, &["configMapRef", "name"]));
         }
         for env in items(container.get("env")) {
-            add("Secret", at(env, &["valueFrom", "secretKeyRef", "name"]));
-            add("ConfigMap", at(env, &["valueFrom", "configMapKeyRef", "name"]));
+            add(true, "Secret", at(env, &["valueFrom", "secretKeyRef", "name"]));
+            add(true, "ConfigMap", at(env, &["valueFrom", "configMapKeyRef", "name"]));
         }
     }
 }
@@ -522,6 +525,11 @@ mod tests {
             }],
         });
         let found = references("Pod", &json!({"spec": spec}));
+        for found in &found {
+            // Whoever makes one of these later gives it to the pod.
+            let handed = ["Secret", "ConfigMap"].contains(&found.kind) && found.name != "pull";
+            assert_eq!(found.handed, handed, "{found:?}");
+        }
         let found: Vec<_> =
             found.iter().map(|found| format!("{} {}", found.kind, found.name)).collect();
         assert_eq!(
@@ -543,6 +551,9 @@ mod tests {
                 "ServiceAccount robot",
             ]
         );
+        let twice = json!({"imagePullSecrets": [{"name": "s"}], "volumes": [{"secret": {"secretName": "s"}}]});
+        let found = references("Pod", &json!({"spec": twice}));
+        assert_eq!(found, [Reference { kind: "Secret", name: "s".to_owned(), handed: true }]);
         assert!(references("Pod", &json!({"spec": {"serviceAccountName": "default"}})).is_empty());
         assert!(references("Service", &json!({"spec": {"serviceAccountName": "x"}})).is_empty());
     }

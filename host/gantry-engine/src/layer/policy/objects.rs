@@ -360,7 +360,17 @@ impl Asking<'_> {
         })
     }
 
-    /// Lets an object pass that names nothing of others for its pods. What is not there is nobody's.
+    /// Lets pods name what is not there, with the grant to read what anybody makes of it.
+    fn admit_absent(&self, place: &Place, foreign: &Grant) -> Result<(), String> {
+        self.scope.grants.check(foreign).map_err(|denial| {
+            format!(
+                "{place} is not there, and whoever makes it gives it to these pods: make what pods \
+                 are given before them; else {denial}"
+            )
+        })
+    }
+
+    /// Lets an object pass that names nothing of others for its pods. What is not there is nobody's; but what comes into pods may be made by somebody else later, and is theirs then.
     async fn judge_references(&self, call: &ClusterCall, deed: &Deed) -> Result<(), Error> {
         let named =
             if let ClusterCall::Create { object, .. } | ClusterCall::Apply { object, .. } = call {
@@ -386,8 +396,14 @@ impl Asking<'_> {
             if self.own.uid(self.scope, &place).is_some() {
                 continue;
             }
-            if let Some(object) = self.look(&place).await? {
-                self.admit(&place, &object, &foreign).map_err(|why| denied(call, why))?;
+            match self.look(&place).await? {
+                Some(object) => {
+                    self.admit(&place, &object, &foreign).map_err(|why| denied(call, why))?;
+                }
+                None if reference.handed => {
+                    self.admit_absent(&place, &foreign).map_err(|why| denied(call, why))?;
+                }
+                None => {}
             }
         }
         Ok(())

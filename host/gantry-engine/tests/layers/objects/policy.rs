@@ -441,12 +441,31 @@ async fn a_pod_is_given_own_objects_and_others_with_the_grant_to_read_them() {
             let kind = Kind::new("v1", kind);
             let house = House::new();
             let make = || apply(reaching(&maker, "web", &more));
-            // What is not there is nobody's.
-            house.done(&ours("op-1"), make()).await;
-            house.done(&ours("op-1"), delete(&maker, "web")).await;
+            let grant = format!("cluster:foreign:read:{kind}");
+            // What is not there is nobody's, unless the pods are given it when somebody makes it.
+            let handed = more.get("imagePullSecrets").is_none()
+                && ["Secret", "ConfigMap"].contains(&&*kind.kind);
+            let scope = if handed {
+                let (case, told) = house.refused(&ours("op-1"), make()).await;
+                assert_eq!(case, "denied", "{more}");
+                assert_eq!(
+                    told,
+                    format!(
+                        "`cluster.apply` is refused: the {} `default/it` is not there, and whoever \
+                         makes it gives it to these pods: make what pods are given before them; \
+                         else the grant `{grant}` is needed, and the plugin does not ask for it",
+                        kind.kind
+                    )
+                );
+                assert_eq!(house.there(&maker, "default", "web").await, None);
+                ours_and("op-1", &[&grant])
+            } else {
+                ours("op-1")
+            };
+            house.done(&scope, make()).await;
+            house.done(&scope, delete(&maker, "web")).await;
 
             house.object(&acme("op-0"), create(object(&kind, "it"))).await;
-            let grant = format!("cluster:foreign:read:{kind}");
             let change = json!({"spec": reaching(&maker, "web", &more)["spec"]});
             let mut calls = vec![create(reaching(&maker, "web", &more)), make()];
             if maker != pods() {
