@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -108,14 +109,20 @@ pub struct Touched {
 pub struct Objects {
     // Held for a look or an insert, never across an await.
     entries: Mutex<BTreeMap<Place, Entry>>,
+    /// How many first touches there were; counted under the lock.
+    touched: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Entry {
     before: Option<Value>,
     state: State,
-    /// Counts the touches: what was touched last is taken back first.
+    /// Which first touch made it so: what was touched last is taken back first.
     number: u64,
+    /// So many touches since, less those that were refused: a change whose caller gave it up is still under way when the caller tries again.
+    touches: u64,
+    /// Whether somebody looked at it before it was touched.
+    looked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,17 +134,8 @@ enum State {
 
 impl Entry {
     fn looked(before: Option<Value>) -> Self {
-        Self { before, state: State::Looked, number: 0 }
+        Self { before, state: State::Looked, number: 0, touches: 0, looked: true }
     }
-}
-
-/// What was known of an object before a touch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Untouched {
-    /// Nothing.
-    Unknown,
-    /// Whether it was there, and how.
-    Looked,
 }
 
 impl Objects {
@@ -191,31 +189,40 @@ impl Objects {
         self.lock().get(place).is_none_or(|entry| entry.before.is_some())
     }
 
-    /// Marks an object as touched, before it is. Gives what is to be known when nothing comes of it, once for each.
-    fn touch(&self, place: &Place) -> Option<Untouched> {
+    /// Marks an object as touched, before it is. Gives the number of the first of these touches, to be said when nothing comes of this one.
+    fn touch(&self, place: &Place) -> u64 {
         let mut entries = self.lock();
-        let number =
-            entries.values().map(|entry| entry.number).max().unwrap_or(0).saturating_add(1);
-        let known = entries.contains_key(place);
+        let looked = entries.contains_key(place);
         let entry = entries.entry(place.clone()).or_insert_with(|| Entry::looked(None));
-        if entry.state != State::Looked {
-            return None;
+        if entry.state == State::Looked {
+            let number = self.touched.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            *entry = Entry {
+                before: entry.before.take(),
+                state: State::Touched,
+                number,
+                touches: 0,
+                looked,
+            };
         }
-        (entry.state, entry.number) = (State::Touched, number);
-        Some(if known { Untouched::Looked } else { Untouched::Unknown })
+        entry.touches = entry.touches.saturating_add(1);
+        entry.number
     }
 
-    /// Nothing came of the touch after all.
-    fn untouch(&self, place: &Place, untouched: Untouched) {
+    /// Nothing came of a touch after all, and of no other one of that object: it is as it was. Of what was deleted since, and touched anew, nothing is said.
+    fn untouch(&self, place: &Place, number: u64) {
         let mut entries = self.lock();
-        match untouched {
+        let Some(entry) = entries.get_mut(place).filter(|entry| entry.number == number) else {
+            return;
+        };
+        entry.touches = entry.touches.saturating_sub(1);
+        if entry.touches > 0 {
+            return;
+        }
+        if entry.looked {
+            entry.state = State::Looked;
+        } else {
             // Why it was refused may be that something is there.
-            Untouched::Unknown => drop(entries.remove(place)),
-            Untouched::Looked => {
-                if let Some(entry) = entries.get_mut(place) {
-                    entry.state = State::Looked;
-                }
-            }
+            entries.remove(place);
         }
     }
 
@@ -328,12 +335,12 @@ async fn touch(
 ) -> Result<Response, Error> {
     in_a_task(scope, request, async move |scope, request| {
         let objects = scope.ledger.objects();
-        let untouched = objects.touch(&place);
+        let number = objects.touch(&place);
         let answer = next.send(&scope, request).await;
-        match (&answer, untouched) {
-            (Ok(_), _) if creates => objects.made(&place),
-            (Err(error), Some(untouched)) if refuses(error) => objects.untouch(&place, untouched),
-            (Ok(_) | Err(_), _) => {}
+        match &answer {
+            Ok(_) if creates => objects.made(&place),
+            Err(error) if refuses(error) => objects.untouch(&place, number),
+            Ok(_) | Err(_) => {}
         }
         answer
     })
@@ -488,13 +495,13 @@ mod tests {
         objects.found(&scope(), &one, Some(&json!({"a": 1})));
         objects.found(&scope(), &one, None);
         assert!(objects.loose().is_empty());
-        assert_eq!(objects.touch(&one), Some(Untouched::Looked));
-        assert_eq!(objects.touch(&one), None);
-        assert_eq!(objects.touch(&other), Some(Untouched::Unknown));
+        assert_eq!(objects.touch(&one), 1);
+        assert_eq!(objects.touch(&one), 1);
+        assert_eq!(objects.touch(&other), 2);
         let names: Vec<_> = objects.loose().into_iter().map(|one| one.place.name).collect();
         assert_eq!(names, ["n2", "n1"]);
         assert_eq!(objects.loose()[1].before, Some(json!({"a": 1})));
-        objects.untouch(&other, Untouched::Unknown);
+        objects.untouch(&other, 2);
         assert_eq!(objects.before(&other), None);
         let places = objects.put_in_service();
         assert!(objects.loose().is_empty());
@@ -503,6 +510,38 @@ mod tests {
         objects.deleted(&one);
         assert!(objects.loose().is_empty());
         assert!(!objects.was_there(&one));
+    }
+
+    #[test]
+    fn a_touch_that_is_refused_takes_no_other_touch_away() {
+        for (looked, before) in [(false, None), (true, None), (true, Some(json!({"a": 1})))] {
+            let objects = Objects::default();
+            let one = place();
+            if looked {
+                objects.found(&scope(), &one, before.as_ref());
+            }
+            let first = objects.touch(&one);
+            let again = objects.touch(&one);
+            objects.untouch(&one, first);
+            assert_eq!(objects.loose().len(), 1, "the other is under way, or did it");
+            assert_eq!(objects.loose()[0].before, before);
+            objects.untouch(&one, again);
+            assert!(objects.loose().is_empty(), "nothing came of either");
+            assert_eq!(objects.before(&one), before.map(Some));
+        }
+    }
+
+    #[test]
+    fn a_touch_that_is_refused_says_nothing_of_what_was_deleted_and_made_anew_since() {
+        let objects = Objects::default();
+        let one = place();
+        let first = objects.touch(&one);
+        objects.deleted(&one);
+        let anew = objects.touch(&one);
+        objects.untouch(&one, first);
+        assert_eq!(objects.loose().len(), 1);
+        objects.untouch(&one, anew);
+        assert!(objects.loose().is_empty());
     }
 
     #[test]

@@ -259,6 +259,67 @@ impl gantry_engine::Layer for Held {
 }
 
 #[tokio::test]
+async fn a_change_that_was_given_up_and_is_refused_late_leaves_the_next_one_in_the_ledger() {
+    for before in [None, Some("before")] {
+        let house = House::new();
+        if let Some(word) = before {
+            house.object(&ours("op-1"), apply(map("web", word))).await;
+        }
+        let scope = ours("op-2");
+        let late = Arc::new(Late::default());
+        let below: Arc<dyn gantry_engine::Layer> = Arc::clone(&late) as _;
+        let chain = Chain::with(house.chain.backends().clone(), vec![below]);
+        let again = || on_cluster(apply(map("web", "after")));
+        let caller = {
+            let (scope, chain, call) = (Arc::clone(&scope), chain.clone(), again());
+            tokio::spawn(async move { chain.send(&scope, call).await })
+        };
+        late.asked.notified().await;
+        caller.abort();
+        assert!(caller.await.is_err_and(|error| error.is_cancelled()));
+        chain.send(&scope, again()).await.map(drop).unwrap();
+        late.hold.add_permits(1);
+        scope.ledger.settled().await;
+        assert_eq!(house.word("web").await.as_deref(), Some("after"));
+        clean_up(&house, &scope).await;
+        assert_eq!(house.word("web").await.as_deref(), before);
+    }
+}
+
+/// Holds the first apply back, and refuses it then.
+struct Late {
+    asked: tokio::sync::Notify,
+    hold: tokio::sync::Semaphore,
+    applies: std::sync::atomic::AtomicUsize,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        let hold = tokio::sync::Semaphore::new(0);
+        Self { asked: Default::default(), hold, applies: Default::default() }
+    }
+}
+
+#[async_trait::async_trait]
+impl gantry_engine::Layer for Late {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: gantry_engine::Request,
+        next: gantry_engine::Next,
+    ) -> Result<Response, Error> {
+        if request.call.name() == "cluster.apply"
+            && self.applies.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0
+        {
+            self.asked.notify_one();
+            self.hold.acquire().await.unwrap().forget();
+            return Err(EngineError::Conflict("somebody was faster".to_owned()).into());
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test]
 async fn what_was_touched_last_is_taken_back_first() {
     let (house, scope) = (House::new(), ours("op-1"));
     for name in ["account", "deployment", "service"] {
