@@ -30,7 +30,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use tokio::sync::oneshot;
 
 pub(crate) use apps::AppRecord;
-pub(crate) use clusters::{ClusterPlace, ClusterRecord};
+pub(crate) use clusters::{ClusterPlace, ClusterRecord, LeftBehind, Put, of_pool};
 pub(crate) use moves::MoveRecord;
 pub(crate) use objects::ObjectRecord;
 pub(crate) use operations::{Begin, Begun, Line, OperationRecord};

@@ -134,10 +134,14 @@ async fn a_cluster_is_given_to_its_provisioner_changed_and_taken_away() -> Resul
     let raw: Value = house.client.get("/v1/clusters").await?;
     ensure!(!raw.to_string().contains("s3cr3t"), "{raw}");
 
-    // Another one takes its pool, and the default.
+    // Another one takes the default, once nothing is there that only this one has.
     house.done(Method::PATCH, "/v1/clusters/north", json!({"default": true})).await?;
-    let south = cluster("south", json!({"default": true}));
-    house.done(Method::POST, "/v1/clusters", south).await?;
+    let south = || cluster("south", json!({"default": true}));
+    let problem = refusal(&house, Method::POST, "/v1/clusters", south()).await?;
+    assert_eq!(problem.kind, ProblemKind::Conflict);
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    assert_eq!(house.cluster.note("web").await, None);
+    house.done(Method::POST, "/v1/clusters", south()).await?;
     let all: Items<Cluster> = house.client.get("/v1/clusters").await?;
     let defaults: Vec<_> = all.items.iter().map(|one| (one.name.as_str(), one.default)).collect();
     assert_eq!(defaults, [("north", false), ("south", true)]);
@@ -150,8 +154,113 @@ async fn a_cluster_is_given_to_its_provisioner_changed_and_taken_away() -> Resul
 
     house.done(Method::DELETE, "/v1/clusters/south", json!({})).await?;
     house.done(Method::DELETE, "/v1/clusters/north", json!({})).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "yard"})).await?;
     house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:3"})).await?;
-    assert_eq!(house.cluster.note("web").await.as_deref(), Some("a:2"), "it is not given any more");
+    assert_eq!(house.cluster.note("web").await, None, "it is not given any more");
+    Ok(())
+}
+
+/// A house with an app in the cluster in memory, which lists the pools `yard` and `shed` and is not the default one.
+async fn with_resident() -> Result<House> {
+    let house = House::with_both("").await?;
+    let shed = json!({"name": "shed", "provisioner": "warehouse"});
+    house.done(Method::POST, "/v1/pools", shed).await?;
+    let north = cluster(NORTH, json!({"pools": ["shed", "yard"], "token": "s3cr3t"}));
+    house.done(Method::POST, "/v1/clusters", north).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "yard"})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:1"})).await?;
+    Ok(house)
+}
+
+/// A change of clusters is refused because of `web` in north, and nothing of it is done.
+async fn keeps_web(house: &House, method: Method, path: &str, body: Value) -> Result<()> {
+    let before: Value = house.client.get("/v1/clusters").await?;
+    let problem = refusal(house, method, path, body).await?;
+    assert_eq!(
+        (problem.kind, problem.detail.as_str()),
+        (ProblemKind::Conflict, "left in the cluster `north` (namespace `default`): the app `web`")
+    );
+    let hint = problem.hint.context("a hint")?;
+    ensure!(hint.contains("gantry app update web --pool POOL"), "{hint}");
+    let after: Value = house.client.get("/v1/clusters").await?;
+    assert_eq!(after, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pool_with_apps_is_not_taken_by_another_cluster() -> Result<()> {
+    let house = with_resident().await?;
+    let south = cluster("south", json!({"pools": ["yard"]}));
+    keeps_web(&house, Method::POST, "/v1/clusters", south).await?;
+    // The one without apps is.
+    let south = cluster("south", json!({"pools": ["shed"]}));
+    house.done(Method::POST, "/v1/clusters", south).await?;
+    let more = json!({"pools": ["shed", "yard"]});
+    keeps_web(&house, Method::PATCH, "/v1/clusters/south", more.clone()).await?;
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    house.done(Method::PATCH, "/v1/clusters/south", more).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pool_with_apps_is_not_given_up() -> Result<()> {
+    let house = with_resident().await?;
+    let north = "/v1/clusters/north";
+    keeps_web(&house, Method::PATCH, north, json!({"pools": ["shed"]})).await?;
+    // A pool that is listed by name or run by the default cluster is run by it all the same.
+    house.done(Method::PATCH, north, json!({"pools": ["yard"]})).await?;
+    house.done(Method::PATCH, north, json!({"default": true})).await?;
+    keeps_web(&house, Method::PATCH, north, json!({"pools": ["shed"]})).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_namespace_of_apps_is_not_changed_and_all_else_is() -> Result<()> {
+    let house = with_resident().await?;
+    let north = "/v1/clusters/north";
+    let set = |key: &str, value: &str| json!({"custom_data": {key: value}});
+    keeps_web(&house, Method::PATCH, north, set("namespace", "shop")).await?;
+    for change in [
+        set("namespace", "default"),
+        set("overcommit-factor", "2"),
+        json!({"token": "another"}),
+        json!({"addresses": ["https://10.2.2.3:6443"], "token": "another"}),
+    ] {
+        house.done(Method::PATCH, north, change).await?;
+    }
+    // An app that was never deployed is nowhere.
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "new", "pool": "yard"})).await?;
+    house.done(Method::PATCH, north, set("namespace", "shop")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_default_does_not_move_away_from_apps() -> Result<()> {
+    let house = with_resident().await?;
+    house.done(Method::PATCH, "/v1/clusters/north", json!({"default": true})).await?;
+    let default = json!({"default": true});
+    keeps_web(&house, Method::POST, "/v1/clusters", cluster("south", default.clone())).await?;
+    let south = cluster("south", json!({"pools": ["shed"]}));
+    house.done(Method::POST, "/v1/clusters", south).await?;
+    keeps_web(&house, Method::PATCH, "/v1/clusters/south", default).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_with_apps_or_volumes_is_not_removed() -> Result<()> {
+    let house = with_resident().await?;
+    let north = "/v1/clusters/north";
+    keeps_web(&house, Method::DELETE, north, json!({})).await?;
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    house.done(Method::DELETE, north, json!({})).await?;
+    let house = House::with_both(PLANS).await?.with_cluster().await?;
+    let data = json!({"name": "data", "plan": "small", "pool": "yard"});
+    house.done(Method::POST, "/v1/volumes", data).await?;
+    let problem = refusal(&house, Method::DELETE, north, json!({})).await?;
+    ensure!(problem.detail.ends_with("the volume `data`"), "{problem:?}");
+    house.done(Method::DELETE, "/v1/volumes/data", json!({})).await?;
+    house.done(Method::DELETE, north, json!({})).await?;
     Ok(())
 }
 

@@ -16,13 +16,13 @@ use gantry_engine::{Cluster, Clusters, EngineError, GivenCluster, Kubernetes};
 use serde_json::json;
 
 use self::several::Several;
-use super::pools::{RECORD_TIME, no_pool};
+use super::pools::{RECORD_TIME, in_the_way, no_pool, way_out};
 use super::{OrProblem, Service, not_found};
 use crate::api::{self, ClusterChange, NewCluster, Problem, ProblemKind};
 use crate::clock;
 use crate::near;
 use crate::operation::{Caller, Request};
-use crate::store::{ClusterPlace, ClusterRecord};
+use crate::store::{ClusterPlace, ClusterRecord, LeftBehind, Put, of_pool};
 
 /// The lock of every change of clusters: one takes pools away from others.
 const LOCK: &str = "the clusters";
@@ -163,7 +163,7 @@ fn info(record: &ClusterRecord, address: &str) -> ClusterInfo {
         address: address.to_owned(),
         pools: record.pools.clone(),
         is_default: record.is_default,
-        namespace: settle::namespace(record),
+        namespace: record.namespace().to_owned(),
         custom_data: record.custom_data.clone(),
     }
 }
@@ -266,14 +266,17 @@ impl Service {
                 Some(change) => service.changed_cluster(&name, change, &why).await?,
             };
             service.check_cluster(&record, &why).await?;
-            let saved = service.store.put_cluster(record, new).await.or_problem(|| why.clone())?;
-            if !saved && new {
-                return Err(Problem::new(ProblemKind::Conflict, why)
-                    .because("there is one of this name")
-                    .hint(format!("`gantry cluster update {name}` changes it")));
-            }
-            if !saved {
-                return Err(not_found("cluster", &name, None));
+            let pools = service.provisioners_of_pools().await?;
+            let put = service.store.put_cluster(record, new, pools).await;
+            match put.or_problem(|| why.clone())? {
+                Put::Done => {}
+                Put::Leaves(left) => return Err(leaves(why, &left)),
+                Put::Refused if new => {
+                    return Err(Problem::new(ProblemKind::Conflict, why)
+                        .because("there is one of this name")
+                        .hint(format!("`gantry cluster update {name}` changes it")));
+                }
+                Put::Refused => return Err(not_found("cluster", &name, None)),
             }
             service.give_clusters().await?;
             Ok(json!({"cluster": name}))
@@ -298,7 +301,7 @@ impl Service {
         })
     }
 
-    /// Removes a cluster. What is in it stays there.
+    /// Removes a cluster that none of ours is in. What else is in it stays there.
     pub(crate) async fn remove_cluster(
         self: &Arc<Self>,
         caller: Caller,
@@ -317,7 +320,12 @@ impl Service {
         };
         let (service, why, name) = (Arc::clone(self), title.clone(), name.to_owned());
         let work = move |_| async move {
-            service.store.remove_cluster(&name).await.or_problem(|| why)?;
+            let pools = service.provisioners_of_pools().await?;
+            let left = service.store.remove_cluster(&name, pools).await;
+            let left = left.or_problem(|| why.clone())?;
+            if !left.is_empty() {
+                return Err(leaves(why, &left));
+            }
             service.give_clusters().await?;
             Ok(json!({"cluster": name}))
         };
@@ -332,7 +340,7 @@ impl Service {
     ) -> Result<Option<String>, Problem> {
         let records = self.store.clusters().await;
         let records = records.or_problem(|| "could not list the clusters".to_owned())?;
-        Ok(of_pool(&records, provisioner, pool))
+        Ok(of_pool(&records, provisioner, pool).map(|record| record.name.clone()))
     }
 
     async fn cluster_record(&self, name: &str) -> Result<ClusterRecord, Problem> {
@@ -347,7 +355,7 @@ impl Service {
 
     fn cluster_resource(&self, record: ClusterRecord) -> api::Cluster {
         api::Cluster {
-            namespace: settle::namespace(&record),
+            namespace: record.namespace().to_owned(),
             credentials: settle::credentials(&record.place).to_owned(),
             own_ca: !record.place.ca_cert.is_empty(),
             problem: self.cluster_engines.unusable().get(&record.name).cloned(),
@@ -362,13 +370,6 @@ impl Service {
     }
 }
 
-/// The cluster that lists a pool, else the default one.
-fn of_pool(records: &[ClusterRecord], provisioner: &str, pool: &str) -> Option<String> {
-    let of = || records.iter().filter(|record| record.provisioner == provisioner);
-    let listing = of().find(|record| record.pools.iter().any(|one| one == pool));
-    listing.or_else(|| of().find(|record| record.is_default)).map(|record| record.name.clone())
-}
-
 async fn answers(given: &GivenCluster) -> Result<(), EngineError> {
     let kind = Kind::new("v1", "Namespace");
     let asked = given.engine.get(&kind, "", &given.info.namespace);
@@ -380,36 +381,19 @@ async fn answers(given: &GivenCluster) -> Result<(), EngineError> {
     }
 }
 
-fn invalid(title: &str, wrong: settle::Wrong) -> Problem {
-    Problem::new(ProblemKind::Invalid, title).because(wrong.why).hint(wrong.hint)
+/// A change that would leave what is in clusters where nobody looks for it any more: who removed it then would remove its record, and it would run on.
+fn leaves(title: String, left: &[LeftBehind]) -> Problem {
+    let places = left.iter().map(|LeftBehind { cluster, namespace, left }| {
+        format!("left in the cluster `{cluster}` (namespace `{namespace}`): {}", in_the_way(left))
+    });
+    let problem =
+        Problem::new(ProblemKind::Conflict, title).because(places.collect::<Vec<_>>().join("; "));
+    match left.first() {
+        Some(first) => problem.hint(way_out(&first.left)),
+        None => problem,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_is_run_by_the_cluster_that_lists_it_and_else_by_the_default_one() {
-        let record = |name: &str, provisioner: &str, pools: &[&str]| ClusterRecord {
-            name: name.into(),
-            provisioner: provisioner.into(),
-            is_default: pools.is_empty(),
-            pools: pools.iter().map(|pool| (*pool).to_owned()).collect(),
-            ..ClusterRecord::default()
-        };
-        let records = [
-            record("all", "k", &[]),
-            record("one", "k", &["a"]),
-            record("other", "x", &["a", "b"]),
-        ];
-        for (provisioner, pool, expected) in [
-            ("k", "a", Some("one")),
-            ("k", "b", Some("all")),
-            ("x", "b", Some("other")),
-            ("x", "c", None),
-        ] {
-            let found = of_pool(&records, provisioner, pool);
-            assert_eq!(found.as_deref(), expected, "{provisioner} {pool}");
-        }
-    }
+fn invalid(title: &str, wrong: settle::Wrong) -> Problem {
+    Problem::new(ProblemKind::Invalid, title).because(wrong.why).hint(wrong.hint)
 }

@@ -161,11 +161,19 @@ pub(super) fn no_pool(name: &str, pools: &BTreeMap<String, String>) -> Problem {
         .hint_if_none(&format!("there is `{}`", names.join("`, `")))
 }
 
+/// How many names of each kind are told.
+const TOLD: usize = 5;
+
 /// What is in a pool, for people.
-fn in_the_way(left: &InPool) -> String {
+pub(super) fn in_the_way(left: &InPool) -> String {
     let some = |one: &str, many: &str, names: &[String]| {
         let word = if names.len() == 1 { one } else { many };
-        (!names.is_empty()).then(|| format!("the {word} `{}`", names.join("`, `")))
+        let told: Vec<&str> = names.iter().take(TOLD).map(String::as_str).collect();
+        let more = match names.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!names.is_empty()).then(|| format!("the {word} `{}`{more}", told.join("`, `")))
     };
     let parts = [
         some("app", "apps", &left.apps),
@@ -175,9 +183,11 @@ fn in_the_way(left: &InPool) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-fn way_out(left: &InPool) -> String {
+pub(super) fn way_out(left: &InPool) -> String {
     match (left.apps.first(), left.volumes.first(), left.clusters.first()) {
-        (Some(app), ..) => format!("move it first: `gantry app update {app} --pool POOL`"),
+        (Some(app), ..) => format!(
+            "move it first, or remove it: `gantry app update {app} --pool POOL`, `gantry app remove {app}`"
+        ),
         (None, Some(volume), _) => format!("remove it first: `gantry volume remove {volume}`"),
         (None, None, Some(cluster)) => {
             format!("give it other pools first: `gantry cluster update {cluster} --pool POOL`")
@@ -201,6 +211,13 @@ mod tests {
                 names(&["north"]),
                 "the apps `api`, `web`; the volume `data`; the cluster `north`",
                 "app update api",
+            ),
+            (
+                names(&["a", "b", "c", "d", "e", "f", "g"]),
+                names(&[]),
+                names(&[]),
+                "the apps `a`, `b`, `c`, `d`, `e` and 2 more",
+                "app remove a",
             ),
             (names(&[]), names(&["a", "b"]), names(&[]), "the volumes `a`, `b`", "volume remove a"),
             (names(&[]), names(&[]), names(&["n"]), "the cluster `n`", "cluster update n"),

@@ -1,11 +1,26 @@
 //! The clusters, with what nobody is shown.
 
+mod homes;
+
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
+use self::homes::{Being, Resident};
+pub(crate) use self::homes::{LeftBehind, of_pool};
 use super::{JobResult, Result, Store, from_json, to_json};
 use crate::api::Secret;
+
+/// What became of a cluster that was to be written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It is.
+    Done,
+    /// There is one where there was to be none, or none where there was to be one.
+    Refused,
+    /// It would leave this where nobody looks for it any more.
+    Leaves(Vec<LeftBehind>),
+}
 
 /// A cluster as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,26 +91,53 @@ fn take_away(tx: &Transaction<'_>, record: &ClusterRecord) -> JobResult<()> {
     Ok(())
 }
 
+fn all(connection: &Connection) -> JobResult<Vec<ClusterRecord>> {
+    let sql = format!("SELECT {COLUMNS} FROM clusters ORDER BY name");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let sql = "SELECT pool FROM cluster_pools WHERE cluster = ? ORDER BY pool";
+    let mut pools = connection.prepare_cached(sql)?;
+    rows.into_iter()
+        .map(|(mut record, addresses, custom_data)| {
+            record.place.addresses = from_json("list of addresses", &addresses)?;
+            record.custom_data = from_json("table of settings", &custom_data)?;
+            let rows = pools.query_map([&record.name], |row| row.get(0))?;
+            record.pools = rows.collect::<rusqlite::Result<_>>()?;
+            Ok(record)
+        })
+        .collect()
+}
+
+/// What may have something in a cluster: apps that were deployed, or are changed right now, or are on their way; and volumes, of which nobody knows here whether they were ever used.
+fn residents(
+    connection: &Connection,
+    provisioners: &BTreeMap<String, String>,
+) -> JobResult<Vec<Resident>> {
+    let sql = "SELECT name, provisioner, pool FROM apps WHERE deploys > 0 \
+               OR EXISTS (SELECT 1 FROM images WHERE images.app = apps.name) \
+               OR EXISTS (SELECT 1 FROM operations WHERE operations.app = apps.name AND state = 'running') \
+               UNION SELECT app, to_provisioner, to_pool FROM app_moves ORDER BY 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        let (name, provisioner, pool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Resident { being: Being::App, name, provisioner, pool })
+    })?;
+    let mut residents = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut statement =
+        connection.prepare_cached("SELECT name, pool FROM volumes ORDER BY name")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    for row in rows {
+        let (name, pool) = row?;
+        let Some(provisioner) = provisioners.get(&pool).cloned() else { continue };
+        residents.push(Resident { being: Being::Volume, name, provisioner, pool });
+    }
+    Ok(residents)
+}
+
 impl Store {
     /// The clusters, by name.
     pub(crate) async fn clusters(&self) -> Result<Vec<ClusterRecord>> {
-        self.read(|connection| {
-            let sql = format!("SELECT {COLUMNS} FROM clusters ORDER BY name");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            let sql = "SELECT pool FROM cluster_pools WHERE cluster = ? ORDER BY pool";
-            let mut pools = connection.prepare_cached(sql)?;
-            rows.into_iter()
-                .map(|(mut record, addresses, custom_data)| {
-                    record.place.addresses = from_json("list of addresses", &addresses)?;
-                    record.custom_data = from_json("table of settings", &custom_data)?;
-                    let rows = pools.query_map([&record.name], |row| row.get(0))?;
-                    record.pools = rows.collect::<rusqlite::Result<_>>()?;
-                    Ok(record)
-                })
-                .collect()
-        })
-        .await
+        self.read(all).await
     }
 
     /// A cluster.
@@ -103,15 +145,24 @@ impl Store {
         Ok(self.clusters().await?.into_iter().find(|record| record.name == name))
     }
 
-    /// Writes a cluster down: a `new` one unless there is one of its name, or else in place of the one that is there. False when it did not.
+    /// Writes a cluster down: a `new` one unless there is one of its name, or else in place of the one that is there. With the provisioner of each pool.
     ///
-    /// Its pools are taken away from the other clusters of its provisioner, and so is being the default.
-    pub(crate) async fn put_cluster(&self, record: ClusterRecord, new: bool) -> Result<bool> {
+    /// Its pools are taken away from the other clusters of its provisioner, and so is being the default; but not from what is there.
+    pub(crate) async fn put_cluster(
+        &self,
+        record: ClusterRecord,
+        new: bool,
+        provisioners: BTreeMap<String, String>,
+    ) -> Result<Put> {
         self.write_durably(move |tx| {
-            let sql = "SELECT 1 FROM clusters WHERE name = ?";
-            let there = tx.query_row(sql, [&record.name], |_| Ok(())).optional()?.is_some();
-            if there == new {
-                return Ok(false);
+            let before = all(tx)?;
+            if before.iter().any(|one| one.name == record.name) == new {
+                return Ok(Put::Refused);
+            }
+            let after = homes::with(&before, &record);
+            let left = homes::left_behind(&before, &after, residents(tx, &provisioners)?);
+            if !left.is_empty() {
+                return Ok(Put::Leaves(left));
             }
             take_away(tx, &record)?;
             let ClusterRecord { name, provisioner, place, pools, is_default, custom_data, created } =
@@ -145,17 +196,26 @@ impl Store {
                 let sql = "INSERT INTO cluster_pools (provisioner, pool, cluster) VALUES (?,?,?)";
                 tx.execute(sql, [&provisioner, &pool, &name])?;
             }
-            Ok(true)
+            Ok(Put::Done)
         })
         .await
     }
 
-    /// Removes a cluster. Removing what is gone succeeds.
-    pub(crate) async fn remove_cluster(&self, name: &str) -> Result<()> {
+    /// Removes a cluster that nothing is in; gives what is in the way otherwise. Removing what is gone succeeds. With the provisioner of each pool.
+    pub(crate) async fn remove_cluster(
+        &self,
+        name: &str,
+        provisioners: BTreeMap<String, String>,
+    ) -> Result<Vec<LeftBehind>> {
         let name = name.to_owned();
         self.write_durably(move |tx| {
-            tx.execute("DELETE FROM clusters WHERE name = ?", [name])?;
-            Ok(())
+            let before = all(tx)?;
+            let after = homes::without(&before, &name);
+            let left = homes::left_behind(&before, &after, residents(tx, &provisioners)?);
+            if left.is_empty() {
+                tx.execute("DELETE FROM clusters WHERE name = ?", [name])?;
+            }
+            Ok(left)
         })
         .await
     }
@@ -163,7 +223,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use gantry_core::App;
+
     use super::*;
+    use crate::store::{AppRecord, InPool, VolumeRecord};
 
     fn cluster(name: &str, provisioner: &str, pools: &[&str]) -> ClusterRecord {
         ClusterRecord {
@@ -190,16 +253,30 @@ mod tests {
     async fn a_cluster_reads_back_with_its_secrets() {
         let (_folder, store) = Store::fresh();
         let north = cluster("north", "kubernetes", &["a", "b"]);
-        assert!(store.put_cluster(north.clone(), true).await.unwrap());
+        assert_eq!(
+            store.put_cluster(north.clone(), true, BTreeMap::new()).await.unwrap(),
+            Put::Done
+        );
         assert_eq!(store.cluster("north").await.unwrap(), Some(north.clone()));
-        assert!(!store.put_cluster(north.clone(), true).await.unwrap(), "there is one");
+        assert_eq!(
+            store.put_cluster(north.clone(), true, BTreeMap::new()).await.unwrap(),
+            Put::Refused,
+            "there is one"
+        );
         let changed = ClusterRecord { pools: vec!["c".into()], ..north };
-        assert!(store.put_cluster(changed.clone(), false).await.unwrap());
+        assert_eq!(
+            store.put_cluster(changed.clone(), false, BTreeMap::new()).await.unwrap(),
+            Put::Done
+        );
         assert_eq!(store.clusters().await.unwrap(), [changed]);
         let south = cluster("south", "kubernetes", &[]);
-        assert!(!store.put_cluster(south, false).await.unwrap(), "there is none");
-        store.remove_cluster("north").await.unwrap();
-        store.remove_cluster("north").await.unwrap();
+        assert_eq!(
+            store.put_cluster(south, false, BTreeMap::new()).await.unwrap(),
+            Put::Refused,
+            "there is none"
+        );
+        assert_eq!(store.remove_cluster("north", BTreeMap::new()).await.unwrap(), []);
+        assert_eq!(store.remove_cluster("north", BTreeMap::new()).await.unwrap(), []);
         assert_eq!(store.clusters().await.unwrap(), []);
     }
 
@@ -212,10 +289,13 @@ mod tests {
             cluster("theirs", "acme", &["a"]),
             cluster("their-default", "acme", &[]),
         ] {
-            assert!(store.put_cluster(record, true).await.unwrap());
+            assert_eq!(store.put_cluster(record, true, BTreeMap::new()).await.unwrap(), Put::Done);
         }
-        store.put_cluster(cluster("three", "kubernetes", &["b", "c"]), true).await.unwrap();
-        store.put_cluster(cluster("four", "kubernetes", &[]), true).await.unwrap();
+        store
+            .put_cluster(cluster("three", "kubernetes", &["b", "c"]), true, BTreeMap::new())
+            .await
+            .unwrap();
+        store.put_cluster(cluster("four", "kubernetes", &[]), true, BTreeMap::new()).await.unwrap();
         let pools = |pools: &[&str]| pools.iter().map(|pool| (*pool).to_owned()).collect();
         let row = |name: &str, of: &[&str], default| (name.to_owned(), pools(of), default);
         assert_eq!(
@@ -229,5 +309,39 @@ mod tests {
                 row("two", &[], false),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_in_a_cluster_keeps_it_and_what_was_never_there_does_not() {
+        let (_folder, store) = Store::fresh();
+        let provisioners = || BTreeMap::from([("a".to_owned(), "kubernetes".to_owned())]);
+        let put = async |record, new| store.put_cluster(record, new, provisioners()).await.unwrap();
+        assert_eq!(put(cluster("north", "kubernetes", &["a"]), true).await, Put::Done);
+        let south = || cluster("south", "kubernetes", &["a"]);
+        for (name, deploys) in [("web", 1), ("new", 0), ("imaged", 0)] {
+            let app = App { name: name.into(), pool: "a".into(), deploys, ..App::default() };
+            let provisioner = "kubernetes".to_owned();
+            let record = AppRecord { app, provisioner, ..AppRecord::default() };
+            assert!(store.insert_app(record).await.unwrap());
+        }
+        store.append_image("imaged", "acme/web:1").await.unwrap();
+        let volume = VolumeRecord { name: "data".into(), pool: "a".into(), ..Default::default() };
+        assert!(store.insert_volume(volume).await.unwrap());
+        let left = LeftBehind {
+            cluster: "north".into(),
+            namespace: "shop".into(),
+            left: InPool {
+                apps: vec!["imaged".into(), "web".into()],
+                volumes: vec!["data".into()],
+                clusters: vec![],
+            },
+        };
+        assert_eq!(put(south(), true).await, Put::Leaves(vec![left.clone()]));
+        assert_eq!(store.remove_cluster("north", provisioners()).await.unwrap(), [left]);
+        assert_eq!(shown(&store).await.len(), 1, "nothing was written");
+        store.remove_app("web").await.unwrap();
+        store.remove_app("imaged").await.unwrap();
+        store.remove_volume("data").await.unwrap();
+        assert_eq!(put(south(), true).await, Put::Done);
     }
 }

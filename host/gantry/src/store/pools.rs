@@ -92,7 +92,7 @@ mod tests {
     use gantry_core::App;
 
     use super::*;
-    use crate::store::{AppRecord, ClusterRecord, VolumeRecord};
+    use crate::store::{AppRecord, ClusterRecord, Put, VolumeRecord};
 
     fn pool(name: &str, provisioner: &str) -> PoolRecord {
         PoolRecord { name: name.into(), provisioner: provisioner.into(), created: 1 }
@@ -121,7 +121,9 @@ mod tests {
             pools: vec!["prod".into()],
             ..ClusterRecord::default()
         };
-        store.put_cluster(cluster, true).await.unwrap();
+        // It was nowhere before.
+        let put = store.put_cluster(cluster, true, Default::default()).await.unwrap();
+        assert_eq!(put, Put::Done);
         let left = store.remove_pool("prod").await.unwrap();
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let expected = InPool {
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(left, expected);
         store.remove_app("web").await.unwrap();
         store.remove_volume("data").await.unwrap();
-        store.remove_cluster("north").await.unwrap();
+        assert_eq!(store.remove_cluster("north", Default::default()).await.unwrap(), []);
         assert!(store.remove_pool("prod").await.unwrap().is_empty());
         assert!(store.remove_pool("prod").await.unwrap().is_empty(), "gone is gone");
         assert_eq!(store.pools().await.unwrap(), []);

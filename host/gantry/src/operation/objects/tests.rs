@@ -311,7 +311,7 @@ async fn a_cluster_that_does_not_answer_is_asked_again_and_one_that_is_gone_is_n
         provisioner: "kubernetes".into(),
         ..Default::default()
     };
-    daemon.store.put_cluster(record, true).await.unwrap();
+    daemon.store.put_cluster(record, true, Default::default()).await.unwrap();
     let scope = daemon.begin("01").await;
     daemon.send(&scope, apply("old", "half")).await;
     std::mem::forget(daemon);
@@ -324,7 +324,7 @@ async fn a_cluster_that_does_not_answer_is_asked_again_and_one_that_is_gone_is_n
     let taken = taking.take_back(&record).await.unwrap();
     assert_eq!((taken.count, taken.failures.len()), (0, 1));
     assert_eq!(daemon.store.touched_objects("01").await.unwrap().len(), 1);
-    daemon.store.remove_cluster(NORTH).await.unwrap();
+    daemon.store.remove_cluster(NORTH, Default::default()).await.unwrap();
     let taken = taking.take_back(&record).await.unwrap();
     assert_eq!((taken.count, taken.failures.len()), (0, 0));
     assert!(daemon.store.touched_objects("01").await.unwrap().is_empty());

@@ -10,9 +10,6 @@ use crate::api::{ClusterChange, NewCluster, Secret};
 use crate::near;
 use crate::store::{ClusterPlace, ClusterRecord};
 
-/// The namespace of a cluster that names none.
-const NAMESPACE: &str = "default";
-
 /// The settings that plugins see, beside those of a pool.
 const SETTINGS: [&str; 2] = ["namespace", "overcommit-factor"];
 
@@ -266,11 +263,6 @@ fn check(record: &ClusterRecord, in_cluster: bool) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The namespace for apps.
-pub(super) fn namespace(record: &ClusterRecord) -> String {
-    record.custom_data.get("namespace").cloned().unwrap_or_else(|| NAMESPACE.to_owned())
-}
-
 /// Who we are there, in one word and nothing secret.
 pub(super) fn credentials(place: &ClusterPlace) -> &'static str {
     if !place.token.is_empty() {
@@ -374,12 +366,9 @@ mod tests {
         assert_eq!(record.custom_data.len(), 3);
         assert!(!record.custom_data.contains_key("token"));
         assert_eq!(record.place.token.reveal(), "s3cr3t");
-        assert_eq!((namespace(&record).as_str(), credentials(&record.place)), ("shop", "token"));
+        assert_eq!((record.namespace(), credentials(&record.place)), ("shop", "token"));
         let record = settle(new(), 1).unwrap();
-        assert_eq!(
-            (namespace(&record).as_str(), credentials(&record.place)),
-            ("default", "nobody")
-        );
+        assert_eq!((record.namespace(), credentials(&record.place)), ("default", "nobody"));
     }
 
     fn with_token() -> ClusterRecord {
@@ -409,7 +398,7 @@ mod tests {
         let change =
             ClusterChange { custom_data: data(&[("namespace", "")]), ..Default::default() };
         let after = changed(&before, change).unwrap();
-        assert_eq!((namespace(&after).as_str(), &after.place), ("default", &before.place));
+        assert_eq!((after.namespace(), &after.place), ("default", &before.place));
     }
 
     #[test]
