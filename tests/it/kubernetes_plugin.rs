@@ -3,13 +3,17 @@
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt as _;
+use gantry_core::node::RemoveNodeOptions;
 use gantry_core::{Status, Unit, Volume, VolumeBind};
-use gantry_engine::Cluster as _;
+use gantry_engine::call::ClusterCall;
 use gantry_engine::call::cluster::DeleteOptions;
+use gantry_engine::memory::objects::Fault;
+use gantry_engine::{Cluster as _, EngineError};
 use gantry_runtime::{Interface, TailOptions};
 use gantry_tests::kubernetes::{POOL, Wrong, kind, list, text, wanted, wrong};
 use serde_json::{Value, json};
@@ -549,4 +553,64 @@ async fn a_deploy_makes_no_change_twice_and_its_requests_are_counted() -> Result
         assert_eq!(changes, expected);
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_units_cannot_leave_stays_and_takes_units_again() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "all", "namespace": "default"},
+        "spec": {"minAvailable": "100%", "selector": {"matchLabels": {"tsuru.io/app-name": "shop"}}},
+    });
+    stage.cluster.create(&budget, false).await?;
+    let cluster = stage.cluster.clone();
+    let node = async || cluster.get(&kind("Node"), "", "n1").await;
+    let (operation, screen) = stage.operation();
+    let options = RemoveNodeOptions { address: "10.0.0.1".to_owned(), rebalance: true };
+    let cancel = operation.cancel.clone();
+    let (removed, cordoned) =
+        tokio::join!(stage.provisioner.remove_node(&operation, &options), async {
+            screen.until("units away from n1").await;
+            let cordoned = node().await?["spec"]["unschedulable"] == true;
+            cancel.cancel();
+            anyhow::Ok(cordoned)
+        });
+    assert_eq!(removed.unwrap_err().to_string(), "cancelled");
+    assert!(cordoned?, "it takes no more units while they leave");
+    assert_eq!(node().await?["spec"].get("unschedulable"), None);
+    assert_eq!(stage.units().await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolated_run_whose_pod_nobody_knows_of_leaves_none() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let lost = EngineError::Unreachable("the answer was lost".to_owned());
+    let is_first = AtomicBool::new(true);
+    stage.cluster.fail(move |call, _| {
+        let creates = matches!(call, ClusterCall::Create { .. });
+        (creates && is_first.swap(false, Ordering::Relaxed)).then(|| Fault::After(lost.clone()))
+    });
+    let run = async |stage: &mut Stage| {
+        let sink = || Box::pin(tokio::io::sink());
+        let (operation, _) = stage.operation();
+        stage
+            .provisioner
+            .execute_isolated(&operation, &stage.app, "exit 3", &[], sink(), sink())
+            .await
+    };
+    assert_eq!(run(&mut stage).await?, 3);
+    stage.serves("shop:1", 1).await?;
+    // And when it cannot be made at all.
+    let refused = EngineError::Forbidden("no pods here".to_owned());
+    stage.cluster.fail(move |call, _| {
+        matches!(call, ClusterCall::Create { .. }).then(|| Fault::Before(refused.clone()))
+    });
+    let error = run(&mut stage).await.unwrap_err().to_string();
+    assert!(error.contains("no pods here"), "{error}");
+    stage.cluster.mend();
+    stage.serves("shop:1", 1).await
 }

@@ -92,16 +92,12 @@ pub(crate) fn isolated(asked: &Command<'_>) -> Result<i32> {
     }
     let site = Site::new(app, &home)?;
     let set = site.labels("", 0, Purpose::IsolatedRun)?;
-    let pod = names::isolated_pod(&app.name);
+    let pod = names::run_of(&names::isolated_pod(&app.name), &operation::id());
     let envs = apps::unit_envs(&app.name, "", false)?;
     let object = site.one_shot(&pod, &image, &set, &envs).isolated_run(asked.line, asked.args);
     site.prepare(&image)?;
-    // Made and not applied: the pod of another command is not taken over.
-    home.client.create(&object).map_err(|error| {
-        error.map_text(|text| format!("another command may run in a unit of its own: {text}"))
-    })?;
-    let code = attached(&home, asked, &pod);
-    // It goes, also when somebody asks to stop from here on.
+    let code = run_once(&home, &object).and_then(|()| attached(&home, asked, &pod));
+    // It goes, also when somebody asks to stop from here on, and when nobody knows whether it was made.
     operation::undoing();
     with_pod_gone(&home, &pod, code)
 }

@@ -6,7 +6,7 @@ use gantry_sdk::cluster::{ClusterError, DeleteOptions, Selection};
 use gantry_sdk::gantry_core::node::{
     AddNodeOptions, Node, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions, find_node_by_addrs,
 };
-use gantry_sdk::{Error, NodePage, Result, Unit, operation};
+use gantry_sdk::{Error, NodePage, Result, Unit, log, operation};
 use serde_json::Value;
 
 use crate::calls::insist;
@@ -189,7 +189,7 @@ pub(crate) fn update(options: &UpdateNodeOptions) -> Result<()> {
     changed(&home, name(&object), |now| node::update(now, &update)).map(drop)
 }
 
-/// Removes a node, after its units have moved away when that is wanted. When one cannot, the node stays, and takes no new ones.
+/// Removes a node, after its units have moved away when that is wanted. When one cannot, the node stays as it was.
 ///
 /// # Errors
 ///
@@ -198,8 +198,21 @@ pub(crate) fn remove(options: &RemoveNodeOptions) -> Result<()> {
     let Found { home, object } = find(&options.address)?;
     let node = name(&object);
     if options.rebalance {
-        insist(|| home.client.merge(&kinds::node(), "", node, &node::cordon()))?;
-        drain(&home, node)?;
+        let mark = |patch| insist(|| home.client.merge(&kinds::node(), "", node, &patch));
+        mark(node::cordon())?;
+        if let Err(error) = drain(&home, node) {
+            operation::undoing();
+            if !node::is_cordoned(&object)
+                && let Err(failure) = mark(node::uncordon())
+            {
+                let failure = failure.to_string();
+                log::error(
+                    "a node that stays takes no units",
+                    &[("node", node), ("error", &failure)],
+                );
+            }
+            return Err(error);
+        }
     }
     let options = DeleteOptions::default();
     Ok(insist(|| home.client.delete(&kinds::node(), "", node, &options))?)

@@ -49,6 +49,16 @@ pub fn isolated_pod(app: &str) -> String {
     clean(&format!("{app}-isolated-run"))
 }
 
+/// The same for one of several that may run at once: with the end of the operation's id, which is enough to tell them apart and short enough for a container's name.
+pub fn run_of(name: &str, operation: &str) -> String {
+    const TOLD_APART: usize = 8;
+    let id = clean(operation);
+    match id.get(id.len().saturating_sub(TOLD_APART)..) {
+        Some(end) if !end.is_empty() => format!("{name}-{end}"),
+        Some(_) | None => name.to_owned(),
+    }
+}
+
 /// The DaemonSet of a node container on the nodes of a pool, or of all pools when that is empty.
 pub fn daemon_set(node_container: &str, pool: &str) -> String {
     if pool.is_empty() {
@@ -88,6 +98,17 @@ mod tests {
             ("-", "-"),
         ] {
             assert_eq!(clean(text), cleaned, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn runs_are_told_apart_by_their_operation() {
+        for (operation, name) in [
+            ("", "web-isolated-run"),
+            ("01", "web-isolated-run-01"),
+            ("01K8ZZZZZZ_ABCDEFGH", "web-isolated-run-abcdefgh"),
+        ] {
+            assert_eq!(run_of(&isolated_pod("web"), operation), name);
         }
     }
 

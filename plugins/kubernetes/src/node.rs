@@ -87,11 +87,6 @@ pub fn find<'a>(nodes: &'a [Value], address: &str) -> Option<&'a Value> {
     named.or_else(|| nodes.iter().find(|node| !host.is_empty() && internal_ip(node) == host))
 }
 
-/// Whether the node was added to the platform: it is in a pool.
-pub fn is_registered(node: &Value) -> bool {
-    !label_set(node).node_pool().is_empty()
-}
-
 /// A node that is added: made, or the one that is there, changed. Its id stays what it is once it has one.
 pub fn add(existing: Option<&Value>, addition: &Addition<'_>) -> Value {
     let Addition { address, pool, iaas_id, metadata } = *addition;
@@ -136,6 +131,10 @@ fn change(node: &Value, update: &Update<'_>, iaas_id: &str) -> Value {
             spec.remove("taints");
         } else {
             spec.insert("taints".to_owned(), taints.into());
+        }
+        if update.enable {
+            // Somebody may have taken it out of service by the cluster's own means.
+            spec.remove("unschedulable");
         }
     }
     write(&mut node, update.pool, iaas_id, update.metadata);
@@ -193,13 +192,14 @@ pub fn cordon() -> Value {
     json!({"spec": {"unschedulable": true}})
 }
 
-/// What makes a pod leave its node.
-pub fn eviction(pod: &Value) -> Value {
-    json!({
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": name(pod), "namespace": text(pod, "/metadata/namespace")},
-    })
+/// What takes that back.
+pub fn uncordon() -> Value {
+    json!({"spec": {"unschedulable": null}})
+}
+
+/// Whether it is so.
+pub fn is_cordoned(node: &Value) -> bool {
+    node.pointer("/spec/unschedulable") == Some(&Value::Bool(true))
 }
 
 /// What the platform says of a cluster when it starts: every node on a line.
@@ -271,10 +271,6 @@ mod tests {
         ] {
             assert_eq!(find(&nodes, address), found.map(|index| &nodes[index]), "{address}");
         }
-        assert!(!is_registered(&nodes[0]));
-        let addition =
-            Addition { address: "n9", pool: "p1", iaas_id: "", metadata: &Labels::new() };
-        assert!(is_registered(&add(None, &addition)));
     }
 
     #[test]
@@ -328,6 +324,12 @@ mod tests {
         assert!(keys(&new, false, false).is_empty());
         assert_eq!(keys(&new, true, true), [DISABLED]);
         assert_eq!(keys(&json!({"metadata": {"name": "n"}}), false, true), [DISABLED]);
+        // One that is enabled takes units, whoever has taken it out of service.
+        let cordoned = json!({"metadata": {"name": "n"}, "spec": {"unschedulable": true}});
+        for (enable, is_cordoned) in [(false, true), (true, false)] {
+            let change = Update { pool: "", metadata: &none, enable, disable: false };
+            assert_eq!(super::is_cordoned(&update(&cordoned, &change)), is_cordoned);
+        }
     }
 
     #[test]
@@ -342,11 +344,5 @@ mod tests {
             startup_message("c1", "", &[]),
             "Kubernetes provisioner on cluster \"c1\" - :\n    No Kubernetes nodes available\n"
         );
-    }
-
-    #[test]
-    fn a_pod_is_evicted_by_name() {
-        let pod = json!({"metadata": {"name": "p", "namespace": "ns"}});
-        assert_eq!(eviction(&pod)["metadata"], pod["metadata"]);
     }
 }
