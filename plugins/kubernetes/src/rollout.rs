@@ -73,6 +73,8 @@ pub struct Rollout {
     running: Option<Duration>,
     shown: Counts,
     events: BTreeSet<(String, String)>,
+    /// When the cluster gave up an earlier change.
+    given_up: Option<String>,
 }
 
 /// The numbers that people were told last; -1 before the first time.
@@ -93,7 +95,15 @@ impl Rollout {
             running: None,
             shown: Counts { created: -1, ready: -1, leaving: -1 },
             events: before.iter().map(event::key).collect(),
+            given_up: None,
         }
+    }
+
+    /// The same, after the cluster may have given up an earlier change of the Deployment, which says so until this one gets on.
+    #[must_use]
+    pub fn after(mut self, before: &Value) -> Self {
+        self.given_up = given_up(before);
+        self
     }
 
     /// The first line: what is about to change.
@@ -118,7 +128,7 @@ impl Rollout {
             return Outcome::Waiting;
         }
         let seen = *self.seen.get_or_insert(elapsed);
-        if items(deployment, "/status/conditions").iter().any(deadline_exceeded) {
+        if given_up(deployment).is_some_and(|at| self.given_up != Some(at)) {
             let name = quote(&self.deployment);
             return failed(&format!("deployment {name} exceeded its progress deadline"));
         }
@@ -198,9 +208,14 @@ fn wanted(deployment: &Value) -> i64 {
     deployment.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
 }
 
-fn deadline_exceeded(condition: &Value) -> bool {
-    text(condition, "/type") == "Progressing"
-        && text(condition, "/reason") == "ProgressDeadlineExceeded"
+/// When the cluster gave a change up, if it did.
+fn given_up(deployment: &Value) -> Option<String> {
+    let exceeded = |condition: &&Value| {
+        text(condition, "/type") == "Progressing"
+            && text(condition, "/reason") == "ProgressDeadlineExceeded"
+    };
+    let condition = items(deployment, "/status/conditions").iter().find(exceeded)?;
+    Some(text(condition, "/lastUpdateTime").to_owned())
 }
 
 /// Whether all units of the new kind run: the pods of the ReplicaSet that has the revision of the Deployment. Where the Deployment does not tell its revision, it is taken for

@@ -204,6 +204,7 @@ pub(crate) fn deploy(
     };
     // Made before anything is sent: what cannot be made leaves everything as it is.
     let mut wanted = deployment::deployment(&workload)?;
+    deployment::wait_for(&mut wanted, home.timeouts.deployment_progress);
     if let Some(before) = before {
         deployment::keep_units(&mut wanted, before);
     }

@@ -110,7 +110,10 @@ impl ProcessWatch {
             full: home.timeouts.deployment_progress,
             healthcheck: home.timeouts.healthcheck,
         };
-        let rollout = Rollout::new(deployment, deadlines, &watch.all(3));
+        let mut rollout = Rollout::new(deployment, deadlines, &watch.all(3));
+        if let Some(before) = watch.all(0).first() {
+            rollout = rollout.after(before);
+        }
         Ok(Self { watch, rollout, began: Instant::now() })
     }
 

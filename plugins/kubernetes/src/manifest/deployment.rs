@@ -1,5 +1,7 @@
 //! The Deployment of a process (spec 7.3).
 
+use std::time::Duration;
+
 use gantry_sdk::commands::{UnitAgent, unit_command};
 use gantry_sdk::{Error, Result};
 use serde_json::{Value, json};
@@ -58,6 +60,16 @@ pub fn keep_units(wanted: &mut Value, before: &Value) {
         && let (Some(wanted), Some(units)) = (wanted.pointer_mut(UNITS), before.pointer(UNITS))
     {
         *wanted = units.clone();
+    }
+}
+
+/// Lets the cluster wait for units as long as the operator does. It gives up by itself after ten minutes without progress.
+pub fn wait_for(wanted: &mut Value, time: Duration) {
+    const CLUSTERS_OWN: Duration = Duration::from_secs(600);
+    if time > CLUSTERS_OWN
+        && let Some(spec) = wanted.pointer_mut("/spec").and_then(Value::as_object_mut)
+    {
+        spec.insert("progressDeadlineSeconds".to_owned(), time.as_secs().into());
     }
 }
 
@@ -148,6 +160,10 @@ mod tests {
         keep_units(&mut more, &before);
         assert_eq!(more["spec"]["template"], before["spec"]["template"]);
         assert_eq!(more["metadata"]["labels"]["tsuru.io/app-process-replicas"], "3");
+        wait_for(&mut more, Duration::from_secs(600));
+        assert_eq!(more["spec"].get("progressDeadlineSeconds"), None, "as it is anyway");
+        wait_for(&mut more, Duration::from_secs(900));
+        assert_eq!(more["spec"]["progressDeadlineSeconds"], 900);
         let other = make("two", "3");
         let mut kept = other.clone();
         keep_units(&mut kept, &before);

@@ -135,6 +135,23 @@ fn the_cluster_may_give_up_first() {
 }
 
 #[test]
+fn what_the_cluster_gave_up_before_is_no_end_of_this_change() {
+    let given_up = |at: &str| {
+        let mut stuck = deployment(2, 1, 1);
+        stuck["status"]["conditions"] = json!([
+            {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "lastUpdateTime": at},
+        ]);
+        stuck
+    };
+    let mut scene = Scene::new();
+    scene.rollout = scene.rollout.after(&given_up("12:00"));
+    assert_eq!(scene.at(0, &given_up("12:00")).1, Outcome::Waiting);
+    assert_eq!(scene.at(1, &deployment(2, 1, 1)).1, Outcome::Waiting);
+    let failed = startup("deployment \"myapp-web\" exceeded its progress deadline");
+    assert_eq!(scene.at(2, &given_up("12:10")).1, failed);
+}
+
+#[test]
 fn health_is_waited_for_from_when_all_new_units_run() {
     let mut scene = Scene::new();
     scene.replica_sets = vec![replica_set("1", "old"), replica_set("2", "new")];
