@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gantry_core::policy::object::{needed, needed_by_operations, references};
+use futures_util::future::try_join_all;
+use gantry_core::policy::object::{Reference, needed, needed_by_operations, references};
 use gantry_core::policy::{Grant, Verb};
 use serde_json::{Value, json};
 
@@ -33,6 +34,9 @@ const CLUSTER_WIDE: &[(&str, &str)] = &[
     ("node.k8s.io", "RuntimeClass"),
     ("networking.k8s.io", "IngressClass"),
 ];
+
+/// So many of the objects that one names are looked at together.
+const TOGETHER: usize = 16;
 
 /// So many own objects of one owner are remembered; then it starts over.
 const CAPACITY: usize = 65_536;
@@ -384,27 +388,36 @@ impl Asking<'_> {
             } else {
                 Vec::new()
             };
-        for reference in named {
-            let kind = Kind::new("v1", reference.kind);
-            let foreign = Grant::ForeignObjects(Verb::Read, kind.to_string());
-            if self.scope.grants.check(&foreign).is_ok() {
-                continue;
+        for some in named.chunks(TOGETHER) {
+            let judged = some.iter().map(|reference| self.judge_reference(call, deed, reference));
+            try_join_all(judged).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for one that is named. It is looked at each time: a name says nothing of the uid that an own object had.
+    async fn judge_reference(
+        &self,
+        call: &ClusterCall,
+        deed: &Deed,
+        reference: &Reference,
+    ) -> Result<(), Error> {
+        let kind = Kind::new("v1", reference.kind);
+        let foreign = Grant::ForeignObjects(Verb::Read, kind.to_string());
+        if self.scope.grants.check(&foreign).is_ok() {
+            return Ok(());
+        }
+        let wide = CLUSTER_WIDE.contains(&("", reference.kind));
+        let namespace = if wide { "" } else { &deed.namespace };
+        let place = Place::new(self.cluster, &kind, namespace, &reference.name);
+        match self.look(&place).await? {
+            Some(object) => {
+                self.admit(&place, &object, &foreign).map_err(|why| denied(call, why))?;
             }
-            let wide = CLUSTER_WIDE.contains(&("", reference.kind));
-            let namespace = if wide { "" } else { &deed.namespace };
-            let place = Place::new(self.cluster, &kind, namespace, &reference.name);
-            if self.own.uid(self.scope, &place).is_some() {
-                continue;
+            None if reference.handed => {
+                self.admit_absent(&place, &foreign).map_err(|why| denied(call, why))?;
             }
-            match self.look(&place).await? {
-                Some(object) => {
-                    self.admit(&place, &object, &foreign).map_err(|why| denied(call, why))?;
-                }
-                None if reference.handed => {
-                    self.admit_absent(&place, &foreign).map_err(|why| denied(call, why))?;
-                }
-                None => {}
-            }
+            None => {}
         }
         Ok(())
     }

@@ -494,6 +494,62 @@ async fn a_pod_is_given_own_objects_and_others_with_the_grant_to_read_them() {
 }
 
 #[tokio::test]
+async fn what_was_ours_and_is_made_anew_by_somebody_else_is_given_to_no_pod_of_ours() {
+    for (more, kind) in given() {
+        let kind = Kind::new("v1", kind);
+        let (house, scope) = (House::new(), ours("op-1"));
+        let make = || apply(reaching(&deployments(), "web", &more));
+        house.object(&scope, apply(object(&kind, "it"))).await;
+        house.done(&scope, make()).await;
+        house.done(&scope, delete(&deployments(), "web")).await;
+        // Behind our back it is deleted, and somebody else makes one of that name.
+        house.cluster.delete(&kind, "default", "it", &DeleteOptions::default()).await.unwrap();
+        house.object(&acme("op-2"), create(object(&kind, "it"))).await;
+        for scope in [&scope, &ours("op-3")] {
+            let (case, told) = house.refused(scope, make()).await;
+            assert_eq!(case, "denied", "{more}");
+            assert!(told.contains(&format!("`cluster:foreign:read:{kind}`")), "{told}");
+            assert_eq!(house.there(&deployments(), "default", "web").await, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_object_names_is_looked_at_together() {
+    let house = House::new();
+    let names = ["a", "b", "c"];
+    for name in names {
+        house.object(&ours("op-1"), create(map(name, "1"))).await;
+    }
+    let below = Arc::new(Together(tokio::sync::Barrier::new(names.len())));
+    let chain = Chain::with(house.chain.backends().clone(), vec![below]);
+    let volumes: Vec<_> =
+        names.iter().map(|name| json!({"name": name, "configMap": {"name": name}})).collect();
+    let pod = reaching(&pods(), "web", &json!({"volumes": volumes}));
+    let scope = ours("op-2");
+    let sent = chain.send(&scope, on_cluster(create(pod)));
+    tokio::time::timeout(Duration::from_secs(10), sent).await.unwrap().map(drop).unwrap();
+}
+
+/// Holds each get back until there are as many as are looked at together.
+struct Together(tokio::sync::Barrier);
+
+#[async_trait::async_trait]
+impl gantry_engine::Layer for Together {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: Request,
+        next: gantry_engine::Next,
+    ) -> Result<Response, Error> {
+        if request.call.name() == "cluster.get" {
+            self.0.wait().await;
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test]
 async fn an_object_of_somebody_else_under_a_name_that_was_ours_is_theirs() {
     let kinds = [config_maps(), deployments(), pods()];
     for kind in kinds {
