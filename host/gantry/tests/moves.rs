@@ -148,6 +148,39 @@ async fn a_move_that_cannot_be_is_refused() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn an_app_at_rest_is_not_moved_to_where_it_would_start() -> Result<()> {
+    let mut house = house().await?;
+    let stays = async |house: &House, pool: &str| -> Result<()> {
+        let problem = to(house, pool).await?.unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::Conflict);
+        ensure!(problem.detail.contains("stopped or sleeping units"), "{problem:?}");
+        assert_eq!(problem.hint.as_deref(), Some("`gantry app start web`"));
+        Ok(())
+    };
+    house.done(Method::POST, "/v1/apps/web/stop", json!({})).await?;
+    stays(&house, "yard").await?;
+    // Nothing of the move was begun.
+    house.done(Method::POST, "/v1/apps/web/start", json!({})).await?;
+    to(&house, "yard").await?.unwrap();
+    assert_eq!(info(&house).await?.units.unwrap().len(), 2);
+    house.done(Method::POST, "/v1/apps/web/sleep", json!({})).await?;
+    stays(&house, "default").await?;
+    house.done(Method::POST, "/v1/apps/web/start", json!({})).await?;
+
+    // Where units at rest do not exist, they are a number.
+    house.done(Method::DELETE, "/v1/apps/web/units", json!({"count": 2})).await?;
+    house.crash();
+    let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    store.execute("UPDATE apps SET units_in_use = 2", [])?;
+    drop(store);
+    house.start().await?;
+    stays(&house, "default").await?;
+    house.done(Method::POST, "/v1/apps/web/units", json!({"count": 1})).await?;
+    to(&house, "default").await?.unwrap();
+    Ok(())
+}
+
 /// What a daemon that died in a move has left: the row that it wrote before the first step.
 fn died_in(house: &House, deployed: bool, images: Value) -> Result<()> {
     let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;

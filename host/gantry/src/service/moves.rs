@@ -7,6 +7,8 @@
 //!                                                              └──────── failed ─────────────┴─► nothing is there
 //! ```
 //!
+//! An app at rest is not moved to where it would be deployed anew: it would start there.
+//!
 //! What is written down before the first step is how far it has come. A daemon that dies in the middle of a move finds it at the next start and says what to do; the same request again
 //! goes on with it, and one for the pool that the app is still in takes it back.
 
@@ -14,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_core::{App, Unit};
+use gantry_core::{App, Status, Unit};
 use gantry_engine::{Images, Operation};
 use gantry_runtime::Provisioner;
 use serde_json::{Value, json};
@@ -51,6 +53,18 @@ fn is_local(image: &str) -> bool {
         Some(digest) => hex(digest),
         None => image.len() == 64 && hex(image),
     }
+}
+
+/// Whether units of an app are at rest: some say so, or a process has none though the app has more than there are. What is at rest may exist as a number only, which nobody tells.
+fn at_rest<'a>(
+    units: &[Unit],
+    in_use: u32,
+    mut processes: impl Iterator<Item = &'a String>,
+) -> bool {
+    let idle = |unit: &Unit| matches!(unit.status, Some(Status::Stopped | Status::Asleep));
+    let is_gone = |process: &String| units.iter().all(|unit| unit.process_name != *process);
+    let fewer = u32::try_from(units.len()).is_ok_and(|there| there < in_use);
+    units.iter().any(idle) || fewer && (units.is_empty() || processes.any(is_gone))
 }
 
 /// How many units of each process are missing there.
@@ -213,6 +227,7 @@ impl Moving {
     async fn deploy(&self, change: &Change, begun: Option<MoveRecord>) -> Result<Value, Problem> {
         let title = || self.title.clone();
         let (service, operation, app) = (&change.service, &change.operation, &change.record.app);
+        let is_new = begun.is_none();
         let mut begun = match begun {
             // Those of before the first try: what was appended by one that broke off is not the app's.
             Some(begun) => MoveRecord { operation: operation.id.clone(), ..begun },
@@ -235,6 +250,9 @@ impl Moving {
                 )));
         }
         if !begun.deployed {
+            if is_new {
+                self.refuse_at_rest(change, image.as_deref()).await?;
+            }
             service.store.put_move(begun.clone()).await.or_problem(title)?;
             if let Err(problem) = self.make(change, image.as_deref()).await {
                 return Err(match self.remove_there(change, &begun).await {
@@ -255,6 +273,23 @@ impl Moving {
         })?;
         service.store.end_move(begun, true).await.or_problem(title)?;
         Ok(json!({"pool": self.pool, "provisioner": self.there.name()}))
+    }
+
+    /// Refuses an app at rest: it would be started there, and how many units it has would be forgotten.
+    async fn refuse_at_rest(&self, change: &Change, image: Option<&str>) -> Result<(), Problem> {
+        let title = || self.title.clone();
+        let (record, provisioner) = (&change.record, &change.provisioner);
+        let Some(image) = image else { return Ok(()) };
+        let apps = std::slice::from_ref(&record.app);
+        let units = provisioner.units(&change.operation, apps).await.or_problem(title)?;
+        let known = change.service.platform(provisioner.name()).metadata(image).await;
+        let processes = known.or_problem(title)?.unwrap_or_default().processes;
+        if !at_rest(&units, record.units_in_use, processes.keys()) {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemKind::Conflict, title())
+            .because("it has stopped or sleeping units, and how many there are would be forgotten")
+            .hint(format!("`gantry app start {}`", record.app.name)))
     }
 
     /// Makes the app there.
@@ -389,6 +424,33 @@ mod tests {
         assert_eq!(missing(&["web", "web", "job"], &["web", "job"]), [("web".to_owned(), 1)]);
         assert_eq!(missing(&["web"], &["web", "web"]), []);
         assert_eq!(missing(&["old", "old"], &["web"]), []);
+    }
+
+    #[test]
+    fn an_app_is_at_rest_whether_or_not_its_units_exist() {
+        let unit = |process: &str, status| Unit {
+            process_name: process.into(),
+            status: Some(status),
+            ..Unit::default()
+        };
+        let web = || unit("web", Status::Started);
+        let both = ["job".to_owned(), "web".to_owned()];
+        let one = &both[1..];
+        for (case, units, in_use, processes, expected) in [
+            ("runs", vec![web()], 1, one, false),
+            ("was never counted", vec![web()], 0, one, false),
+            ("has nothing", vec![], 0, one, false),
+            ("stopped", vec![web(), unit("web", Status::Stopped)], 2, one, true),
+            ("asleep", vec![unit("web", Status::Asleep)], 1, one, true),
+            ("failing is not resting", vec![unit("web", Status::Error)], 1, one, false),
+            ("a number only", vec![], 3, one, true),
+            ("a number, and nothing known of the image", vec![], 3, &[], true),
+            ("one process of two", vec![web()], 3, &both, true),
+            ("a process of no units", vec![web()], 1, &both, false),
+            ("a unit that died", vec![web()], 2, one, false),
+        ] {
+            assert_eq!(at_rest(&units, in_use, processes.iter()), expected, "{case}");
+        }
     }
 
     #[test]
