@@ -191,6 +191,14 @@ async fn a_deploy_that_is_cancelled_undoes_what_it_began() -> Result<()> {
 async fn a_version_replaces_the_one_before_and_gives_way_to_it() -> Result<()> {
     let mut stage = Stage::new().await?;
     stage.deploy("shop:1").await?;
+    let ids = async |stage: &mut Stage| -> Result<BTreeSet<String>> {
+        Ok(stage.units().await?.into_iter().map(|unit| unit.id).collect())
+    };
+    let first = ids(&mut stage).await?;
+    // The name may be another image by now.
+    stage.deploy("shop:1").await?;
+    stage.serves("shop:1", 1).await?;
+    assert!(ids(&mut stage).await?.is_disjoint(&first), "a deploy replaces the units");
     stage.deploy("shop:2").await?;
     stage.serves("shop:2", 1).await?;
     let (operation, _) = stage.operation();

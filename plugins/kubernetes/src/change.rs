@@ -12,7 +12,7 @@ use crate::failures::Failures;
 use crate::home::{Home, kinds};
 use crate::manifest::removal;
 use crate::object::label_set;
-use crate::process::{Change, Plan, State, Step, Undo, changed_units, states};
+use crate::process::{Change, Plan, State, Step, Undo, changed_units, states as states_of};
 use crate::rollout::Rollout;
 use crate::service::{self, Site, Version};
 use crate::{PREFIX, build, image, names};
@@ -109,7 +109,7 @@ pub(crate) fn ask(app: &App, process: &str, state: State) -> Result<()> {
     if !process.is_empty() && !processes.contains(process) {
         return Err(unknown_process(process));
     }
-    run(app, &home, &current, Some(&states(&processes, process, state)))
+    run(app, &home, &current, Some(&states_of(&processes, process, state)))
 }
 
 fn unknown_process(process: &str) -> Error {
@@ -189,6 +189,10 @@ fn run(
     let (old_image, old_metadata) = current(app)?;
     let deployments = deployments(home, &app.name)?;
     let processes: BTreeSet<String> = metadata.processes.keys().cloned().collect();
+    // A deploy replaces the units, also when the image has the name of the one before: it may be another by now.
+    let again = states.is_none() && image == old_image;
+    let again = again.then(|| states_of(&processes, "", State::RESTART));
+    let states = states.or(again.as_ref());
     let labels: BTreeMap<String, LabelSet> =
         deployments.iter().map(|(process, object)| (process.clone(), label_set(object))).collect();
     // What is there without being of the current image was left by a failure: it goes too.
