@@ -10,6 +10,7 @@
 //! | [`config`] | the configuration, as written and as used |
 //! | `data`, `store` | the data directory and the database in it; the only SQL |
 //! | `operation` | every change: written down, alone on what it changes, followed by whoever wants to |
+//! | `counts` | how many units apps use |
 //! | `platform` | apps, images and durable keys as plugins see them |
 //! | `service` | what the daemon can do, one file for each noun; the only place that calls a provisioner |
 //! | `http` | checks, converts and forwards; decides nothing |
@@ -24,6 +25,7 @@ pub mod config;
 pub mod daemon;
 
 mod clock;
+mod counts;
 mod data;
 mod http;
 mod near;

@@ -12,6 +12,7 @@ use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume, VolumeBind};
 use gantry_engine::call::{Entry, EntryPage};
 use gantry_engine::{Apps, Images, State};
 
+use crate::counts::Counts;
 use crate::store::{AppRecord, Store, StoreError};
 
 /// The variable that tells which services are bound.
@@ -20,6 +21,7 @@ const SERVICES: &str = "TSURU_SERVICES";
 /// Apps, images and keys over the store, as one provisioner sees them: the apps of others are not there for it.
 pub(crate) struct Platform {
     store: Arc<Store>,
+    counts: Counts,
     provisioner: String,
     names: ImageNames,
     history_size: usize,
@@ -37,6 +39,7 @@ impl Platform {
         settings: &(impl Settings + ?Sized),
     ) -> Self {
         Self {
+            counts: Counts::new(Arc::clone(&store)),
             store,
             provisioner: provisioner.to_owned(),
             names: ImageNames::from_settings(settings),
@@ -48,6 +51,11 @@ impl Platform {
     /// The same with plans of volumes.
     pub(crate) fn with_plans(self, plans: &Plans) -> Self {
         Self { plans: plans.clone(), ..self }
+    }
+
+    /// The same with the counts that others keep too.
+    pub(crate) fn with_counts(self, counts: &Counts) -> Self {
+        Self { counts: counts.clone(), ..self }
     }
 
     async fn record(&self, name: &str) -> Result<AppRecord, Error> {
@@ -176,7 +184,7 @@ impl Apps for Platform {
             Error::InvalidArgument("invalid value, cannot be lesser than 0".to_owned())
         })?;
         self.record(name).await?;
-        match self.store.set_units_in_use(name, requested).await.map_err(unavailable)? {
+        match self.counts.tell(name, requested).await.map_err(unavailable)? {
             None => Err(no_app(name)),
             Some(Err(available)) => Err(Error::QuotaExceeded { available, requested }),
             Some(Ok(())) => Ok(()),
@@ -419,6 +427,31 @@ mod tests {
         let error = platform.set_quota_in_use("web", -1).await.unwrap_err();
         assert_eq!(error.to_string(), "invalid value, cannot be lesser than 0");
         assert_eq!(platform.store.app("web").await.unwrap().unwrap().units_in_use, 2);
+    }
+
+    #[tokio::test]
+    async fn what_a_provisioner_counts_itself_stands_until_the_next_change() {
+        let (_folder, platform) = platform(Some(5)).await;
+        let counts = Counts::new(Arc::clone(&platform.store));
+        let platform = platform.with_counts(&counts);
+        let in_use = async || platform.store.app("web").await.unwrap().unwrap().units_in_use;
+        // Three at rest, which nobody sees, and one more.
+        counts.begin("web");
+        platform.set_quota_in_use("web", 4).await.unwrap();
+        counts.see("web", 1).await;
+        assert_eq!(in_use().await, 4);
+        // Others are counted by who looks, and so is this one when nothing is told.
+        counts.begin("web");
+        counts.see("web", 2).await;
+        assert_eq!(in_use().await, 2);
+        // What it may not use is no count.
+        platform.set_quota_in_use("web", 6).await.unwrap_err();
+        counts.see("web", 3).await;
+        assert_eq!(in_use().await, 3);
+        // What it told is the same as before: it stands all the same.
+        platform.set_quota_in_use("web", 3).await.unwrap();
+        counts.see("web", 0).await;
+        assert_eq!(in_use().await, 3);
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, OperationInfo, Problem, ProblemKind, Version};
 use crate::clock;
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::data::DataDirectory;
 use crate::near;
 use crate::operation::in_service::InService;
@@ -72,6 +73,7 @@ pub(crate) struct Service {
     config: Config,
     data: DataDirectory,
     store: Arc<Store>,
+    counts: Counts,
     nodes: Arc<Nodes>,
     engines: Engines,
     clusters: Arc<Clusters>,
@@ -102,6 +104,7 @@ impl Service {
         );
         Arc::new(Self {
             operations: Operations::new(Arc::clone(&store)),
+            counts: Counts::new(Arc::clone(&store)),
             in_service: Arc::new(InService::new(Arc::clone(&store))),
             written: Arc::new(Written::new(Arc::clone(&store))),
             cluster_engines: clusters::Engines::new(Arc::clone(&clusters), given),

@@ -43,6 +43,7 @@ async fn an_app_moves_to_another_provisioner_and_back() -> Result<()> {
     house.until_running(2).await?;
     let back = info(&house).await?;
     assert_eq!((back.app.provisioner.as_str(), back.units.unwrap().len()), ("docker", 2));
+    assert_eq!(back.app.units_in_use, 2, "those that were added after the deploy count too");
     // It is an app like any other there.
     house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:2"})).await?;
     house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;

@@ -255,7 +255,11 @@ impl Moving {
             }
             service.store.put_move(begun.clone()).await.or_problem(title)?;
             if let Err(problem) = self.make(change, image.as_deref()).await {
-                return Err(match self.remove_there(change, &begun).await {
+                let removed = self.remove_there(change, &begun).await;
+                // Whatever was told there: it uses what it used.
+                service.counts.begin(&app.name);
+                service.counts.see(&app.name, change.record.units_in_use).await;
+                return Err(match removed {
                     Ok(()) => problem,
                     Err(left) => with_left(problem, &left),
                 });
@@ -314,9 +318,15 @@ impl Moving {
             .into_iter()
             .filter(|unit| here.iter().all(|one| one.id != unit.id))
             .collect();
+        let counts = &change.service.counts;
+        let mut total = u32::try_from(there.len()).unwrap_or(u32::MAX);
         for (process, count) in missing(&here, &there) {
+            // What it told of the deploy is of fewer units.
+            counts.begin(&app.name);
             let added = self.there.add_units(operation, &moved, count, &process).await;
             added.or_problem(title)?;
+            total = total.saturating_add(count);
+            counts.see(&app.name, total).await;
         }
         Ok(())
     }

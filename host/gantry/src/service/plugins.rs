@@ -349,6 +349,7 @@ impl Service {
         let config = self.config.provisioner(provisioner).config;
         Platform::new(Arc::clone(&self.store), provisioner, &config)
             .with_plans(&self.config.volume_plans)
+            .with_counts(&self.counts)
     }
 
     fn resource_of(&self, record: PluginRecord) -> PluginInfo {

@@ -58,8 +58,11 @@ impl Service {
             }
             // It may have moved while this waited for its turn.
             let provisioner = service.provisioner(&record.provisioner)?;
-            let operation = begun.operation;
-            work(Change { service, record, provisioner, operation }).await
+            let (operation, counts) = (begun.operation, service.counts.clone());
+            counts.begin(&name);
+            let ended = work(Change { service, record, provisioner, operation }).await;
+            counts.begin(&name);
+            ended
         });
         begun.await.or_problem(|| format!("could not change the app `{app}`"))
     }
@@ -113,7 +116,7 @@ impl Service {
             }
             let added = change.provisioner.add_units(&change.operation, app, count, &process).await;
             added.or_problem(|| title)?;
-            change.count_units(requested).await;
+            change.service.counts.see(&app.name, requested).await;
             Ok(json!({"added": count}))
         })
         .await
@@ -134,10 +137,14 @@ impl Service {
             let removed =
                 change.provisioner.remove_units(&change.operation, app, count, &process).await;
             removed.or_problem(|| title.clone())?;
+            let counts = &change.service.counts;
+            if counts.is_told(&app.name) {
+                return Ok(json!({"removed": count}));
+            }
             let apps = std::slice::from_ref(app);
             let left = change.provisioner.units(&change.operation, apps).await;
             let left = left.or_problem(|| title)?.len();
-            change.count_units(u32::try_from(left).unwrap_or(u32::MAX)).await;
+            counts.see(&app.name, u32::try_from(left).unwrap_or(u32::MAX)).await;
             Ok(json!({"removed": count}))
         })
         .await
@@ -221,20 +228,6 @@ impl Change {
             self.operation
                 .progress
                 .show(&format!("warning: the deploy was not counted: {error}\n"));
-        }
-    }
-
-    /// Writes down how many units the app uses. The units are there or gone already: that it cannot be written is for the log.
-    async fn count_units(&self, units: u32) {
-        let name = &self.record.app.name;
-        match self.service.store.set_units_in_use(name, units).await {
-            Ok(Some(Ok(()))) => {}
-            Ok(Some(Err(_)) | None) => {
-                tracing::warn!(app = %name, units, "more units than its quota")
-            }
-            Err(error) => {
-                tracing::error!(app = %name, error = &error as &dyn std::error::Error, "could not count units");
-            }
         }
     }
 }
