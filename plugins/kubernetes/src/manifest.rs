@@ -145,10 +145,30 @@ pub(crate) fn metadata(name: &str, namespace: &str, labels: Labels, annotations:
 /// An environment as a container has it; none when it is empty. An empty value is left out, as the cluster does.
 pub(crate) fn env(envs: &[Variable]) -> Option<Value> {
     let one = |(name, value): &Variable| {
-        let value = Some(value).filter(|value| !value.is_empty());
+        let value = Some(literal(value, envs)).filter(|value| !value.is_empty());
         without_nulls(json!({"name": name, "value": value}))
     };
     unless_empty(envs).map(|envs| envs.iter().map(one).collect())
+}
+
+/// A text as a container gets it as it is: in commands and values a cluster puts a variable for `$(NAME)`, and one dollar for two. A name that no variable has stays anyway; those of the cluster's
+/// own are large letters.
+pub(crate) fn literal(text: &str, envs: &[Variable]) -> String {
+    let is_variable = |name: &str| {
+        let large = |letter: char| matches!(letter, 'A'..='Z' | '0'..='9' | '_');
+        envs.iter().any(|(known, _)| known == name) || name.chars().all(large)
+    };
+    let mut literal = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        literal.push_str(before);
+        let name = after.strip_prefix('(').and_then(|name| name.split_once(')'));
+        let is_read = after.starts_with('$') || name.is_some_and(|(name, _)| is_variable(name));
+        literal.push_str(if is_read { "$$" } else { "$" });
+        rest = after;
+    }
+    literal.push_str(rest);
+    literal
 }
 
 /// Where a pod of the pool may run.
@@ -238,6 +258,62 @@ mod tests {
                 defaults: &self.defaults,
             }
         }
+    }
+
+    /// What a cluster makes of a text, by its own rule.
+    fn expanded(text: &str, envs: &[(String, String)]) -> String {
+        let mut expanded = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            expanded.push_str(before);
+            rest = after;
+            let named = after.strip_prefix('(').and_then(|name| name.split_once(')'));
+            if let Some(after) = after.strip_prefix('$') {
+                expanded.push('$');
+                rest = after;
+            } else if let Some((name, after)) = named
+                && let Some((_, value)) = envs.iter().find(|(known, _)| known == name)
+            {
+                expanded.push_str(value);
+                rest = after;
+            } else {
+                expanded.push('$');
+            }
+        }
+        expanded + rest
+    }
+
+    #[test]
+    fn a_container_gets_a_text_as_it_is() {
+        let envs = ["PORT", "app.name"].map(|name| (name.to_owned(), "8888".to_owned()));
+        for text in [
+            "",
+            "plain",
+            "$",
+            "$$",
+            "$$$",
+            "p$w",
+            "p$$w",
+            "p$$$$w$",
+            "$(PORT)",
+            "$$(PORT)",
+            "$$$(PORT)",
+            "$(hostname)",
+            "$$(hostname)",
+            "$(PORT",
+            "$($(PORT))",
+            "$(app.name)",
+            "$()",
+            "é$(PORT)é",
+            "kill -9 $$; echo $(PORT) $(hostname) ${PORT}",
+        ] {
+            assert_eq!(expanded(&literal(text, &envs), &envs), text);
+        }
+        // Nothing is written in another way than it has to be.
+        assert_eq!(literal("$(hostname) $HOME", &envs), "$(hostname) $HOME");
+        assert_eq!(literal("$(KUBERNETES_PORT)", &envs), "$$(KUBERNETES_PORT)");
+        let pairs = [("A".to_owned(), "p$$w".to_owned())];
+        assert_eq!(env(&pairs), Some(json!([{"name": "A", "value": "p$$$w"}])));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use gantry_sdk::{LabelSet, Labels, quote};
 use serde_json::{Value, json};
 
-use crate::manifest::{env, metadata};
+use crate::manifest::{env, literal, metadata};
 use crate::object::{unless_empty, without_nulls};
 use crate::{name, node};
 
@@ -155,12 +155,16 @@ pub fn daemon_set(
 }
 
 fn one(container: &NodeContainer, mounts: Vec<Value>) -> Value {
+    let envs = variables(&container.env);
+    let literal = |words: &[String]| -> Vec<String> {
+        words.iter().map(|word| literal(word, &envs)).collect()
+    };
     without_nulls(json!({
         "name": container.name,
         "image": container.image(),
-        "command": unless_empty(container.entrypoint.clone()),
-        "args": unless_empty(container.command.clone()),
-        "env": env(&variables(&container.env)),
+        "command": unless_empty(literal(&container.entrypoint)),
+        "args": unless_empty(literal(&container.command)),
+        "env": env(&envs),
         "resources": {},
         "securityContext": container.privileged.then(|| json!({"privileged": true})),
         "tty": container.tty.then_some(true),

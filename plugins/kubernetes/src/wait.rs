@@ -1,6 +1,6 @@
 //! Waiting for what the cluster does: one watch over all that matters, and the pure rules told what it brings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use gantry_sdk::cluster::{Change, Selection, Target, Watcher};
@@ -16,20 +16,33 @@ use crate::rollout::{Deadlines, Observation, Outcome, Rollout, event};
 /// The longest time between two looks at the deadlines.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a watch has brought of one kind, by name.
-type Seen = BTreeMap<String, Value>;
+/// Whether an object of the target with this number matters.
+type Matters = dyn Fn(usize, &Value) -> bool;
 
 /// A watch and all that it has brought.
 struct Watch<const KINDS: usize> {
     watcher: Watcher,
-    seen: [Seen; KINDS],
+    /// Of each kind, in the order of the names.
+    seen: [Vec<Value>; KINDS],
+    /// What of it matters. Everybody in a namespace has events there.
+    matters: Box<Matters>,
 }
 
 impl<const KINDS: usize> Watch<KINDS> {
     /// Begins to watch, and waits until all that is there has been told.
     fn begin(home: &Home, targets: [Target; KINDS]) -> Result<Self> {
+        Self::of_what_matters(home, targets, |_, _| true)
+    }
+
+    /// The same, of the objects of a target that matter.
+    fn of_what_matters(
+        home: &Home,
+        targets: [Target; KINDS],
+        matters: impl Fn(usize, &Value) -> bool + 'static,
+    ) -> Result<Self> {
         let watcher = insist(|| home.client.watch(&targets))?;
-        let mut watch = Self { watcher, seen: std::array::from_fn(|_| Seen::new()) };
+        let seen = std::array::from_fn(|_| Vec::new());
+        let mut watch = Self { watcher, seen, matters: Box::new(matters) };
         let began = Instant::now();
         let mut listed = 0;
         while listed < KINDS {
@@ -59,21 +72,38 @@ impl<const KINDS: usize> Watch<KINDS> {
     fn take(&mut self, target: u32, change: Change) {
         let index = usize::try_from(target).unwrap_or(usize::MAX);
         let Some(seen) = self.seen.get_mut(index) else { return };
+        let place = |seen: &[Value], object| seen.binary_search_by_key(&name(object), name);
         match change {
-            Change::Applied(object) => drop(seen.insert(name(&object).to_owned(), object)),
-            Change::Deleted(object) => drop(seen.remove(name(&object))),
-            Change::Listed => {}
+            Change::Applied(object) if (self.matters)(index, &object) => {
+                match place(seen, &object) {
+                    Ok(at) => {
+                        if let Some(known) = seen.get_mut(at) {
+                            *known = object;
+                        }
+                    }
+                    Err(at) => seen.insert(at, object),
+                }
+            }
+            Change::Deleted(object) => {
+                if let Ok(at) = place(seen, &object) {
+                    seen.remove(at);
+                }
+            }
+            Change::Applied(_) | Change::Listed => {}
         }
     }
 
-    fn all(&self, index: usize) -> Vec<Value> {
-        self.seen.get(index).map(|seen| seen.values().cloned().collect()).unwrap_or_default()
+    fn all(&self, index: usize) -> &[Value] {
+        self.seen.get(index).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
 fn target(kind: gantry_sdk::cluster::Kind, selection: Selection) -> Target {
     Target { kind, selection }
 }
+
+/// The target of a [`ProcessWatch`] that brings events.
+const EVENTS: usize = 3;
 
 /// Everything about the units of a process, watched from before they change.
 pub(crate) struct ProcessWatch {
@@ -91,7 +121,8 @@ impl ProcessWatch {
     pub(crate) fn begin(home: &Home, deployment: &str, pods: &Labels) -> Result<Self> {
         let namespace = home.namespace();
         let of_process = || Selection::of(namespace).labelled(selector(pods));
-        let watch = Watch::begin(
+        let of = deployment.to_owned();
+        let watch = Watch::of_what_matters(
             home,
             [
                 target(
@@ -105,12 +136,13 @@ impl ProcessWatch {
                     Selection::of(namespace).with_fields("involvedObject.kind=Pod"),
                 ),
             ],
+            move |target, object| target != EVENTS || event::is_of_pods(object, &of),
         )?;
         let deadlines = Deadlines {
             full: home.timeouts.deployment_progress,
             healthcheck: home.timeouts.healthcheck,
         };
-        let mut rollout = Rollout::new(deployment, deadlines, &watch.all(3));
+        let mut rollout = Rollout::new(deployment, deadlines, watch.all(EVENTS));
         if let Some(before) = watch.all(0).first() {
             rollout = rollout.after(before);
         }
@@ -127,18 +159,16 @@ impl ProcessWatch {
         self.began = Instant::now();
         loop {
             // What the watch has may still be from before the change was sent.
-            let seen = self.watch.seen.first().and_then(|seen| seen.get(name(sent)));
+            let seen = self.watch.all(0).first();
             let deployment = match seen {
                 Some(seen) if generation(seen) >= generation(sent) => seen,
                 Some(_) | None => sent,
             };
-            let (replica_sets, pods, events) =
-                (self.watch.all(1), self.watch.all(2), self.watch.all(3));
             let (lines, outcome) = self.rollout.observe(&Observation {
                 deployment,
-                replica_sets: &replica_sets,
-                pods: &pods,
-                events: &events,
+                replica_sets: self.watch.all(1),
+                pods: self.watch.all(2),
+                events: self.watch.all(EVENTS),
                 elapsed: self.began.elapsed(),
             });
             if !silent {
@@ -175,11 +205,11 @@ pub(crate) fn pod(
     )?;
     let (began, mut told) = (Instant::now(), BTreeSet::new());
     loop {
-        let found = watch.seen.first().and_then(|seen| seen.get(pod)).cloned();
+        let found = watch.all(0).first().cloned();
         // Pods of this name have been there before, and the cluster still tells what happened to them.
         let uid = found.as_ref().map(|pod| text(pod, "/metadata/uid")).unwrap_or_default();
-        let mut events = watch.all(1);
-        events.retain(|event| text(event, "/involvedObject/uid") == uid);
+        let of_pod = |event: &&Value| text(event, "/involvedObject/uid") == uid;
+        let events: Vec<Value> = watch.all(1).iter().filter(of_pod).cloned().collect();
         for event in events.iter().filter(|event| text(event, "/type") == "Warning") {
             let line = event::line(event);
             if told.insert(line.clone()) {

@@ -6,7 +6,7 @@ use gantry_sdk::commands::{UnitAgent, unit_command};
 use gantry_sdk::{Error, Result};
 use serde_json::{Value, json};
 
-use super::{Workload, env, metadata, node_selector, pull_secrets};
+use super::{Workload, env, literal, metadata, node_selector, pull_secrets};
 use crate::name;
 use crate::object::{unless_empty, without_nulls};
 use crate::probe::probe;
@@ -80,7 +80,8 @@ fn container(workload: &Workload<'_>, name: &str) -> Result<Value> {
         Some([]) => None,
         Some(_) | None => {
             let register = [register_command(agent)];
-            Some(unit_command(metadata, process, &register, agent)?.command)
+            let command = unit_command(metadata, process, &register, agent)?.command;
+            Some(command.iter().map(|word| literal(word, workload.envs)).collect::<Vec<_>>())
         }
     };
     let port = workload.port();

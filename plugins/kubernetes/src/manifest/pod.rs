@@ -6,7 +6,7 @@ use gantry_sdk::gantry_core::env::Variable;
 use gantry_sdk::{App, LabelSet};
 use serde_json::{Value, json};
 
-use super::{Defaults, env, metadata, node_selector, pull_secrets};
+use super::{Defaults, env, literal, metadata, node_selector, pull_secrets};
 use crate::cluster::Cluster;
 use crate::name;
 use crate::object::{unless_empty, without_nulls};
@@ -46,6 +46,7 @@ impl OneShot<'_> {
         let mut command =
             ["sh", "-ec", &format!("cat >/dev/null && {line}")].map(str::to_owned).to_vec();
         command.extend(args.iter().cloned());
+        let command: Vec<String> = command.iter().map(|word| literal(word, self.envs)).collect();
         let container = without_nulls(json!({
             "name": self.name,
             "image": self.image,

@@ -13,8 +13,9 @@ pub(super) fn key(event: &Value) -> (String, String) {
 }
 
 /// Whether the event is about a pod of the Deployment.
-pub(super) fn is_of_pods(event: &Value, deployment: &str) -> bool {
-    text(event, "/involvedObject/kind") == "Pod" && name(event).starts_with(deployment)
+pub(crate) fn is_of_pods(event: &Value, deployment: &str) -> bool {
+    let rest = name(event).strip_prefix(deployment);
+    text(event, "/involvedObject/kind") == "Pod" && rest.is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// What happened to what, and who says so.
