@@ -1,7 +1,7 @@
 //! Docker hosts of a test's own, which it may kill and freeze.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -124,10 +124,27 @@ impl Hosts {
 }
 
 impl Hosts {
-    /// Starts the dockerd of a host again that was killed.
+    /// Starts the dockerd of a host again that was killed, and once more when it gives up while it starts, as an init system does.
     pub fn revive(&mut self, name: &str) -> Result<()> {
+        /// On a machine that is busy with other tests.
+        const BACK: Duration = Duration::from_secs(240);
         let home = self.folder.path().join(name);
-        let log = std::fs::File::create(home.join("log.again"))?;
+        let log = home.join("log.again");
+        let mut dockerd = self.start_again(name)?;
+        eventually(BACK, "dockerd is back", || {
+            if dockerd.try_wait()?.is_some() {
+                dockerd = self.start_again(name)?;
+            }
+            let host = self.hosts.iter().find(|host| host.name == name);
+            Ok(self.docker(host.context("a host of these")?, &["version"]).ok().map(drop))
+        })
+        .with_context(|| std::fs::read_to_string(log).unwrap_or_default())
+    }
+
+    fn start_again(&mut self, name: &str) -> Result<Child> {
+        let home = self.folder.path().join(name);
+        let log =
+            std::fs::File::options().create(true).append(true).open(home.join("log.again"))?;
         let child = Command::new("bash")
             .arg(home.join("start"))
             .stdin(Stdio::null())
@@ -140,10 +157,7 @@ impl Hosts {
         let line = |host: &Host| format!("{} {} {}\n", host.name, host.address, host.pid);
         let lines: String = self.hosts.iter().map(line).collect();
         std::fs::write(self.folder.path().join("hosts"), lines)?;
-        let host = self.hosts.iter().find(|host| host.name == name).context("a host of these")?;
-        eventually(Duration::from_secs(60), "dockerd is back", || {
-            Ok(self.docker(host, &["version"]).ok().map(drop))
-        })
+        Ok(child)
     }
 }
 
