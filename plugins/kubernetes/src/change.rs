@@ -15,7 +15,7 @@ use crate::object::label_set;
 use crate::process::{Change, Plan, State, Step, Undo, changed_units, states as states_of};
 use crate::rollout::Rollout;
 use crate::service::{self, Site, Version};
-use crate::{PREFIX, build, image, names};
+use crate::{PREFIX, build, image, twins};
 
 /// The processes of an app that are on its cluster, each with its Deployment.
 pub(crate) type Deployments = BTreeMap<String, Value>;
@@ -207,7 +207,7 @@ fn run(
         states,
         labels: &labels,
     })?;
-    names::refuse_twins(&app.name, &processes)?;
+    twins::refuse_twins(&app.name, &processes)?;
     let is_ours = |process: &str| deployments.contains_key(process) && served.contains(process);
     let others = processes.iter().map(String::as_str).filter(|process| !is_ours(process));
     service::refuse_taken(home, &app.name, others)?;

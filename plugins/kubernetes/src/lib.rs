@@ -18,7 +18,7 @@
 //! | file | for |
 //! |---|---|
 //! | `exports` | the functions of the contract, each handed to the file that does it |
-//! | `names` | names that two processes come to |
+//! | `twins` | names that two processes come to |
 //! | `home`, `calls`, `failures` | the cluster of an app; calls that are made until they are answered; many parts of which each is tried |
 //! | `change`, `service`, `image`, `build` | changes of an app, of one process of it; what is known of images, and what makes them |
 //! | `wait` | one watch over all that a change waits for |
@@ -39,7 +39,6 @@ mod image;
 mod machines;
 pub mod manifest;
 pub mod name;
-mod names;
 pub mod node;
 pub mod node_container;
 pub mod object;
@@ -50,6 +49,7 @@ mod query;
 pub mod rollout;
 mod service;
 mod storage;
+mod twins;
 pub mod unit;
 pub mod volume;
 mod wait;

@@ -21,7 +21,7 @@ use crate::process::Target;
 use crate::rollout::{Rollout, Undo, rollback_failed, rolling_back, undo};
 use crate::volume::{Attached, Bind, Volume};
 use crate::wait::{self, ProcessWatch};
-use crate::{PREFIX, PROVISIONER, daemons, names};
+use crate::{PREFIX, PROVISIONER, daemons, twins};
 
 /// How long the pods of a removed process have to end.
 const ENDING: std::time::Duration = std::time::Duration::from_secs(60);
@@ -322,14 +322,14 @@ pub(crate) fn refuse_taken<'a>(
     let mut of = Vec::new();
     let mut names = Vec::new();
     for process in processes {
-        for (kind, name) in names::of_process(app, process) {
+        for (kind, name) in twins::of_process(app, process) {
             of.push(process);
             names.push((kind, home.namespace().to_owned(), name));
         }
     }
     for (process, found) in of.into_iter().zip(home.find_all(&names)?) {
         if let Some(found) = found {
-            names::refuse_another(&found, app, process)?;
+            twins::refuse_another(&found, app, process)?;
         }
     }
     Ok(())
