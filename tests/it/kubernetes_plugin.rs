@@ -222,6 +222,10 @@ async fn a_name_that_is_another_apps_is_refused_and_nothing_of_it_is_touched() -
         let edit = |object: &mut Value| {
             object["metadata"]["labels"]["tsuru.io/app-name"] = "sh".into();
             object["metadata"]["labels"]["tsuru.io/app-process"] = "op-worker".into();
+            // It has no pods: they would still be of this app.
+            if object["kind"] == "Deployment" {
+                object["spec"]["replicas"] = 0.into();
+            }
         };
         stage.cluster.edit(&kind(of), "default", name, "somebody", edit)?;
     }
