@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::{Kube, VOLUMES, told, until_volume_gone};
 
 /// One of the two backends is asked for all of it: hints name what to look at for both.
-const CLUSTERS: &str = "`gantry cluster list` tells which clusters answer";
+const CLUSTERS: &str = "`gantry cluster info NAME` tells whether a cluster answers";
 
 #[test]
 fn a_cluster_that_cannot_be_spoken_to_is_told_by_its_address_and_the_daemon_serves_on() -> Result<()>

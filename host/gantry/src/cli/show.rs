@@ -40,7 +40,7 @@ pub(crate) fn units(units: &[Unit]) -> Table {
 }
 
 /// The start of an id that is random from its first letter on, as Docker's: what people type. A name, as a pod's, is whole.
-fn short(id: &str) -> &str {
+pub(crate) fn short(id: &str) -> &str {
     let random = id.bytes().all(|byte| byte.is_ascii_hexdigit());
     id.get(..10).filter(|_| random).unwrap_or(id)
 }

@@ -114,9 +114,14 @@ impl Service {
         self: &Arc<Self>,
         caller: Caller,
         address: &str,
-        change: NodeChange,
+        mut change: NodeChange,
     ) -> Result<String, Problem> {
         let title = format!("could not change the node `{address}`");
+        move_fields(&mut change).map_err(|key| {
+            Problem::new(ProblemKind::Invalid, &title)
+                .because(format!("`{key}` is no metadata of a node"))
+                .hint("`gantry node update --help` tells what can be changed")
+        })?;
         let options = UpdateNodeOptions {
             address: address.to_owned(),
             pool: change.pool,
@@ -304,6 +309,19 @@ fn settle(new: NewNode) -> Result<AddNodeOptions, Problem> {
     Ok(options)
 }
 
+/// The same for a change: a pool that is named in the metadata is the pool. Gives the name of a field that cannot be changed.
+fn move_fields(change: &mut NodeChange) -> Result<(), &'static str> {
+    if let Some(pool) = change.metadata.remove("pool")
+        && change.pool.is_empty()
+    {
+        change.pool = pool;
+    }
+    match ["address", "iaas-id"].into_iter().find(|key| change.metadata.contains_key(*key)) {
+        Some(key) => Err(key),
+        None => Ok(()),
+    }
+}
+
 /// One problem of those of several provisioners; none when all of them did it.
 fn together(failures: Vec<Problem>, asked: usize) -> Result<(), Problem> {
     let count = failures.len();
@@ -350,6 +368,24 @@ mod tests {
             ..AddNodeOptions::default()
         };
         assert_eq!(settle(new), Ok(expected));
+    }
+
+    #[test]
+    fn fields_in_the_metadata_of_a_change_are_fields() {
+        let change = |pool: &str, pairs: &[(&str, &str)]| NodeChange {
+            pool: pool.into(),
+            metadata: metadata(pairs),
+            ..NodeChange::default()
+        };
+        for (pool, named, expected) in [("", "dev", "dev"), ("prod", "dev", "prod")] {
+            let mut change = change(pool, &[("pool", named), ("rack", "7")]);
+            assert_eq!(move_fields(&mut change), Ok(()));
+            assert_eq!(
+                (change.pool.as_str(), change.metadata),
+                (expected, metadata(&[("rack", "7")]))
+            );
+        }
+        assert_eq!(move_fields(&mut change("", &[("iaas-id", "i-1")])), Err("iaas-id"));
     }
 
     #[test]

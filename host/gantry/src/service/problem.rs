@@ -171,7 +171,7 @@ impl Trouble for gantry_core::Error {
                     .to_owned(),
             ),
             Self::Unavailable(_) => Some(
-                "`gantry cluster list` tells which clusters answer, `docker version` whether a Docker engine does"
+                "`gantry cluster info NAME` tells whether a cluster answers, `docker version` whether a Docker engine does"
                     .to_owned(),
             ),
             Self::EmptyApp => Some(

@@ -7,6 +7,7 @@ use crate::api::{LogLine, Problem};
 use crate::cli::AppName;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::show::short;
 use crate::cli::ui::Ui;
 use crate::client::{Client, ClientError, escape};
 
@@ -100,10 +101,8 @@ fn read<T: serde::de::DeserializeOwned>(data: &str) -> Result<T, Failure> {
 /// Shows a line. A reader that has seen enough ends the log, and that is no failure.
 fn show(ui: &mut Ui, data: &str) -> Result<Option<Exit>, Failure> {
     let line: LogLine = read(data)?;
-    let shown = ui.stream(&line, || {
-        let unit: String = line.unit.chars().take(10).collect();
-        format!("[{}][{unit}]: {}", line.process, line.text)
-    });
+    let shown =
+        ui.stream(&line, || format!("[{}][{}]: {}", line.process, short(&line.unit), line.text));
     match shown {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::Done)),
