@@ -108,6 +108,14 @@ pub struct AppChange {
     pub pool: String,
 }
 
+/// How an app is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AppRemoval {
+    /// Whether it is forgotten also when its units cannot be removed.
+    pub force: bool,
+}
+
 /// A deploy, or the return to an image deployed before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
 use super::{AppName, show};
-use crate::api::{App, AppInfo, Deploy, Items, NewApp, Operation, Plan, ProcessChoice};
+use crate::api::{App, AppInfo, AppRemoval, Deploy, Items, NewApp, Operation, Plan, ProcessChoice};
 use crate::client::{Client, escape};
 use crate::config::parse_bytes;
 
@@ -92,6 +92,9 @@ pub(crate) struct Remove {
     /// Do not ask
     #[arg(short = 'y', long)]
     assume_yes: bool,
+    /// Forget the app even if its units cannot be removed, as when their cluster is gone
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -272,7 +275,8 @@ impl Remove {
             ));
         }
         let change = self.change.change();
-        let accepted = client.change(Method::DELETE, &path(app, ""), &(), &change).await?;
+        let body = AppRemoval { force: self.force };
+        let accepted = client.change(Method::DELETE, &path(app, ""), &body, &change).await?;
         let operation = finish(ui, client, &self.change, accepted).await?;
         Ok(done(ui, operation, |_| format!("removed the app `{app}`")))
     }

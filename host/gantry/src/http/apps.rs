@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::request::{After, Asked, Document};
 use super::{Answer, accepted, events};
 use crate::api::{
-    Accepted, App, AppChange, AppInfo, Deploy, EnvChange, EnvVar, Items, NewApp, ProcessChoice,
-    Run, RunEnd, RunOutput, UnitCount,
+    Accepted, App, AppChange, AppInfo, AppRemoval, Deploy, EnvChange, EnvVar, Items, NewApp,
+    ProcessChoice, Run, RunEnd, RunOutput, UnitCount,
 };
 use crate::operation::Caller;
 use crate::service::{LogEvent, LogQuery, RunEvent, Service};
@@ -42,8 +42,9 @@ pub(super) async fn remove(
     State(service): Here,
     Path(app): Path<String>,
     caller: Caller,
+    Document(AppRemoval { force }): Document<AppRemoval>,
 ) -> Changed {
-    Ok(accepted(service.remove_app(caller, &app).await?))
+    Ok(accepted(service.remove_app(caller, &app, force).await?))
 }
 
 pub(super) async fn update(
