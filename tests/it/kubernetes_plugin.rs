@@ -626,3 +626,41 @@ async fn an_isolated_run_whose_pod_nobody_knows_of_leaves_none() -> Result<()> {
     stage.cluster.mend();
     stage.serves("shop:1", 1).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_write_while_a_version_fails_stays_theirs_and_keeps_nothing_from_going_back()
+-> Result<()> {
+    let config = json!({"kubernetes": {"deployment-progress-timeout": 1}});
+    let mut stage = Stage::with(config, None).await?;
+    stage.deploy("shop:1").await?;
+    let note = |word: &'static str| {
+        move |object: &mut Value| object["metadata"]["annotations"]["note"] = word.into()
+    };
+    let objects = [("Deployment", "shop-web"), ("Service", "shop-web")];
+    for (of, name) in objects {
+        stage.cluster.edit(&kind(of), "default", name, "somebody", note("one"))?;
+    }
+    let (operation, screen) = stage.operation();
+    let cluster = stage.cluster.clone();
+    let (deployed, edited) =
+        tokio::join!(stage.provisioner.deploy(&operation, &stage.app, "shop:broken"), async {
+            screen.until("waiting healthcheck on 1 created units").await;
+            for (of, name) in objects {
+                cluster.edit(&kind(of), "default", name, "somebody", note("two"))?;
+            }
+            anyhow::Ok(())
+        });
+    edited?;
+    let error = deployed.unwrap_err().to_string();
+    assert!(error.contains("timeout waiting full rollout"), "{error}");
+    assert!(!screen.text().contains("ERROR DURING ROLLBACK"), "{}", screen.text());
+    stage.serves("shop:1", 1).await?;
+    for (of, name) in objects {
+        let now = stage.get(&format!("{of} {name}")).await?;
+        assert_eq!(now["metadata"]["annotations"]["note"], "two", "{of}");
+        let entries = now["metadata"]["managedFields"].as_array().context("managers")?;
+        let ours = entries.iter().filter(|entry| entry["manager"] == "gantry");
+        ensure!(ours.into_iter().all(|entry| !entry.to_string().contains("f:note")), "{now}");
+    }
+    Ok(())
+}

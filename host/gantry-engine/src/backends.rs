@@ -252,6 +252,10 @@ async fn cluster(
         ClusterCall::Patch { kind, namespace, name, subresource, patch, dry_run } => {
             Reply::Object(engine.patch(kind, namespace, name, subresource, patch, *dry_run).await?)
         }
+        ClusterCall::PutBack { .. } => {
+            let text = "nobody kept what there was before".to_owned();
+            return Err(EngineError::Failed(text));
+        }
         ClusterCall::Delete { kind, namespace, name, options } => {
             match engine.delete(kind, namespace, name, options).await {
                 Ok(()) | Err(EngineError::NotFound(_)) => Reply::Done,

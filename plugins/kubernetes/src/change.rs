@@ -264,12 +264,11 @@ fn undo(site: &Site<'_>, plan: &Plan, failed: usize, old: Version<'_>, deploymen
                 (process, service::deploy(site, process, old, *target, None))
             }
             Undo::Restore { process, .. } | Undo::Remove { process } => {
-                let pods = service::pods_of(site.app, process);
                 let before = deployments.get(process);
                 if before.is_some() {
                     operation::progress(&Rollout::headline(process));
                 }
-                (process, service::put_back(site.home, before, &pods, false))
+                (process, service::put_back(site.home, site.app, process, before, false))
             }
         };
         if let Err(error) = undone {

@@ -149,6 +149,22 @@ impl Home {
         )
     }
 
+    /// Puts objects back as they were before this request changed them, each by kind, namespace and name; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The first that the cluster refuses, or does not answer.
+    pub(crate) fn put_all_back(
+        &self,
+        all: &[(Kind, String, String)],
+    ) -> Result<Vec<Option<Value>>> {
+        crate::calls::insist_on_all(
+            all,
+            |all| self.client.put_all_back(all),
+            |(kind, namespace, name)| self.client.put_back(kind, namespace, name),
+        )
+    }
+
     /// Many objects, each by kind, namespace and name; none where there is none.
     ///
     /// # Errors

@@ -198,8 +198,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What to undo when the step with this number failed: the updates before it. A process whose own update failed is not among them: whoever updates it puts it back
-    /// (see [`crate::rollout::undo`]).
+    /// What to undo when the step with this number failed: the updates before it. A process whose own update failed is not among them: whoever updates it puts it back.
     pub fn undo(&self, failed: usize) -> &[Undo] {
         self.undo.get(..failed.min(self.undo.len())).unwrap_or_default()
     }

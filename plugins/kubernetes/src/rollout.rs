@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::object::{items, name, number, text, texts};
 
-pub use failure::{Undo, go_duration, invalid_phase, rollback_failed, rolling_back, undo};
+pub use failure::{go_duration, invalid_phase, rollback_failed, rolling_back};
 
 /// Tells the new ReplicaSet from the old ones.
 const REVISION: &str = "deployment.kubernetes.io/revision";

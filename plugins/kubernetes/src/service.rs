@@ -18,7 +18,7 @@ use crate::manifest::removal::{self, Removal};
 use crate::manifest::{Workload, account, deployment, secret, service};
 use crate::object::name;
 use crate::process::Target;
-use crate::rollout::{Rollout, Undo, rollback_failed, rolling_back, undo};
+use crate::rollout::{Rollout, rollback_failed, rolling_back};
 use crate::volume::{Attached, Bind, Volume};
 use crate::wait::{self, ProcessWatch};
 use crate::{PREFIX, PROVISIONER, daemons, twins};
@@ -221,7 +221,7 @@ pub(crate) fn deploy(
     };
     operation::undoing();
     operation::progress(&rolling_back(&error));
-    if let Err(failure) = put_back(home, before, &pods, true) {
+    if let Err(failure) = put_back(home, app, process, before, true) {
         operation::progress(&rollback_failed(&failure));
         log::error(
             "a process could not be put back",
@@ -239,7 +239,7 @@ fn replace(home: &Home, process: &str, wanted: &Value, pods: &gantry_sdk::Labels
     watch.finish(&sent, false)
 }
 
-/// Makes a process what it was: its Deployment as it was before with its Services, or nothing where there was none. It needs nothing else of the cluster than to take them: whatever cannot be
+/// Makes a process what it was before this request: its Deployment with its Services, or nothing where there was none. It needs nothing else of the cluster than to take them: whatever cannot be
 /// seen or asked meanwhile keeps nothing from being put back.
 ///
 /// # Errors
@@ -247,21 +247,24 @@ fn replace(home: &Home, process: &str, wanted: &Value, pods: &gantry_sdk::Labels
 /// What the cluster refused, or units that do not start.
 pub(crate) fn put_back(
     home: &Home,
+    app: &App,
+    process: &str,
     before: Option<&Value>,
-    pods: &gantry_sdk::Labels,
     silent: bool,
 ) -> Result<()> {
-    match undo(before) {
-        Undo::Remove => remove(home, pods),
-        Undo::Restore(deployment) => {
-            let watch = ProcessWatch::begin(home, name(&deployment), pods);
-            let sent = home.apply(&deployment);
-            let services = service::of_deployment(&deployment, &home.defaults);
-            let led = home.apply_all(&services);
-            // The units of before have served all along, or come again; this waits until those of the failure are gone.
-            watch?.finish(&sent?, silent)?;
-            led.map(drop)
-        }
+    let pods = pods_of(app, process);
+    let Some(before) = before else {
+        return remove(home, &pods);
+    };
+    let watch = ProcessWatch::begin(home, name(before), &pods);
+    let objects = twins::of_process(&app.name, process);
+    let object = |(kind, name)| (kind, home.namespace().to_owned(), name);
+    let back = home.put_all_back(&objects.map(object))?;
+    // The units of before have served all along, or come again; this waits until those of the failure are gone.
+    match back.into_iter().next().flatten() {
+        Some(deployment) => watch?.finish(&deployment, silent),
+        // Somebody has deleted it meanwhile: it is not ours to make again.
+        None => Ok(()),
     }
 }
 

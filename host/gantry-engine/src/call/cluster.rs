@@ -202,6 +202,15 @@ pub enum ClusterCall {
         /// Only say whether it could be done.
         dry_run: bool,
     },
+    /// Put an object back as it was before the operation changed it.
+    PutBack {
+        /// Its kind.
+        kind: Kind,
+        /// Its namespace; empty for kinds without.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// Change an object.
     Patch {
         /// Its kind.

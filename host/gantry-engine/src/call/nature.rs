@@ -239,6 +239,7 @@ impl ClusterCall {
             Self::Create { .. } => "cluster.create",
             Self::Apply { .. } => "cluster.apply",
             Self::Patch { .. } => "cluster.patch",
+            Self::PutBack { .. } => "cluster.put-back",
             Self::Delete { .. } => "cluster.delete",
             Self::Watch { .. } => "cluster.watch",
             Self::Logs { .. } => "cluster.logs",
@@ -267,6 +268,7 @@ impl ClusterCall {
             | Self::Create { .. }
             | Self::Apply { .. }
             | Self::Patch { .. }
+            | Self::PutBack { .. }
             | Self::Delete { .. }
             | Self::Evict { .. } => false,
         }
@@ -283,8 +285,10 @@ impl ClusterCall {
             | Self::Patch { .. }
             | Self::Delete { .. }
             | Self::Watch { .. } => true,
+            // What it does are calls of their own.
+            Self::PutBack { .. }
             // For an eviction it is the answer: a disruption budget forbids it now.
-            Self::Evict { .. }
+            | Self::Evict { .. }
             | Self::Logs { .. }
             | Self::Exec { .. }
             | Self::ExecSession { .. }
@@ -310,6 +314,7 @@ impl ClusterCall {
             | Self::Create { .. }
             | Self::Apply { .. }
             | Self::Patch { .. }
+            | Self::PutBack { .. }
             | Self::Delete { .. }
             | Self::Watch { .. } => None,
         }

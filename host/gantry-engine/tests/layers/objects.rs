@@ -196,6 +196,10 @@ fn delete(kind: &Kind, name: &str) -> ClusterCall {
     }
 }
 
+fn put_back(kind: &Kind, name: &str) -> ClusterCall {
+    ClusterCall::PutBack { kind: kind.clone(), namespace: home(kind), name: name.to_owned() }
+}
+
 /// The namespace of the test's objects of a kind.
 fn home(kind: &Kind) -> String {
     let wide = ["Node", "PersistentVolume"].contains(&&*kind.kind);

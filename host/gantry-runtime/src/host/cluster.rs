@@ -135,6 +135,9 @@ fn one_of_many(one: One) -> Result<ClusterCall, ClusterError> {
         }
         One::Create(object) => ClusterCall::Create { object: parsed(&object)?, dry_run: false },
         One::Apply(object) => ClusterCall::Apply { object: parsed(&object)?, dry_run: false },
+        One::PutBack((kind, namespace, name)) => {
+            ClusterCall::PutBack { kind: kind_from(kind), namespace, name }
+        }
         One::Delete((kind, namespace, name, options)) => ClusterCall::Delete {
             kind: kind_from(kind),
             namespace,
@@ -344,6 +347,21 @@ impl HostClient for CallState {
         let (kind, options) = (kind_from(kind), delete_options_from(options));
         let call = ClusterCall::Delete { kind, namespace, name, options };
         self.cluster_value(&client, call, reply::done).await
+    }
+
+    async fn put_back(
+        &mut self,
+        client: Resource<Client>,
+        kind: Kind,
+        namespace: String,
+        name: String,
+    ) -> Answer<Option<String>> {
+        let call = ClusterCall::PutBack { kind: kind_from(kind), namespace, name };
+        match self.cluster_value(&client, call, reply::maybe_object).await? {
+            Ok(Some(object)) => document(&object).map(|object| Ok(Some(object))),
+            Ok(None) => Ok(Ok(None)),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     async fn together(

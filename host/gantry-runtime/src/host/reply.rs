@@ -17,6 +17,10 @@ pub(crate) fn done(reply: Reply) -> Result<(), Reply> {
     if reply == Reply::Done { Ok(()) } else { Err(reply) }
 }
 
+pub(crate) fn maybe_object(reply: Reply) -> Result<Option<Value>, Reply> {
+    if reply == Reply::Done { Ok(None) } else { object(reply).map(Some) }
+}
+
 macro_rules! kinds {
     ($($name:ident: $kind:ident of $value:ty;)*) => {
         $(pub(crate) fn $name(reply: Reply) -> Result<$value, Reply> {

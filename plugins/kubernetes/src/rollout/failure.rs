@@ -6,21 +6,7 @@ use gantry_sdk::{Error, quote};
 use serde_json::Value;
 
 use super::{Observation, event};
-use crate::object::{items, name, plain, text};
-
-/// What puts a process back whose rollout failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Undo {
-    /// It was not there before: nothing of it stays (design 10.13).
-    Remove,
-    /// The Deployment as it was before, ready to be sent.
-    Restore(Value),
-}
-
-/// What puts a process back; `before` is its Deployment as the cluster had it.
-pub fn undo(before: Option<&Value>) -> Undo {
-    before.map_or(Undo::Remove, |deployment| Undo::Restore(plain(deployment)))
-}
+use crate::object::{items, name, text};
 
 /// The lines about what failed, before it is undone.
 pub fn rolling_back(error: &Error) -> String {

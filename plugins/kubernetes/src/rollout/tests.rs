@@ -3,7 +3,7 @@ use std::time::Duration;
 use gantry_sdk::Error;
 use serde_json::{Value, json};
 
-use super::{Deadlines, Observation, Outcome, Rollout, Undo, go_duration, undo};
+use super::{Deadlines, Observation, Outcome, Rollout, go_duration};
 
 const DEADLINES: Deadlines =
     Deadlines { full: Duration::from_secs(600), healthcheck: Duration::from_secs(120) };
@@ -259,17 +259,6 @@ fn a_pod_whose_container_ended_tells_how() {
     assert_eq!(told(json!([{"state": terminated, "lastState": {}}])), expected);
     assert_eq!(told(json!([{"state": waiting, "lastState": terminated}])), expected);
     assert_eq!(told(json!([{"state": {"running": {}}}])), r#"invalid pod phase "Running""#);
-}
-
-#[test]
-fn a_process_that_was_not_there_leaves_nothing() {
-    assert_eq!(undo(None), Undo::Remove);
-    let Undo::Restore(before) = undo(Some(&deployment(1, 1, 0))) else { panic!("it was there") };
-    let expected = json!({
-        "metadata": {"name": "myapp-web", "annotations": {}},
-        "spec": {"replicas": 2},
-    });
-    assert_eq!(before, expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use gantry_kubernetes::cluster::Timeouts;
 use gantry_kubernetes::name;
 use gantry_kubernetes::process::{Change, Plan, State, Step, Undo};
 use gantry_kubernetes::rollout::{
-    self, Deadlines, Observation, Outcome, Rollout, go_duration, rolling_back,
+    Deadlines, Observation, Outcome, Rollout, go_duration, rolling_back,
 };
 use gantry_sdk::gantry_core::error::is_startup_error;
 use gantry_sdk::gantry_core::labels::{ServiceExtension, ServiceOptions};
@@ -141,7 +141,6 @@ fn kube_failures() {
             .map(|process| Undo::Remove { process: (*process).to_owned() })
             .collect();
         assert_eq!(plan.undo(reached.len() - 1), undone);
-        assert_eq!(rollout::undo(None), rollout::Undo::Remove);
         let failed = name::deployment("myapp", reached.last().expect("a process"));
         assert_eq!(texts(case, "rollback_objects"), [failed.as_str()]);
         // Every case is a first deploy: of no input does the reference leave nothing.

@@ -136,6 +136,22 @@ impl Client {
         Ok(self.0.delete(kind, namespace, name, options)?)
     }
 
+    /// Puts an object back as it was before this request changed it, and gives it as it is now; none when there is none. Twice is as good as once.
+    pub fn put_back(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Value>> {
+        self.0.put_back(kind, namespace, name)?.as_deref().map(object).transpose()
+    }
+
+    /// The same for many objects side by side, each by kind, namespace and name; the answers are in their order.
+    #[must_use]
+    pub fn put_all_back(&self, all: &[(Kind, String, String)]) -> Vec<Result<Option<Value>>> {
+        let requests = all.iter().cloned().map(imported::Request::PutBack).collect();
+        let maybe = |answer| match answer {
+            imported::Reply::Object(text) => object(&text).map(Some),
+            imported::Reply::Done => Ok(None),
+        };
+        self.together(requests).into_iter().map(|answer| answer.and_then(maybe)).collect()
+    }
+
     /// Applies many objects side by side; the answers are in their order.
     #[must_use]
     pub fn apply_all(&self, wanted: &[Value]) -> Vec<Result<Value>> {

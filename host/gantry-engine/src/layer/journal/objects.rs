@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! looked at ─► touched ─► in service     the operation ended well, or deleted what was there before it, or made an image current
-//!                 └─► taken back         what was not there is deleted, what was there is put back as it was
+//!                 └─► taken back         what was not there is deleted, what was there is put back as it was: by a clean-up, or because the operation asks for it
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,6 +184,20 @@ impl Objects {
         Some(Touched { place: place.clone(), before: entry.before.clone() })
     }
 
+    /// The object at one place, if the operation has changed it, in service or not.
+    fn changed_at(&self, place: &Place) -> Option<Touched> {
+        let entries = self.lock();
+        let entry = entries.get(place).filter(|entry| entry.state != State::Looked)?;
+        Some(Touched { place: place.clone(), before: entry.before.clone() })
+    }
+
+    /// The operation has put it back itself: there is nothing of it to take back.
+    fn is_back(&self, place: &Place) {
+        if let Some(entry) = self.lock().get_mut(place) {
+            *entry = Entry::looked(entry.before.take());
+        }
+    }
+
     /// Whether the object was there before the operation.
     fn was_there(&self, place: &Place) -> bool {
         self.lock().get(place).is_none_or(|entry| entry.before.is_some())
@@ -307,6 +321,10 @@ pub(super) async fn call(
     let Call::Cluster { cluster, call } = &request.call else {
         return next.send(scope, request).await;
     };
+    if let ClusterCall::PutBack { kind, namespace, name } = &**call {
+        let place = Place::new(cluster, kind, namespace, name);
+        return put_back(scope, place, request, next).await;
+    }
     if let Some(place) = touches(cluster, call) {
         let creates = matches!(**call, ClusterCall::Create { .. });
         return touch(scope, place, creates, request, next).await;
@@ -347,6 +365,26 @@ async fn touch(
     .await
 }
 
+/// Takes back what the operation did to an object, as it goes on, and gives it as it is then.
+async fn put_back(
+    scope: &Arc<Scope>,
+    place: Place,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    in_a_task(scope, request, async move |scope, _| {
+        let taking = Taking { sender: Sender::Next(next), scope: &scope, place: &place };
+        let objects = scope.ledger.objects();
+        if let Some(touched) = objects.changed_at(&place) {
+            taking.back(&scope.operation.id, touched.before.as_ref()).await?;
+            objects.is_back(&place);
+        }
+        let now = taking.object(place.get()).await?;
+        Ok(now.map_or(Reply::Done, Reply::Object).into())
+    })
+    .await
+}
+
 /// What became of an object that was to be taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakenBack {
@@ -373,26 +411,38 @@ pub async fn take_back(
 ) -> Result<TakenBack, Error> {
     // Else what is on a cluster that is not given any more would pass for gone.
     backends.clusters.cluster(&scope.provisioner, &touched.place.cluster)?;
-    let taking = Taking { backends, scope, place: &touched.place };
-    let mut attempt = 1;
-    loop {
-        match taking.once(operation, touched.before.as_ref()).await {
-            Err(Error::Engine(EngineError::Conflict(_))) if attempt < ATTEMPTS => {
-                attempt = attempt.saturating_add(1);
-            }
-            answer => return answer,
-        }
-    }
+    let taking = Taking { sender: Sender::Below(backends), scope, place: &touched.place };
+    taking.back(operation, touched.before.as_ref()).await
 }
 
-/// Takes one object back, below the layers.
+/// Who carries the calls out that take an object back.
+enum Sender<'a> {
+    /// What is below all layers.
+    Below(&'a Backends),
+    /// The layers below the journal.
+    Next(Next),
+}
+
+/// Takes one object back.
 struct Taking<'a> {
-    backends: &'a Backends,
+    sender: Sender<'a>,
     scope: &'a Arc<Scope>,
     place: &'a Place,
 }
 
 impl Taking<'_> {
+    async fn back(&self, operation: &str, before: Option<&Value>) -> Result<TakenBack, Error> {
+        let mut attempt = 1;
+        loop {
+            match self.once(operation, before).await {
+                Err(Error::Engine(EngineError::Conflict(_))) if attempt < ATTEMPTS => {
+                    attempt = attempt.saturating_add(1);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     async fn once(&self, operation: &str, before: Option<&Value>) -> Result<TakenBack, Error> {
         let Some(now) = self.object(self.place.get()).await? else {
             // Nothing was made of it, or it has gone since. What was there before and is gone was deleted by somebody else: it is not ours to make again.
@@ -459,7 +509,11 @@ impl Taking<'_> {
     }
 
     async fn send(&self, call: Call) -> Result<Reply, Error> {
-        Ok(self.backends.perform(self.scope, call.into()).await?.reply)
+        let sent = match &self.sender {
+            Sender::Below(backends) => backends.perform(self.scope, call.into()).await?,
+            Sender::Next(next) => next.clone().send(self.scope, call.into()).await?,
+        };
+        Ok(sent.reply)
     }
 }
 

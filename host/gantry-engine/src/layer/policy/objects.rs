@@ -102,6 +102,7 @@ fn deed(call: &ClusterCall) -> Deed {
             of(Verb::Write, &Kind::of(object), &place.namespace, Some(&place.name))
         }
         ClusterCall::Patch { kind, namespace, name, .. }
+        | ClusterCall::PutBack { kind, namespace, name }
         | ClusterCall::Delete { kind, namespace, name, .. } => {
             of(Verb::Write, kind, namespace, Some(name))
         }
@@ -183,7 +184,10 @@ pub(super) async fn call(
     asking.judge_references(&call, &deed).await?;
     let place =
         deed.name.as_ref().map(|name| Place::new(&cluster, &deed.kind, &deed.namespace, name));
-    let absent_is_done = matches!(*call, ClusterCall::Delete { .. } | ClusterCall::Evict { .. });
+    let absent_is_done = matches!(
+        *call,
+        ClusterCall::Delete { .. } | ClusterCall::PutBack { .. } | ClusterCall::Evict { .. }
+    );
     if let ClusterCall::List { selection, .. } | ClusterCall::Watch { selection, .. } = &mut *call {
         if !anybodys {
             narrow(scope, selection);
@@ -206,8 +210,9 @@ pub(super) async fn call(
             },
         }
     }
-    let read = matches!(*call, ClusterCall::Get { .. });
-    let gone = matches!(*call, ClusterCall::Delete { .. });
+    // Of these, what is there now may be another than what was looked at.
+    let read = matches!(*call, ClusterCall::Get { .. } | ClusterCall::PutBack { .. });
+    let gone = matches!(*call, ClusterCall::Delete { .. } | ClusterCall::PutBack { .. });
     let only_asks = only_asks(&call);
     let asked = call.name();
     let call = Call::Cluster { cluster: cluster.clone(), call };
@@ -251,6 +256,7 @@ fn only_asks(call: &ClusterCall) -> bool {
         | ClusterCall::Attach { .. }
         | ClusterCall::AttachSession { .. }
         | ClusterCall::PortForward { .. }
+        | ClusterCall::PutBack { .. }
         | ClusterCall::Evict { .. } => false,
     }
 }

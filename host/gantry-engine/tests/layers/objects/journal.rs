@@ -550,3 +550,75 @@ async fn a_clean_up_tells_what_it_could_not_take_back_and_why() {
     assert_eq!(cleaned.left.len(), 2);
     assert!(cleaned.left.iter().all(|left| left.error.kind() == "not-found"), "{cleaned:?}");
 }
+
+#[tokio::test]
+async fn an_operation_puts_back_what_it_changed_and_nothing_else() {
+    let house = House::new();
+    house.object(&ours("op-1"), apply(map("old", "before"))).await;
+    house.object(&ours("op-1"), apply(map("other", "before"))).await;
+    let before = house.there(&config_maps(), "default", "old").await;
+    let scope = ours("op-2");
+    let merged = json!({"data": {"word": "later", "more": "x"}});
+    for _ in 0..2 {
+        house.object(&scope, apply(map("old", "after"))).await;
+        house.object(&scope, merge(&config_maps(), "old", merged.clone())).await;
+        house.object(&scope, apply(map("new", "made"))).await;
+        // Twice is as good as once.
+        for _ in 0..2 {
+            let back = house.object(&scope, put_back(&config_maps(), "old")).await;
+            assert_eq!(back["data"], json!({"word": "before"}));
+            assert_eq!(back["metadata"].get("managedFields"), None, "that is the host's");
+            house.done(&scope, put_back(&config_maps(), "new")).await;
+            house.done(&scope, put_back(&config_maps(), "nobody")).await;
+        }
+        let now = house.there(&config_maps(), "default", "old").await;
+        assert_eq!(settled(now), settled(before.clone()), "each field, and whose it is");
+        assert_eq!(house.word("new").await, None);
+    }
+    // What it has not changed stays, and what it has put back is nobody's to take back.
+    house.object(&scope, put_back(&config_maps(), "other")).await;
+    assert_eq!(house.word("other").await.as_deref(), Some("before"));
+    assert_eq!(scope.ledger.loose_objects(), []);
+    assert_eq!(told(&clean_up(&house, &scope).await), [vec![], vec![], vec![]] as [Vec<&str>; 3]);
+}
+
+#[tokio::test]
+async fn what_others_changed_stays_theirs_when_an_operation_puts_an_object_back() {
+    let (house, scope) = (House::new(), ours("op-2"));
+    house.object(&ours("op-1"), apply(map("web", "before"))).await;
+    let note = |word: &'static str| {
+        move |object: &mut Value| object["metadata"]["annotations"] = json!({"note": word})
+    };
+    house.cluster.edit(&config_maps(), "default", "web", "somebody", note("one")).unwrap();
+    house.object(&scope, apply(map("web", "after"))).await;
+    house.cluster.edit(&config_maps(), "default", "web", "somebody", note("two")).unwrap();
+    house.object(&scope, put_back(&config_maps(), "web")).await;
+    let now = house.there(&config_maps(), "default", "web").await.unwrap();
+    assert_eq!(
+        (&now["data"]["word"], &now["metadata"]["annotations"]["note"]),
+        (&"before".into(), &"two".into())
+    );
+    let ours = |entry: &&Value| entry["manager"] == "gantry";
+    let managed = now["metadata"]["managedFields"].as_array().unwrap().iter().filter(ours);
+    assert!(managed.into_iter().all(|entry| !entry.to_string().contains("note")), "{now}");
+    // A field that was ours and is somebody else's by now is told.
+    house.object(&scope, apply(map("web", "after"))).await;
+    let take = |object: &mut Value| object["data"]["word"] = "taken".into();
+    house.cluster.edit(&config_maps(), "default", "web", "somebody", take).unwrap();
+    let (kind, told) = house.refused(&scope, put_back(&config_maps(), "web")).await;
+    assert_eq!((kind, told.contains("somebody")), ("conflict", true), "{told}");
+    assert_eq!(house.word("web").await.as_deref(), Some("taken"));
+}
+
+#[tokio::test]
+async fn an_object_is_put_back_also_when_the_operation_is_in_service() {
+    let (house, scope) = (House::new(), ours("op-2"));
+    house.object(&ours("op-1"), apply(map("web", "before"))).await;
+    house.object(&ours("op-1"), apply(map("gone", "before"))).await;
+    house.object(&scope, apply(map("web", "after"))).await;
+    // From here on what it made takes the place of what was there.
+    house.done(&scope, delete(&config_maps(), "gone")).await;
+    assert_eq!(scope.ledger.loose_objects(), []);
+    house.object(&scope, put_back(&config_maps(), "web")).await;
+    assert_eq!(house.word("web").await.as_deref(), Some("before"));
+}

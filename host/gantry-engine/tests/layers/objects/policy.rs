@@ -24,6 +24,7 @@ fn all_about(kind: &Kind, name: &str) -> Vec<(&'static str, ClusterCall)> {
         ("write", merge(kind, name, note())),
         ("write", patch(kind, name, Patch::Strategic(note()))),
         ("write", patch(kind, name, Patch::Json(operation))),
+        ("write", put_back(kind, name)),
         ("write", delete(kind, name)),
     ];
     if kind.kind == "Pod" {
@@ -649,7 +650,10 @@ async fn an_object_that_is_not_there_is_not_found_and_not_denied() {
             let what = call.name();
             match sent(&house, &ours("op-1"), call).await {
                 Ok(Reply::Done) => {
-                    assert!(["cluster.delete", "cluster.evict"].contains(&what), "{what}");
+                    assert!(
+                        ["cluster.delete", "cluster.put-back", "cluster.evict"].contains(&what),
+                        "{what}"
+                    );
                 }
                 Ok(_) => assert_eq!(what, "cluster.apply"),
                 Err(error) => assert_eq!(error.kind(), "not-found", "{what}: {error}"),
