@@ -98,6 +98,12 @@ impl Home {
         self
     }
 
+    /// The same for what follows.
+    pub(crate) fn unhurried(self) -> Self {
+        self.client.set_timeout(self.timeouts.api);
+        self
+    }
+
     /// The objects of a kind in the namespace that a label selector selects.
     ///
     /// # Errors

@@ -20,11 +20,11 @@ const DRAIN: Duration = Duration::from_secs(300);
 /// How many nodes a page has.
 const PAGE: u32 = 250;
 
-/// Some of the nodes of every cluster; only those with one of these addresses when there is a list.
+/// Some of the nodes of every cluster; only those with one of these addresses when there is a list. A cluster that refuses or does not answer is told, and hides no other's.
 ///
 /// # Errors
 ///
-/// A cluster refuses, or does not answer.
+/// A cluster cannot be spoken to at all.
 pub(crate) fn list(addresses: Option<&[String]>, after: Option<&str>) -> Result<NodePage> {
     let homes = Home::all()?;
     let (index, token) = after.and_then(|after| after.split_once(':')).unwrap_or(("0", ""));
@@ -34,7 +34,12 @@ pub(crate) fn list(addresses: Option<&[String]>, after: Option<&str>) -> Result<
         return Ok(NodePage::default());
     };
     let selection = Selection::of("");
-    let (items, next) = insist(|| home.client.page(&kinds::node(), &selection, PAGE, token))?;
+    let mut problems = Vec::new();
+    let asked = home.client.page(&kinds::node(), &selection, PAGE, token);
+    let (items, next) = asked.unwrap_or_else(|error| {
+        problems.push(format!("the cluster `{}`: {error}", home.info.name));
+        (Vec::new(), None)
+    });
     let nodes = items
         .iter()
         .map(|object| node::wrap(object, &home.info.name))
@@ -47,7 +52,7 @@ pub(crate) fn list(addresses: Option<&[String]>, after: Option<&str>) -> Result<
             (index < count).then(|| format!("{index}:"))
         }
     };
-    Ok(NodePage { nodes, next })
+    Ok(NodePage { nodes, next, problems })
 }
 
 /// A node of a cluster.
@@ -56,14 +61,26 @@ struct Found {
     object: Value,
 }
 
-/// The node with an address, over all clusters.
+/// The node with an address, over all clusters. One that does not answer at once is asked last, and with patience.
 fn find(address: &str) -> Result<Found> {
-    let mut failure = None;
+    let among = |nodes: &[Value]| node::find(nodes, address).cloned();
+    let mut silent = Vec::new();
     for home in Home::all()? {
+        let home = home.hurried();
+        match home.client.list(&kinds::node(), &Selection::of("")) {
+            Ok(list) => {
+                if let Some(object) = among(&list.items) {
+                    return Ok(Found { home: home.unhurried(), object });
+                }
+            }
+            Err(_) => silent.push(home.unhurried()),
+        }
+    }
+    let mut failure = None;
+    for home in silent {
         match home.nodes("") {
             Ok(nodes) => {
-                if let Some(object) = node::find(&nodes, address) {
-                    let object = object.clone();
+                if let Some(object) = among(&nodes) {
                     return Ok(Found { home, object });
                 }
             }

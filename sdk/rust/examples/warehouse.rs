@@ -281,7 +281,7 @@ impl Nodes for Warehouse {
                 nodes.push(node(address, &entry));
             }
         }
-        Ok(NodePage { nodes, next: None })
+        Ok(NodePage { nodes, ..NodePage::default() })
     }
     fn get(address: String) -> Result<Node> {
         Ok(node(&address, &known(&address)?))

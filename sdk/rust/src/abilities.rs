@@ -214,6 +214,8 @@ pub struct NodePage {
     pub nodes: Vec<Node>,
     /// Where the next page starts; none when this is the last.
     pub next: Option<String>,
+    /// Why some may be missing, for people: the engines that could not tell theirs.
+    pub problems: Vec<String>,
 }
 
 /// The machines of pools.

@@ -255,7 +255,7 @@ mod nodes {
     impl From<NodePage> for exported::NodePage {
         fn from(page: NodePage) -> Self {
             let nodes = page.nodes.into_iter().map(exported::Node::from).collect();
-            Self { nodes, next: page.next }
+            Self { nodes, next: page.next, problems: page.problems }
         }
     }
 

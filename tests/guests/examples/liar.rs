@@ -86,7 +86,7 @@ impl Guest for Liar {
 
 impl nodes::Guest for Liar {
     fn list(_addresses: Option<Vec<String>>, _after: Option<String>) -> Result<NodePage, Error> {
-        Ok(NodePage { nodes: Vec::new(), next: Some("more".into()) })
+        Ok(NodePage { nodes: Vec::new(), next: Some("more".into()), problems: Vec::new() })
     }
 
     fn get(_address: String) -> Result<Node, Error> {

@@ -96,7 +96,7 @@ impl Provisioner {
         )
     }
 
-    /// The nodes, all pages of them; only those with one of these addresses when there is a list.
+    /// The nodes, all pages of them; only those with one of these addresses when there is a list. And why some may be missing, for people.
     ///
     /// # Errors
     /// What the plugin said, why it died, or that it has no such ability.
@@ -104,7 +104,7 @@ impl Provisioner {
         &self,
         operation: &Operation,
         addresses: Option<&[String]>,
-    ) -> Result<Vec<Node>, CallError> {
+    ) -> Result<(Vec<Node>, Vec<String>), CallError> {
         let addresses = addresses.map(<[String]>::to_vec);
         let name = self.name().to_owned();
         optional!(
@@ -115,16 +115,20 @@ impl Provisioner {
             NODE_OPERATIONS,
             |live, guest: nodes| {
                 let mut nodes = Pages::new("nodes.list", "nodes");
+                let mut problems = Vec::new();
                 loop {
                     let asked = addresses.as_deref();
                     let page = match guest.call_list(&mut live.store, asked, nodes.after()).await? {
                         Ok(page) => page,
                         Err(error) => return Ok(Err(error)),
                     };
-                    let bytes = page.nodes.iter().map(node_weight).fold(0, usize::saturating_add);
+                    let told = page.problems.iter().map(String::len);
+                    let bytes = page.nodes.iter().map(node_weight).chain(told);
+                    let bytes = bytes.fold(0, usize::saturating_add);
+                    problems.extend(page.problems);
                     let entries = page.nodes.into_iter().map(|node| node_from(&name, node));
                     if nodes.add(&live.store.data().held, bytes, entries, page.next)? {
-                        return Ok(Ok(nodes.all()));
+                        return Ok(Ok((nodes.all(), problems)));
                     }
                 }
             }

@@ -38,11 +38,14 @@ impl Service {
             if !provisioner.supports(Interface::Nodes) {
                 continue;
             }
-            let nodes = provisioner.nodes(&question, None).await;
-            match nodes
-                .or_problem(|| format!("could not list the nodes of `{}`", provisioner.name()))
-            {
-                Ok(nodes) => list.items.extend(nodes),
+            let title = || format!("could not list the nodes of `{}`", provisioner.name());
+            match provisioner.nodes(&question, None).await.or_problem(title) {
+                Ok((nodes, missing)) => {
+                    list.items.extend(nodes);
+                    let title = format!("could not list all nodes of `{}`", provisioner.name());
+                    let problem = |why| Problem::new(ProblemKind::Unavailable, &title).because(why);
+                    list.problems.extend(missing.into_iter().map(problem));
+                }
                 Err(problem) => list.problems.push(problem),
             }
         }
