@@ -69,9 +69,9 @@ fn an_object_that_is_too_large_or_invalid_is_told_in_the_clusters_words() -> Res
     let create = ["volume", "create", "odd", "folder", "--pool", "kube", "--opt", &path];
     kube.done(&[create.as_slice(), &["--opt", "access-modes=Often"]].concat())?;
     let bind = kube.daemon.cli(&["volume", "bind", "odd", "invalid", "/data"])?;
-    let units = "`invalid` has the volume `odd`, but its units do not";
-    told(bind, 2, units, &["spec.accessModes", "\"Often\""])?;
-    kube.done(&["volume", "unbind", "odd", "invalid", "/data", "--no-restart"])?;
+    let why = "could not give the volume `odd` to `invalid`";
+    told(bind, 2, why, &["spec.accessModes", "\"Often\""])?;
+    // Nothing has it, so it can go.
     kube.done(&["volume", "remove", "odd", "-y"])?;
     until_volume_gone(&kube, "odd")?;
 

@@ -161,8 +161,15 @@ impl Service {
                         .hint("`gantry volume list` lists the volumes"));
                 }
             }
-            let why = || format!("`{}` has the volume `{volume}`, but its units do not", bind.app);
-            change.replace_units(no_restart, why).await
+            let why = || title.clone();
+            let replaced = change.replace_units(no_restart, why).await;
+            if replaced.is_err() {
+                // The units of before serve on, without it: so does the app.
+                let BindRecord { volume, app, mount_point, .. } = &bind;
+                let unbound = change.service.store.unbind_volume(volume, app, mount_point).await;
+                unbound.or_problem(|| format!("`{app}` has the volume `{volume}`, but its units do not"))?;
+            }
+            replaced
         })
         .await
     }
