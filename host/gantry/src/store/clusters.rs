@@ -115,7 +115,8 @@ fn residents(
 ) -> JobResult<Vec<Resident>> {
     let sql = "SELECT name, provisioner, pool FROM apps WHERE deploys > 0 \
                OR EXISTS (SELECT 1 FROM images WHERE images.app = apps.name) \
-               OR EXISTS (SELECT 1 FROM operations WHERE operations.app = apps.name AND state = 'running') \
+               OR EXISTS (SELECT 1 FROM operations WHERE operations.app = apps.name AND (state = 'running' \
+                          OR EXISTS (SELECT 1 FROM operation_objects WHERE operation = operations.id))) \
                UNION SELECT app, to_provisioner, to_pool FROM app_moves ORDER BY 1";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
@@ -224,9 +225,11 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use gantry_core::App;
+    use gantry_engine::call::cluster::Kind;
+    use gantry_engine::layer::journal::objects::{Place, Touched};
 
     use super::*;
-    use crate::store::{AppRecord, InPool, VolumeRecord};
+    use crate::store::{AppRecord, Begin, InPool, VolumeRecord};
 
     fn cluster(name: &str, provisioner: &str, pools: &[&str]) -> ClusterRecord {
         ClusterRecord {
@@ -318,20 +321,38 @@ mod tests {
         let put = async |record, new| store.put_cluster(record, new, provisioners()).await.unwrap();
         assert_eq!(put(cluster("north", "kubernetes", &["a"]), true).await, Put::Done);
         let south = || cluster("south", "kubernetes", &["a"]);
-        for (name, deploys) in [("web", 1), ("new", 0), ("imaged", 0)] {
+        for (name, deploys) in [("web", 1), ("new", 0), ("imaged", 0), ("failed", 0)] {
             let app = App { name: name.into(), pool: "a".into(), deploys, ..App::default() };
             let provisioner = "kubernetes".to_owned();
             let record = AppRecord { app, provisioner, ..AppRecord::default() };
             assert!(store.insert_app(record).await.unwrap());
         }
         store.append_image("imaged", "acme/web:1").await.unwrap();
+        // Nothing of it serves, and what it made has not been taken back yet.
+        let begin = Begin {
+            id: "01".into(),
+            app: Some("failed".into()),
+            detail: "{}".into(),
+            ..Begin::default()
+        };
+        store.begin_operation(begin).await.unwrap();
+        let kind = Kind::new("v1", "Service");
+        let place = Place {
+            cluster: "north".into(),
+            kind,
+            namespace: "shop".into(),
+            name: "failed".into(),
+        };
+        let touched = Touched { place, before: None };
+        store.touch_object("01", "kubernetes", &touched).await.unwrap();
+        store.end_operation("01", "failed", 1, None, None).await.unwrap();
         let volume = VolumeRecord { name: "data".into(), pool: "a".into(), ..Default::default() };
         assert!(store.insert_volume(volume).await.unwrap());
         let left = LeftBehind {
             cluster: "north".into(),
             namespace: "shop".into(),
             left: InPool {
-                apps: vec!["imaged".into(), "web".into()],
+                apps: vec!["failed".into(), "imaged".into(), "web".into()],
                 volumes: vec!["data".into()],
                 clusters: vec![],
             },
@@ -341,6 +362,7 @@ mod tests {
         assert_eq!(shown(&store).await.len(), 1, "nothing was written");
         store.remove_app("web").await.unwrap();
         store.remove_app("imaged").await.unwrap();
+        store.swept("01").await.unwrap();
         store.remove_volume("data").await.unwrap();
         assert_eq!(put(south(), true).await, Put::Done);
     }
