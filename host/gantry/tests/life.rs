@@ -15,7 +15,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
-use crate::support::{House, SOON, last_of, plugin, refused, stranger};
+use crate::support::{House, SOON, last_of, plugin, refused, stranger, warehouse};
 
 async fn units(house: &House, app: &str) -> Result<Vec<Unit>> {
     let units: Items<Unit> = house.client.get(&format!("/v1/apps/{app}/units")).await?;
@@ -335,6 +335,27 @@ async fn a_swap_that_fails_leaves_the_old_plugin_serving() -> Result<()> {
     let after: PluginInfo = house.client.get("/v1/plugins/docker").await?;
     assert_eq!(after.plugin.file, "new.wasm");
     assert_eq!(units(&house, "web").await?.len(), 1, "units belong to the name, not to the plugin");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plugin_of_another_name_takes_no_place_unless_it_is_forced() -> Result<()> {
+    let house = web("").await?;
+    let bytes = warehouse()?;
+    let swap = |path: &'static str| {
+        let (client, bytes) = (house.client.clone(), bytes.clone());
+        async move { client.change_bytes(Method::POST, path, bytes, &Change::default()).await }
+    };
+    let accepted = swap("/v1/plugins/docker/swap?file=w.wasm").await?;
+    let problem = house.end_of(&accepted).await?.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::Conflict);
+    assert_eq!(problem.detail, "the file is the plugin `warehouse`, and `docker` serves");
+    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    assert_eq!(info.plugin.plugin, "docker");
+    let accepted = swap("/v1/plugins/docker/swap?file=w.wasm&force=true").await?;
+    house.end_of(&accepted).await?.unwrap();
+    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    assert_eq!(info.plugin.plugin, "warehouse");
     Ok(())
 }
 

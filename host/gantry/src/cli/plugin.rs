@@ -67,7 +67,8 @@ pub(crate) struct Install {
 /// Swap the plugin of a provisioner for another one
 ///
 /// The old one serves until the new one is proven. Calls that began before the swap
-/// finish on the old one; none is dropped or made twice.
+/// finish on the old one; none is dropped or made twice. A plugin that describes itself
+/// with another name than the one that serves is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry plugin swap docker ./docker-2.wasm
@@ -80,6 +81,9 @@ pub(crate) struct Swap {
     /// Grant every right that the plugin asks for; they are listed
     #[arg(long)]
     grant_asked: bool,
+    /// Take the plugin also when its own name is another: what the old one made must be what it knows
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -190,10 +194,11 @@ impl Install {
 impl Swap {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let path = format!(
-            "/v1/plugins/{}/swap?file={}&grant-asked={}",
+            "/v1/plugins/{}/swap?file={}&grant-asked={}&force={}",
             escape(&self.name),
             escape(&file_name(&self.file)),
-            self.grant_asked
+            self.grant_asked,
+            self.force
         );
         let (bytes, change) = (read(&self.file)?, self.change.change());
         let accepted = client.change_bytes(Method::POST, &path, bytes, &change).await?;

@@ -28,13 +28,14 @@ pub(super) async fn info(
 /// What the query says about the bytes. Written out by hand because a grant may come several times.
 fn new_plugin(name: String, uri: &Uri, bytes: Bytes) -> NewPlugin {
     let (file, grants) = (String::new(), Vec::new());
-    let mut plugin = NewPlugin { name, file, grants, grant_asked: false, bytes };
+    let mut plugin = NewPlugin { name, file, grants, grant_asked: false, force: false, bytes };
     for pair in uri.query().unwrap_or_default().split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
             "file" => plugin.file = unescape(value),
             "grant" => plugin.grants.push(unescape(value)),
             "grant-asked" => plugin.grant_asked = value == "true",
+            "force" => plugin.force = value == "true",
             _ => {}
         }
     }
@@ -106,8 +107,9 @@ mod tests {
         let plugin = new_plugin("docker".into(), &uri.parse().unwrap(), Bytes::new());
         assert_eq!(plugin.file, "a.b c");
         assert_eq!(plugin.grants, [grant, "images:push"]);
-        assert!(!plugin.grant_asked);
-        let uri = "/v1/plugins/docker?file=a&grant-asked=true".parse().unwrap();
-        assert!(new_plugin("docker".into(), &uri, Bytes::new()).grant_asked);
+        assert!(!plugin.grant_asked && !plugin.force);
+        let uri = "/v1/plugins/docker?file=a&grant-asked=true&force=true".parse().unwrap();
+        let plugin = new_plugin("docker".into(), &uri, Bytes::new());
+        assert!(plugin.grant_asked && plugin.force);
     }
 }

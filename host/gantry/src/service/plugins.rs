@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gantry_core::name::ProvisionerName;
 use gantry_core::policy::Grant;
 use gantry_engine::{Backends, Chain, Layer};
-use gantry_runtime::{Bound, Bounds, Generation, LoadSettings, Provisioner};
+use gantry_runtime::{Bound, Bounds, Description, Generation, LoadSettings, Provisioner};
 use serde_json::json;
 
 use super::{OrProblem, Service, not_found};
@@ -32,6 +32,8 @@ pub(crate) struct NewPlugin {
     pub(crate) grants: Vec<String>,
     /// Whether everything is granted that it asks for.
     pub(crate) grant_asked: bool,
+    /// Whether it may take the place of a plugin of another name.
+    pub(crate) force: bool,
     /// Its bytes.
     pub(crate) bytes: Bytes,
 }
@@ -273,6 +275,12 @@ impl Service {
             let settings = service.settings(&name, &grants);
             let loaded = service.runtime.load(&name, &new.bytes, settings).await;
             let generation = loaded.or_problem(title)?;
+            if !new.force
+                && let Ok(provisioner) = service.registry.get(&name)
+            {
+                let serves = provisioner.generation();
+                refuse_another(serves.description(), generation.description(), title)?;
+            }
             generation.initialise(&work.operation).await.or_problem(title)?;
             // Written down first: whatever happens now, the next start finds the new one, which is proven.
             let record = PluginRecord {
@@ -370,6 +378,20 @@ impl Service {
     }
 }
 
+/// Refuses a plugin of another name than the one that serves: it would not know what that one has made.
+fn refuse_another(
+    serves: &Description,
+    new: &Description,
+    title: impl Fn() -> String,
+) -> Result<(), Problem> {
+    if serves.name == new.name {
+        return Ok(());
+    }
+    let why = format!("the file is the plugin `{}`, and `{}` serves", new.name, serves.name);
+    let hint = "install it under a name of its own with `gantry plugin install`; `--force` puts it in the place of the other all the same, which needs the units of that one to be its own";
+    Err(Problem::new(ProblemKind::Conflict, title()).because(why).hint(hint))
+}
+
 fn plugin_request(verb: &'static str, caller: Caller, new: &NewPlugin) -> Request {
     let digest = gantry_runtime::digest(&new.bytes);
     Request {
@@ -380,6 +402,7 @@ fn plugin_request(verb: &'static str, caller: Caller, new: &NewPlugin) -> Reques
             "file": new.file,
             "grants": new.grants,
             "grant_asked": new.grant_asked,
+            "force": new.force,
             "digest": digest,
         }),
         digest: Some(digest),
