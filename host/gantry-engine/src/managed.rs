@@ -46,9 +46,14 @@ struct Node {
 /// The object reduced to what our manager has applied: what to apply again to put it back. None when it has applied nothing, or the object does not tell.
 #[must_use]
 pub fn applied(object: &Value) -> Option<Value> {
+    applied_but(object, &FieldSet::default())
+}
+
+/// The same without these fields.
+fn applied_but(object: &Value, left_out: &FieldSet) -> Option<Value> {
     let entry = entries(object).iter().find(|entry| we_applied(entry))?;
     let fields = FieldSet::parse(entry.get("fieldsV1")?)?;
-    let mut applied = extract(object, &fields);
+    let mut applied = extract(object, &fields.difference(left_out));
     let named = named(object)?;
     let map = applied.as_object_mut()?;
     for (key, value) in named.as_object()? {

@@ -54,6 +54,13 @@ fn of_pool(clusters: Vec<ClusterInfo>, pool: &str) -> Option<ClusterInfo> {
     listing.into_iter().next().or_else(|| others.into_iter().find(|info| info.is_default))
 }
 
+/// What is told when no cluster runs the apps of a pool, and what to type next.
+fn no_cluster(pool: &str) -> String {
+    format!(
+        "no cluster runs the pool `{pool}`: `gantry cluster add NAME --pool {pool}` gives it one"
+    )
+}
+
 impl Home {
     /// The cluster of a pool.
     ///
@@ -63,7 +70,7 @@ impl Home {
     pub(crate) fn of_pool(pool: &str) -> Result<Self> {
         match of_pool(cluster::clusters(), pool) {
             Some(info) => Self::open(info),
-            None => Err(Error::NotFound("no cluster".to_owned())),
+            None => Err(Error::NotFound(no_cluster(pool))),
         }
     }
 
@@ -155,20 +162,31 @@ impl Home {
         )
     }
 
-    /// Puts objects back as they were before this request changed them, each by kind, namespace and name; none where there is none.
+    /// Puts an object of the namespace back as it was before this request changed it, and gives it as it is now; none when there is none.
+    ///
+    /// # Errors
+    ///
+    /// The cluster refuses, or does not answer.
+    pub(crate) fn put_back(&self, kind: &Kind, name: &str) -> Result<Option<Value>> {
+        Ok(insist_on_change(|| self.client.put_back(kind, self.namespace(), name))?)
+    }
+
+    /// The same for many that do not wait for each other.
     ///
     /// # Errors
     ///
     /// The first that the cluster refuses, or does not answer.
-    pub(crate) fn put_all_back(
-        &self,
-        all: &[(Kind, String, String)],
-    ) -> Result<Vec<Option<Value>>> {
-        crate::calls::insist_on_all(
-            all,
-            |all| self.client.put_all_back(all),
+    pub(crate) fn put_all_back(&self, all: &[(Kind, String)]) -> Result<()> {
+        let place = |(kind, name): &(Kind, String)| {
+            (kind.clone(), self.namespace().to_owned(), name.clone())
+        };
+        let places: Vec<_> = all.iter().map(place).collect();
+        let back = crate::calls::insist_on_all(
+            &places,
+            |places| self.client.put_all_back(places),
             |(kind, namespace, name)| self.client.put_back(kind, namespace, name),
-        )
+        );
+        back.map(drop)
     }
 
     /// Many objects, each by kind, namespace and name; none where there is none.
@@ -229,5 +247,13 @@ mod tests {
         assert_eq!(of("other").as_deref(), Some("a"));
         assert!(of_pool(vec![info("b", &["p1"], false)], "other").is_none());
         assert!(of_pool(Vec::new(), "p1").is_none());
+    }
+
+    #[test]
+    fn a_pool_without_a_cluster_is_named_with_what_to_type() {
+        assert_eq!(
+            no_cluster("prod"),
+            "no cluster runs the pool `prod`: `gantry cluster add NAME --pool prod` gives it one"
+        );
     }
 }

@@ -257,15 +257,18 @@ pub(crate) fn put_back(
         return remove(home, &pods);
     };
     let watch = ProcessWatch::begin(home, name(before), &pods);
-    let objects = twins::of_process(&app.name, process);
-    let object = |(kind, name)| (kind, home.namespace().to_owned(), name);
-    let back = home.put_all_back(&objects.map(object))?;
+    // Where the Deployment stays as it is, the Services stay those of its units.
+    let Some(deployment) = home.put_back(&kinds::deployment(), name(before))? else {
+        return Err(Error::NotFound(format!(
+            "somebody has deleted the Deployment `{}` meanwhile",
+            name(before)
+        )));
+    };
+    let services = twins::services_of_process(&app.name, process);
+    let led = home.put_all_back(&services);
     // The units of before have served all along, or come again; this waits until those of the failure are gone.
-    match back.into_iter().next().flatten() {
-        Some(deployment) => watch?.finish(&deployment, silent),
-        // Somebody has deleted it meanwhile: it is not ours to make again.
-        None => Ok(()),
-    }
+    watch?.finish(&deployment, silent)?;
+    led
 }
 
 /// Removes a process with everything of it; `pods` selects its units. That something is not there is fine.

@@ -20,6 +20,12 @@ pub(crate) fn of_process(app: &str, process: &str) -> [(Kind, String); 3] {
     ]
 }
 
+/// Its Services.
+pub(crate) fn services_of_process(app: &str, process: &str) -> [(Kind, String); 2] {
+    let [_deployment, service, headless] = of_process(app, process);
+    [service, headless]
+}
+
 /// Refuses processes of an app that would have objects of the same name.
 ///
 /// # Errors

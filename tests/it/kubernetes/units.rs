@@ -62,8 +62,7 @@ fn commands_run_in_all_units_in_one_or_in_one_of_their_own_and_end_with_their_co
 
 /// What a unit has said, as the log shows it.
 fn line(unit: &str, word: &str) -> String {
-    let start: String = unit.chars().take(10).collect();
-    format!("[web][{start}]: {word} of {unit}")
+    format!("[web][{unit}]: {word} of {unit}")
 }
 
 #[test]

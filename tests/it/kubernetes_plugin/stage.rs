@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 pub(super) const SOON: Duration = Duration::from_secs(60);
 
-/// The containers of pods. An image is `shop:N`; what is in it, and whether it ever answers, is said by its tag.
+/// The containers of pods. An image is `shop:N`; what is in it, and what of it ever answers, is said by its tag.
 #[derive(Default)]
 pub(super) struct Played {
     pub(super) cluster: OnceLock<Objects>,
@@ -85,8 +85,16 @@ pub(super) fn fate(pod: &Value) -> Option<Value> {
     if ["Succeeded", "Failed"].contains(&text(pod, "/status/phase")) {
         return None;
     }
-    let is_look = pod["metadata"]["labels"]["tsuru.io/is-build"] == "true";
-    Some(if is_look { ended(pod, 0) } else { running(pod, image_of(pod) != "shop:broken") })
+    let labels = &pod["metadata"]["labels"];
+    if labels["tsuru.io/is-build"] == "true" {
+        return Some(ended(pod, 0));
+    }
+    let answers = match image_of(pod) {
+        "shop:broken" => false,
+        "shop:half" => labels["tsuru.io/app-process"] != "worker",
+        _ => true,
+    };
+    Some(running(pod, answers))
 }
 
 /// What stands in the way of calls, just above the cluster and the platform; and which there were.

@@ -285,7 +285,7 @@ impl ClusterCall {
             | Self::Patch { .. }
             | Self::Delete { .. }
             | Self::Watch { .. } => true,
-            // What it does are calls of their own.
+            // The calls that it takes say it themselves.
             Self::PutBack { .. }
             // For an eviction it is the answer: a disruption budget forbids it now.
             | Self::Evict { .. }

@@ -187,8 +187,10 @@ fn in_secret(config: &Config) -> Result<(), EngineError> {
     if uri.scheme_str() == Some("https") || here || is_nobody {
         return Ok(());
     }
+    // Without what else may be in it: a kubeconfig can have a password there.
+    let host = uri.host().unwrap_or_default();
     Err(EngineError::Invalid(format!(
-        "the cluster at `{uri}` is unusable: credentials are sent to `https://` only"
+        "the cluster at `{host}` is unusable: credentials are sent to `https://` only"
     )))
 }
 

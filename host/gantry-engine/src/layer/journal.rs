@@ -43,7 +43,7 @@ pub struct Created {
     pub id: Option<String>,
 }
 
-/// What an operation created and has not yet put in service. Shared by all the wasm calls of the operation.
+/// What a wasm call of an operation created and has not yet put in service.
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: Mutex<Entries>,

@@ -42,17 +42,39 @@ pub(crate) fn handed_back(before: &Value, now: &Value) -> Option<Value> {
     Some(Value::Array(left))
 }
 
-/// What is to be applied so that our apply has what it had before, and no more. None when we have applied nothing.
+/// What others have taken since of what we had applied, by who they are.
+pub(crate) fn taken(before: &Value, now: &Value) -> Vec<(String, FieldSet)> {
+    let Some(had) = entries(before).iter().find(|entry| we_applied(entry)).map(fields) else {
+        return Vec::new();
+    };
+    let others = |object| {
+        let is_other = |entry: &&Value| word(entry, "manager") != FIELD_MANAGER;
+        entries(object).iter().filter(is_other)
+    };
+    let theirs = others(before).fold(FieldSet::default(), |all, entry| all.union(&fields(entry)));
+    let taken = |entry| {
+        let taken = fields(entry).difference(&theirs).intersection(&had);
+        (!taken.is_empty()).then(|| (word(entry, "manager").to_owned(), taken))
+    };
+    others(now).filter_map(taken).collect()
+}
+
+/// What is to be applied so that our apply has what it had before, and no more. None when we have applied nothing. What others have [`taken`] is theirs: one field of somebody else must not keep
+/// all the others from going back.
 pub(crate) fn to_apply(before: &Value, now: &Value) -> Option<Value> {
     let applied = entries(now).iter().any(we_applied);
-    super::applied(before).or_else(|| if applied { named(now) } else { None })
+    let taken = taken(before, now);
+    let taken = taken.iter().fold(FieldSet::default(), |all, (_, taken)| all.union(taken));
+    super::applied_but(before, &taken).or_else(|| if applied { named(now) } else { None })
 }
 
 /// The merge patch that takes back what our patches did: what they changed or removed is as it was, what they added goes. What others have by now stays. None when there is nothing to do.
 ///
+/// Nothing says who removed a field. Unless we have patched since, it was somebody else.
+///
 /// # Errors
 /// When lists of the object cannot be merged.
-pub(crate) fn to_patch(before: &Value, now: &Value) -> Result<Option<Value>> {
+pub(crate) fn to_patch(before: &Value, now: &Value, have_patched: bool) -> Result<Option<Value>> {
     let all = |ours: bool| {
         let entries = entries(now).iter().filter(|entry| we_patched(entry) == ours);
         entries.fold(FieldSet::default(), |all, entry| all.union(&fields(entry)))
@@ -63,7 +85,10 @@ pub(crate) fn to_patch(before: &Value, now: &Value) -> Result<Option<Value>> {
     // Nor is what holds something of others ours to take away.
     let patched = patched.difference(&all(false).with_all_ways());
     let added = patched.difference(&was.with_ways());
-    let mut back = was.intersection(&patched).union(&was.difference(&is));
+    let mut back = was.intersection(&patched);
+    if have_patched {
+        back = back.union(&was.difference(&is));
+    }
     for key in ["apiVersion", "kind"] {
         back.insert(&[Element::Field(key.to_owned())]);
     }
@@ -198,12 +223,20 @@ mod tests {
         let ours = entry(FIELD_MANAGER, "Apply", "", paused.clone());
         let theirs = entry("kubectl", "Apply", "", paused);
         let of = |entry: &Value| object(json!([entry]), json!({}), json!({"paused": true}));
-        let mut nothing =
+        let nothing =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
         assert_eq!(to_apply(&of(&theirs), &of(&theirs)), None);
         assert_eq!(to_apply(&of(&theirs), &of(&ours)), Some(nothing.clone()));
-        nothing["spec"] = json!({"paused": true});
+        let mut paused = nothing.clone();
+        paused["spec"] = json!({"paused": true});
+        assert_eq!(to_apply(&of(&ours), &of(&ours)), Some(paused.clone()));
+        // They have taken it since; or had it already, and said the same.
         assert_eq!(to_apply(&of(&ours), &of(&theirs)), Some(nothing));
+        let both = object(json!([ours, theirs]), json!({}), json!({"paused": true}));
+        let told = taken(&of(&ours), &of(&theirs));
+        assert_eq!(told, [("kubectl".to_owned(), fields(&theirs))]);
+        assert_eq!(taken(&both, &both), []);
+        assert_eq!(to_apply(&both, &both), Some(paused));
     }
 
     #[test]
@@ -229,13 +262,16 @@ mod tests {
             json!({"annotations": {"a": "9"}, "labels": {"new": "x", "theirs": "y"}}),
             json!({"replicas": 9, "paused": true, "minReadySeconds": 9}),
         );
-        let patch = to_patch(&before, &now).unwrap();
+        let patch = to_patch(&before, &now, true).unwrap();
         let wanted = json!({
             "metadata": {"annotations": {"a": "1", "b": "2"}, "labels": {"new": null}},
             "spec": {"replicas": 1},
         });
         assert_eq!(patch, Some(wanted));
-        assert_eq!(to_patch(&before, &before).unwrap(), None);
+        assert_eq!(to_patch(&before, &before, true).unwrap(), None);
+        // What is missing without a patch of ours was taken away by somebody else.
+        let patch = to_patch(&before, &now, false).unwrap();
+        assert_eq!(patch.unwrap()["metadata"]["annotations"], json!({"a": "1"}));
     }
 
     #[test]
@@ -254,6 +290,6 @@ mod tests {
             "metadata": {"annotations": {"a": "1", "b": "2"}, "labels": null},
             "spec": {"taints": [1], "unschedulable": null},
         });
-        assert_eq!(to_patch(&before, &now).unwrap(), Some(wanted));
+        assert_eq!(to_patch(&before, &now, true).unwrap(), Some(wanted));
     }
 }

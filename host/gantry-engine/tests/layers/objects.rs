@@ -116,6 +116,30 @@ fn ours(id: &str) -> Arc<Scope> {
     scope_of("kubernetes", INSTANCE, id, &OWN)
 }
 
+/// Keeps what people read.
+#[derive(Default)]
+struct Shown(std::sync::Mutex<String>);
+
+impl Shown {
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl gantry_engine::operation::Progress for Shown {
+    fn show(&self, text: &str) {
+        self.0.lock().unwrap().push_str(text);
+    }
+}
+
+/// An operation of ours, and what people read of it.
+fn ours_shown(id: &str) -> (Arc<Scope>, Arc<Shown>) {
+    let shown = Arc::new(Shown::default());
+    let operation = operation(id).shown_to(Arc::clone(&shown) as _);
+    let scope = Scope::new("kubernetes", INSTANCE, operation).with_grants(granted(&OWN));
+    (Arc::new(scope), shown)
+}
+
 /// The same with more grants.
 fn ours_and(id: &str, more: &[&str]) -> Arc<Scope> {
     scope_of("kubernetes", INSTANCE, id, &[&OWN, more].concat())

@@ -179,8 +179,8 @@ impl TakeBack {
     }
 }
 
-/// Whether nobody has put back what an operation changed: the daemon ended in the middle of it, or its plugin died. A plugin that says why it failed has undone what it could, and what it
-/// left it meant to leave.
+/// Whether nobody has put back what an operation changed: the daemon ended in the middle of it, its plugin died, or what would have to take it back could not be reached. A plugin that says
+/// otherwise why it failed has undone what it could, and what it left it meant to leave.
 fn takes_everything(record: &OperationRecord) -> bool {
     if OperationState::of(&record.state) == OperationState::Interrupted {
         return true;
@@ -194,6 +194,7 @@ fn takes_everything(record: &OperationRecord) -> bool {
         | ProblemKind::TimedOut
         | ProblemKind::Cancelled
         | ProblemKind::Interrupted
+        | ProblemKind::Unavailable
         | ProblemKind::Internal => true,
         ProblemKind::Invalid
         | ProblemKind::Unauthorized
@@ -207,7 +208,6 @@ fn takes_everything(record: &OperationRecord) -> bool {
         | ProblemKind::NotSupported
         | ProblemKind::UnitStartup
         | ProblemKind::InvalidObject
-        | ProblemKind::Unavailable
         | ProblemKind::Overloaded
         | ProblemKind::ShuttingDown
         | ProblemKind::Storage

@@ -343,7 +343,7 @@ mod tests {
             namespace: "shop".into(),
             name: "failed".into(),
         };
-        let touched = Touched { place, before: None };
+        let touched = Touched { place, before: None, patched: false };
         store.touch_object("01", "kubernetes", &touched).await.unwrap();
         store.end_operation("01", "failed", 1, None, None).await.unwrap();
         let volume = VolumeRecord { name: "data".into(), pool: "a".into(), ..Default::default() };

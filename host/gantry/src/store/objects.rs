@@ -28,7 +28,7 @@ impl Store {
         touched: &Touched,
     ) -> Result<()> {
         let (operation, provisioner) = (operation.to_owned(), provisioner.to_owned());
-        let Touched { place, before } = touched.clone();
+        let Touched { place, before, .. } = touched.clone();
         self.write_durably(move |tx| {
             let Place { cluster, kind: Kind { api_version, kind }, namespace, name } = place;
             let place = params![operation, provisioner, cluster, api_version, kind, namespace, name];
@@ -79,7 +79,8 @@ impl Store {
                 let record = ObjectRecord {
                     number: row.get(0)?,
                     provisioner: row.get(1)?,
-                    touched: Touched { place, before: None },
+                    // It is written down before anybody knows.
+                    touched: Touched { place, before: None, patched: true },
                 };
                 Ok((record, row.get::<_, Option<String>>(7)?))
             })?;
@@ -125,7 +126,7 @@ mod tests {
             namespace: "default".into(),
             name: name.into(),
         };
-        Touched { place, before }
+        Touched { place, before, patched: true }
     }
 
     async fn shown(store: &Store, operation: &str) -> Vec<(String, Option<Value>)> {

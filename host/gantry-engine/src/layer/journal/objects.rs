@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! looked at ─► touched ─► in service     the operation ended well, or deleted what was there before it, or made an image current
-//!                 └─► taken back         what was not there is deleted, what was there is put back as it was: by a clean-up, or because the operation asks for it
+//!                 └─► taken back         what was not there is deleted, what was there is put back as it was: by a clean-up, or because the plugin asks for it
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{in_a_task, refuses, replace};
 use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch, say, word};
@@ -102,6 +103,15 @@ pub struct Touched {
     pub place: Place,
     /// How it was before; none when it was not there.
     pub before: Option<Value>,
+    /// Whether it may have been patched: what is missing of it by now may then be what the operation took away.
+    pub patched: bool,
+}
+
+/// An object that the operation changed, and how far the touches of it went when that was looked at.
+struct Changed {
+    touched: Touched,
+    number: u64,
+    touches: u64,
 }
 
 /// What an operation found, and what it touched of it.
@@ -121,6 +131,8 @@ struct Entry {
     number: u64,
     /// So many touches since, less those that were refused: a change whose caller gave it up is still under way when the caller tries again.
     touches: u64,
+    /// Whether one of them was a patch.
+    patched: bool,
     /// Whether somebody looked at it before it was touched.
     looked: bool,
 }
@@ -134,7 +146,11 @@ enum State {
 
 impl Entry {
     fn looked(before: Option<Value>) -> Self {
-        Self { before, state: State::Looked, number: 0, touches: 0, looked: true }
+        Self { before, state: State::Looked, number: 0, touches: 0, patched: false, looked: true }
+    }
+
+    fn at(&self, place: &Place) -> Touched {
+        Touched { place: place.clone(), before: self.before.clone(), patched: self.patched }
     }
 }
 
@@ -171,40 +187,42 @@ impl Objects {
         let mut loose: Vec<_> =
             entries.iter().filter(|(_, entry)| entry.state == State::Touched).collect();
         loose.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.number));
-        loose
-            .into_iter()
-            .map(|(place, entry)| Touched { place: place.clone(), before: entry.before.clone() })
-            .collect()
+        loose.into_iter().map(|(place, entry)| entry.at(place)).collect()
     }
 
     /// The same for the object at one place.
     pub(super) fn loose_at(&self, place: &Place) -> Option<Touched> {
         let entries = self.lock();
         let entry = entries.get(place).filter(|entry| entry.state == State::Touched)?;
-        Some(Touched { place: place.clone(), before: entry.before.clone() })
+        Some(entry.at(place))
     }
 
     /// The object at one place, if the operation has changed it, in service or not.
-    fn changed_at(&self, place: &Place) -> Option<Touched> {
+    fn changed_at(&self, place: &Place) -> Option<Changed> {
         let entries = self.lock();
         let entry = entries.get(place).filter(|entry| entry.state != State::Looked)?;
-        Some(Touched { place: place.clone(), before: entry.before.clone() })
+        let (number, touches) = (entry.number, entry.touches);
+        Some(Changed { touched: entry.at(place), number, touches })
     }
 
-    /// The operation has put it back itself: there is nothing of it to take back.
-    fn is_back(&self, place: &Place) {
-        if let Some(entry) = self.lock().get_mut(place) {
+    /// The operation has put it back itself: there is nothing of it to take back, unless it was touched once more meanwhile.
+    fn is_back(&self, changed: &Changed) {
+        let same =
+            |entry: &&mut Entry| (entry.number, entry.touches) == (changed.number, changed.touches);
+        if let Some(entry) = self.lock().get_mut(&changed.touched.place).filter(same) {
             *entry = Entry::looked(entry.before.take());
         }
     }
 
-    /// Whether the object was there before the operation.
+    /// Whether something of its own was there before the operation. What a controller made is not: as long as that is there, it makes it again.
     fn was_there(&self, place: &Place) -> bool {
-        self.lock().get(place).is_none_or(|entry| entry.before.is_some())
+        let entries = self.lock();
+        let Some(entry) = entries.get(place) else { return true };
+        entry.before.as_ref().is_some_and(|object| !is_controlled(object))
     }
 
     /// Marks an object as touched, before it is. Gives the number of the first of these touches, to be said when nothing comes of this one.
-    fn touch(&self, place: &Place) -> u64 {
+    fn touch(&self, place: &Place, patches: bool) -> u64 {
         let mut entries = self.lock();
         let looked = entries.contains_key(place);
         let entry = entries.entry(place.clone()).or_insert_with(|| Entry::looked(None));
@@ -215,9 +233,11 @@ impl Objects {
                 state: State::Touched,
                 number,
                 touches: 0,
+                patched: false,
                 looked,
             };
         }
+        entry.patched |= patches;
         entry.touches = entry.touches.saturating_add(1);
         entry.number
     }
@@ -245,6 +265,13 @@ impl Objects {
         if let Some(entry) = self.lock().get_mut(place) {
             entry.before = None;
         }
+    }
+
+    /// Whether an object is another than the one that was there before.
+    fn is_another(&self, place: &Place, object: &Value) -> bool {
+        let entries = self.lock();
+        let before = entries.get(place).and_then(|entry| entry.before.as_ref());
+        before.is_some_and(|before| word(before, "uid") != word(object, "uid"))
     }
 
     /// The operation deleted it itself: there is nothing of it to take back.
@@ -280,6 +307,12 @@ impl Objects {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an object is there because a controller made it.
+fn is_controlled(object: &Value) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| owner["controller"] == true)
 }
 
 /// Whether a call deletes an object that was there before the operation: from then on what the operation made takes its place.
@@ -326,8 +359,7 @@ pub(super) async fn call(
         return put_back(scope, place, request, next).await;
     }
     if let Some(place) = touches(cluster, call) {
-        let creates = matches!(**call, ClusterCall::Create { .. });
-        return touch(scope, place, creates, request, next).await;
+        return touch(scope, place, request, next).await;
     }
     let deleted = deletes(cluster, call);
     let answer = if replaces(scope, cluster, call) {
@@ -347,16 +379,21 @@ pub(super) async fn call(
 async fn touch(
     scope: &Arc<Scope>,
     place: Place,
-    creates: bool,
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
     in_a_task(scope, request, async move |scope, request| {
         let objects = scope.ledger.objects();
-        let number = objects.touch(&place);
+        let patches = matches!(&request.call, Call::Cluster { call, .. } if matches!(**call, ClusterCall::Patch { .. }));
+        let number = objects.touch(&place, patches);
         let answer = next.send(&scope, request).await;
         match &answer {
-            Ok(_) if creates => objects.made(&place),
+            // It was deleted meanwhile: what is there now was made by this call.
+            Ok(Response { reply: Reply::Object(object), .. })
+                if objects.is_another(&place, object) =>
+            {
+                objects.made(&place);
+            }
             Err(error) if refuses(error) => objects.untouch(&place, number),
             Ok(_) | Err(_) => {}
         }
@@ -365,19 +402,20 @@ async fn touch(
     .await
 }
 
-/// Takes back what the operation did to an object, as it goes on, and gives it as it is then.
+/// Takes back what the operation did to an object, as it goes on, and gives it as it is then. Once nobody waits for it, it goes no further: what is left to do is the clean-up's.
 async fn put_back(
     scope: &Arc<Scope>,
     place: Place,
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    in_a_task(scope, request, async move |scope, _| {
-        let taking = Taking { sender: Sender::Next(next), scope: &scope, place: &place };
+    in_a_task(scope, request, async move |scope, Request { given_up, .. }| {
+        let sender = Sender::Next(next, given_up.unwrap_or_default());
+        let taking = Taking { sender, scope: &scope, place: &place };
         let objects = scope.ledger.objects();
-        if let Some(touched) = objects.changed_at(&place) {
-            taking.back(&scope.operation.id, touched.before.as_ref()).await?;
-            objects.is_back(&place);
+        if let Some(changed) = objects.changed_at(&place) {
+            taking.back(&scope.operation.id, &changed.touched).await?;
+            objects.is_back(&changed);
         }
         let now = taking.object(place.get()).await?;
         Ok(now.map_or(Reply::Done, Reply::Object).into())
@@ -402,7 +440,7 @@ const ATTEMPTS: u32 = 5;
 /// Takes back what an operation did to an object: what it made is deleted, what it changed is put back as it was. Twice is as good as once.
 ///
 /// # Errors
-/// Why the cluster did not do it. What somebody else has changed meanwhile stays, and is told where we had applied it.
+/// Why the cluster did not do it. What somebody else has changed meanwhile stays, and is told as progress where we had applied it.
 pub async fn take_back(
     backends: &Backends,
     scope: &Arc<Scope>,
@@ -412,15 +450,15 @@ pub async fn take_back(
     // Else what is on a cluster that is not given any more would pass for gone.
     backends.clusters.cluster(&scope.provisioner, &touched.place.cluster)?;
     let taking = Taking { sender: Sender::Below(backends), scope, place: &touched.place };
-    taking.back(operation, touched.before.as_ref()).await
+    taking.back(operation, touched).await
 }
 
 /// Who carries the calls out that take an object back.
 enum Sender<'a> {
     /// What is below all layers.
     Below(&'a Backends),
-    /// The layers below the journal.
-    Next(Next),
+    /// The layers below the journal, until nobody waits for it any more.
+    Next(Next, CancellationToken),
 }
 
 /// Takes one object back.
@@ -431,10 +469,10 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    async fn back(&self, operation: &str, before: Option<&Value>) -> Result<TakenBack, Error> {
+    async fn back(&self, operation: &str, touched: &Touched) -> Result<TakenBack, Error> {
         let mut attempt = 1;
         loop {
-            match self.once(operation, before).await {
+            match self.once(operation, touched).await {
                 Err(Error::Engine(EngineError::Conflict(_))) if attempt < ATTEMPTS => {
                     attempt = attempt.saturating_add(1);
                 }
@@ -443,14 +481,14 @@ impl Taking<'_> {
         }
     }
 
-    async fn once(&self, operation: &str, before: Option<&Value>) -> Result<TakenBack, Error> {
+    async fn once(&self, operation: &str, touched: &Touched) -> Result<TakenBack, Error> {
         let Some(now) = self.object(self.place.get()).await? else {
             // Nothing was made of it, or it has gone since. What was there before and is gone was deleted by somebody else: it is not ours to make again.
             return Ok(TakenBack::Nothing);
         };
-        match before {
+        match &touched.before {
             Some(before) if word(before, "uid") == word(&now, "uid") => {
-                self.put_back(before, now).await
+                self.put_back(before, touched.patched, now).await
             }
             // What is there now is another than what was, if there was one.
             Some(_) | None => {
@@ -464,8 +502,13 @@ impl Taking<'_> {
         }
     }
 
-    /// What we had applied is applied again, once our patches have given it back; what we had not is patched.
-    async fn put_back(&self, before: &Value, mut now: Value) -> Result<TakenBack, Error> {
+    /// What we had applied is applied again, once our patches have given it back, but for what others have taken; what we had not is patched.
+    async fn put_back(
+        &self,
+        before: &Value,
+        patched: bool,
+        mut now: Value,
+    ) -> Result<TakenBack, Error> {
         if word(before, "resourceVersion") == word(&now, "resourceVersion") {
             return Ok(TakenBack::Nothing);
         }
@@ -477,6 +520,7 @@ impl Taking<'_> {
             ]);
             now = self.changed(self.place.patch(Patch::Json(patch))).await?;
         }
+        self.tell_taken(before, &now);
         if let Some(mut object) = restore::to_apply(before, &now) {
             name(&mut object, &now, &["uid"]);
             now = self
@@ -484,13 +528,25 @@ impl Taking<'_> {
                 .await?;
             done = TakenBack::PutBack;
         }
-        if let Some(mut patch) = restore::to_patch(before, &now)? {
+        if let Some(mut patch) = restore::to_patch(before, &now, patched)? {
             // Its lists are as they are in what we saw.
             name(&mut patch, &now, &["uid", "resourceVersion"]);
             self.changed(self.place.patch(Patch::Merge(patch))).await?;
             done = TakenBack::PutBack;
         }
         Ok(done)
+    }
+
+    /// Tells what does not go back because it is somebody else's by now.
+    fn tell_taken(&self, before: &Value, now: &Value) {
+        for (manager, fields) in restore::taken(before, now) {
+            let paths = fields.paths().into_iter();
+            let paths = paths.map(|path| path.iter().map(ToString::to_string).collect::<String>());
+            let fields = paths.collect::<Vec<_>>().join(", ");
+            let line = format!("{}: {fields} stays as `{manager}` has it by now", self.place);
+            tracing::warn!(operation = self.scope.operation.id, "{line}");
+            self.scope.operation.progress.show(&format!(" ---> {line} <---\n"));
+        }
     }
 
     async fn changed(&self, call: Call) -> Result<Value, Error> {
@@ -511,7 +567,13 @@ impl Taking<'_> {
     async fn send(&self, call: Call) -> Result<Reply, Error> {
         let sent = match &self.sender {
             Sender::Below(backends) => backends.perform(self.scope, call.into()).await?,
-            Sender::Next(next) => next.clone().send(self.scope, call.into()).await?,
+            Sender::Next(_, given_up) if given_up.is_cancelled() => {
+                return Err(EngineError::Cancelled.into());
+            }
+            Sender::Next(next, given_up) => {
+                let request = Request { given_up: Some(given_up.clone()), ..call.into() };
+                next.clone().send(self.scope, request).await?
+            }
         };
         Ok(sent.reply)
     }
@@ -549,9 +611,9 @@ mod tests {
         objects.found(&scope(), &one, Some(&json!({"a": 1})));
         objects.found(&scope(), &one, None);
         assert!(objects.loose().is_empty());
-        assert_eq!(objects.touch(&one), 1);
-        assert_eq!(objects.touch(&one), 1);
-        assert_eq!(objects.touch(&other), 2);
+        assert_eq!(objects.touch(&one, false), 1);
+        assert_eq!(objects.touch(&one, false), 1);
+        assert_eq!(objects.touch(&other, false), 2);
         let names: Vec<_> = objects.loose().into_iter().map(|one| one.place.name).collect();
         assert_eq!(names, ["n2", "n1"]);
         assert_eq!(objects.loose()[1].before, Some(json!({"a": 1})));
@@ -574,8 +636,8 @@ mod tests {
             if looked {
                 objects.found(&scope(), &one, before.as_ref());
             }
-            let first = objects.touch(&one);
-            let again = objects.touch(&one);
+            let first = objects.touch(&one, false);
+            let again = objects.touch(&one, false);
             objects.untouch(&one, first);
             assert_eq!(objects.loose().len(), 1, "the other is under way, or did it");
             assert_eq!(objects.loose()[0].before, before);
@@ -589,13 +651,28 @@ mod tests {
     fn a_touch_that_is_refused_says_nothing_of_what_was_deleted_and_made_anew_since() {
         let objects = Objects::default();
         let one = place();
-        let first = objects.touch(&one);
+        let first = objects.touch(&one, false);
         objects.deleted(&one);
-        let anew = objects.touch(&one);
+        let anew = objects.touch(&one, false);
         objects.untouch(&one, first);
         assert_eq!(objects.loose().len(), 1);
         objects.untouch(&one, anew);
         assert!(objects.loose().is_empty());
+    }
+
+    #[test]
+    fn what_was_touched_while_it_was_put_back_is_still_to_be_taken_back() {
+        let objects = Objects::default();
+        let one = place();
+        objects.found(&scope(), &one, Some(&json!({"a": 1})));
+        objects.touch(&one, false);
+        let changed = objects.changed_at(&one).unwrap();
+        objects.touch(&one, true);
+        objects.is_back(&changed);
+        assert!(objects.loose()[0].patched);
+        objects.is_back(&objects.changed_at(&one).unwrap());
+        assert!(objects.loose().is_empty());
+        assert_eq!(objects.before(&one), Some(Some(json!({"a": 1}))));
     }
 
     #[test]
@@ -611,7 +688,7 @@ mod tests {
         assert_eq!(objects.before(&one), Some(Some(made("other"))));
         objects.found(&scope(), &one, Some(&made("third")));
         assert_eq!(objects.before(&one), Some(Some(made("other"))));
-        objects.touch(&one);
+        objects.touch(&one, false);
         objects.made(&one);
         assert_eq!(objects.before(&one), Some(None));
         objects.found(&scope(), &one, Some(&json!({"metadata": {}})));

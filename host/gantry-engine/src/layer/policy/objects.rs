@@ -261,8 +261,11 @@ fn only_asks(call: &ClusterCall) -> bool {
     }
 }
 
-/// Whether a call changes an object in a way that the ledger may have to take back.
+/// Whether a call changes an object in a way that the ledger may have to take back, or deletes one that something may take the place of.
 fn changes(call: &ClusterCall) -> bool {
+    if let ClusterCall::Delete { options, .. } = call {
+        return !options.dry_run;
+    }
     matches!(
         call,
         ClusterCall::Apply { dry_run: false, .. } | ClusterCall::Patch { dry_run: false, .. }

@@ -444,7 +444,7 @@ async fn what_an_earlier_operation_patched_is_put_back_as_it_left_it() {
 async fn what_somebody_else_changed_meanwhile_stays_and_is_told() {
     let house = House::new();
     house.object(&ours("op-1"), apply(map("web", "before"))).await;
-    let scope = ours("op-2");
+    let (scope, shown) = ours_shown("op-2");
     house.object(&scope, merge(&config_maps(), "web", json!({"data": {"word": "after"}}))).await;
     house
         .cluster
@@ -453,11 +453,9 @@ async fn what_somebody_else_changed_meanwhile_stays_and_is_told() {
         })
         .unwrap();
     let cleaned = clean_up(&house, &scope).await;
-    assert_eq!(told(&cleaned), [vec![], vec![], vec!["ConfigMap default/web"]]);
-    let left = &cleaned.left[0];
-    assert_eq!((left.created.node.as_str(), left.error.kind()), (NORTH, "conflict"));
-    let why = left.error.to_string();
-    assert!(why.contains("kubectl-edit") && why.contains(".data.word"), "{why}");
+    assert_eq!(told(&cleaned), [vec![], vec!["ConfigMap default/web"], vec![]]);
+    let why = " ---> the ConfigMap `default/web`: .data.word stays as `kubectl-edit` has it by now <---\n";
+    assert_eq!(shown.text(), why);
     assert_eq!(house.word("web").await.as_deref(), Some("theirs"));
 }
 
@@ -584,7 +582,7 @@ async fn an_operation_puts_back_what_it_changed_and_nothing_else() {
 
 #[tokio::test]
 async fn what_others_changed_stays_theirs_when_an_operation_puts_an_object_back() {
-    let (house, scope) = (House::new(), ours("op-2"));
+    let (house, (scope, shown)) = (House::new(), ours_shown("op-2"));
     house.object(&ours("op-1"), apply(map("web", "before"))).await;
     let note = |word: &'static str| {
         move |object: &mut Value| object["metadata"]["annotations"] = json!({"note": word})
@@ -601,13 +599,26 @@ async fn what_others_changed_stays_theirs_when_an_operation_puts_an_object_back(
     let ours = |entry: &&Value| entry["manager"] == "gantry";
     let managed = now["metadata"]["managedFields"].as_array().unwrap().iter().filter(ours);
     assert!(managed.into_iter().all(|entry| !entry.to_string().contains("note")), "{now}");
-    // A field that was ours and is somebody else's by now is told.
+    // What others take away stays away.
     house.object(&scope, apply(map("web", "after"))).await;
+    let take = |object: &mut Value| {
+        drop(object["metadata"].as_object_mut().unwrap().remove("annotations"))
+    };
+    house.cluster.edit(&config_maps(), "default", "web", "somebody", take).unwrap();
+    let now = house.object(&scope, put_back(&config_maps(), "web")).await;
+    assert_eq!(now["metadata"].get("annotations"), None);
+    assert_eq!(now["data"]["word"], "before");
+    // A field that was ours and is somebody else's by now is told, and keeps no other from going back.
+    let mut after = map("web", "after");
+    after["data"]["more"] = "after".into();
+    house.object(&scope, apply(after)).await;
     let take = |object: &mut Value| object["data"]["word"] = "taken".into();
     house.cluster.edit(&config_maps(), "default", "web", "somebody", take).unwrap();
-    let (kind, told) = house.refused(&scope, put_back(&config_maps(), "web")).await;
-    assert_eq!((kind, told.contains("somebody")), ("conflict", true), "{told}");
-    assert_eq!(house.word("web").await.as_deref(), Some("taken"));
+    assert_eq!(shown.text(), "");
+    let now = house.object(&scope, put_back(&config_maps(), "web")).await;
+    assert_eq!(now["data"], json!({"word": "taken"}));
+    let told = shown.text();
+    assert!(told.contains(".data.word stays as `somebody` has it by now"), "{told}");
 }
 
 #[tokio::test]
@@ -620,5 +631,104 @@ async fn an_object_is_put_back_also_when_the_operation_is_in_service() {
     house.done(&scope, delete(&config_maps(), "gone")).await;
     assert_eq!(scope.ledger.loose_objects(), []);
     house.object(&scope, put_back(&config_maps(), "web")).await;
+    assert_eq!(house.word("web").await.as_deref(), Some("before"));
+}
+
+#[tokio::test]
+async fn what_a_controller_made_is_replaced_by_nothing() {
+    for controls in [true, false] {
+        let (house, scope) = (House::new(), ours("op-2"));
+        let set = object(&Kind::new("apps/v1", "ReplicaSet"), "web");
+        let set = house.object(&ours("op-1"), create(set)).await;
+        let mut pod = object(&pods(), "web-1");
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
+            "uid": set["metadata"]["uid"], "controller": controls,
+        }]);
+        house.object(&ours("op-1"), create(pod)).await;
+        house.object(&scope, apply(map("web", "made"))).await;
+        house.done(&scope, delete(&pods(), "web-1")).await;
+        assert_eq!(house.there(&pods(), "default", "web-1").await, None);
+        assert_eq!(scope.ledger.loose_objects().is_empty(), !controls);
+    }
+}
+
+#[tokio::test]
+async fn an_apply_that_makes_anew_what_was_deleted_meanwhile_makes_it_the_operations_own() {
+    let house = House::new();
+    house.object(&ours("op-1"), apply(map("web", "before"))).await;
+    let scope = ours("op-2");
+    let cluster = house.cluster.clone();
+    // Between the look and the apply.
+    house.cluster.fail(move |call, _| {
+        if call.name() == "cluster.apply" {
+            let found = cluster.clone();
+            let gone = futures_util::FutureExt::now_or_never(async move {
+                found.delete(&config_maps(), "default", "web", &DeleteOptions::default()).await
+            });
+            drop(gone);
+        }
+        None
+    });
+    assert_eq!(house.refused(&scope, apply(map("web", "after"))).await.0, "conflict");
+    house.cluster.mend();
+    house.object(&scope, apply(map("web", "after"))).await;
+    let loose = scope.ledger.loose_objects();
+    assert_eq!(loose[0].before, None, "that one is gone");
+    house.done(&scope, put_back(&config_maps(), "web")).await;
+    assert_eq!(house.word("web").await, None);
+}
+
+/// A chain whose applies are held back once they are to be.
+struct Waiting {
+    is_on: std::sync::atomic::AtomicBool,
+    asked: tokio::sync::Notify,
+    hold: tokio::sync::Semaphore,
+}
+
+#[async_trait::async_trait]
+impl gantry_engine::Layer for Waiting {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: gantry_engine::Request,
+        next: gantry_engine::Next,
+    ) -> Result<Response, Error> {
+        let is_on = self.is_on.load(std::sync::atomic::Ordering::Relaxed);
+        if is_on && request.call.name() == "cluster.get" {
+            self.asked.notify_one();
+            self.hold.acquire().await.unwrap().forget();
+        }
+        next.send(scope, request).await
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_nobody_waits_for_any_more_is_not_put_back_later() {
+    let (house, scope) = (House::new(), ours("op-2"));
+    house.object(&ours("op-1"), apply(map("web", "before"))).await;
+    house.object(&scope, apply(map("web", "after"))).await;
+    let below = Arc::new(Waiting {
+        is_on: true.into(),
+        asked: Default::default(),
+        hold: tokio::sync::Semaphore::new(0),
+    });
+    let chain = Chain::with(
+        house.chain.backends().clone(),
+        vec![Arc::clone(&below) as Arc<dyn gantry_engine::Layer>],
+    );
+    let caller = {
+        let scope = Arc::clone(&scope);
+        let call = on_cluster(put_back(&config_maps(), "web"));
+        tokio::spawn(async move { chain.send(&scope, call).await })
+    };
+    below.asked.notified().await;
+    caller.abort();
+    assert!(caller.await.is_err_and(|error| error.is_cancelled()));
+    below.hold.add_permits(10);
+    scope.ledger.settled().await;
+    assert_eq!(house.word("web").await.as_deref(), Some("after"));
+    assert_eq!(scope.ledger.loose_objects().len(), 1, "it is the clean-up's");
+    clean_up(&house, &scope).await;
     assert_eq!(house.word("web").await.as_deref(), Some("before"));
 }
