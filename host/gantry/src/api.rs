@@ -8,6 +8,7 @@ mod node;
 mod pool;
 mod problem;
 pub mod shell;
+mod unit;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use cluster::{Cluster, ClusterChange, NewCluster, Secret};
 pub use node::{NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, PoolChoice};
 pub use pool::{NewPool, Pool};
 pub use problem::{Holder, Problem, ProblemKind};
+pub use unit::{AppState, UnitCount, UnitList};
 pub use volume::{BindChange, NewVolume, Volume, VolumeBind};
 
 /// An app.
@@ -69,6 +71,9 @@ pub struct AppInfo {
     /// The app.
     #[serde(flatten)]
     pub app: App,
+    /// What is going on with its units; none when the provisioner could not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<AppState>,
     /// Its units; none when the provisioner could not tell.
     pub units: Option<Vec<Unit>>,
     /// Where its web process answers.
@@ -122,17 +127,6 @@ pub struct AppRemoval {
 pub struct Deploy {
     /// The image; for a rollback the end of its name is enough.
     pub image: String,
-}
-
-/// Units to be added or removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnitCount {
-    /// How many.
-    pub count: u32,
-    /// Of which process; the only one when empty.
-    #[serde(default)]
-    pub process: String,
 }
 
 /// What a start, a stop or a restart is about.

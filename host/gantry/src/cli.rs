@@ -28,6 +28,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 
+use crate::api::Problem;
 use crate::client::{Client, Host};
 use crate::config::Environment;
 use failure::Failure;
@@ -125,10 +126,10 @@ struct ExitCodes {}
 #[group(required = true, multiple = false)]
 struct AppName {
     /// The app
-    #[arg(value_name = "APP")]
+    #[arg(value_name = "APP", value_parser = named)]
     place: Option<String>,
     /// The app
-    #[arg(short = 'a', long = "app", value_name = "APP")]
+    #[arg(short = 'a', long = "app", value_name = "APP", value_parser = named)]
     flag: Option<String>,
 }
 
@@ -138,18 +139,22 @@ impl AppName {
     }
 }
 
+/// A name as it is typed. An empty one, as of a variable that a script did not set, names nothing.
+fn named(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("it names nothing") } else { Ok(text.to_owned()) }
+}
+
 /// The app and what follows it: with `--app` every word follows, and else the first one is the app.
 fn app_and_words(
     flag: Option<String>,
     words: Vec<String>,
 ) -> Result<(String, Vec<String>), Failure> {
-    if let Some(app) = flag {
-        return Ok((app, words));
-    }
     let mut words = words.into_iter();
-    match words.next() {
-        Some(app) => Ok((app, words.collect())),
-        None => Err(Failure::new(Exit::Usage, "which app?").hint("`gantry app list` lists them")),
+    match flag.or_else(|| words.next()) {
+        Some(app) if !app.is_empty() => Ok((app, words.collect())),
+        Some(_) | None => {
+            Err(Failure::new(Exit::Usage, "which app?").hint("`gantry app list` lists them"))
+        }
     }
 }
 
@@ -163,13 +168,38 @@ fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Fai
     words.iter().map(pair).collect()
 }
 
-/// Asks before something that cannot be undone.
-fn sure(ui: &mut Ui, question: &str) -> Result<bool, Failure> {
-    if !ui.terminal().can_ask {
-        return Err(Failure::new(Exit::Usage, "nobody to ask, and it cannot be undone")
-            .hint("add `--assume-yes`"));
+/// Whether to ask before something is removed.
+#[derive(Debug, Args)]
+struct Sure {
+    /// Do not ask
+    #[arg(short = 'y', long, visible_alias = "yes")]
+    assume_yes: bool,
+}
+
+impl Sure {
+    /// Asks before something that cannot be undone; `question` is about `what`, which stays when the answer is no.
+    fn ask(&self, ui: &mut Ui, what: &str, question: &str) -> Result<(), Failure> {
+        if self.assume_yes {
+            return Ok(());
+        }
+        if !ui.terminal().can_ask {
+            return Err(Failure::new(Exit::Usage, "nobody to ask, and it cannot be undone")
+                .hint("add `--assume-yes`"));
+        }
+        match ui.confirm(question) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::new(Exit::Interrupted, format!("{what} was not removed"))),
+            Err(error) => Err(Failure::new(Exit::Failed, "cannot ask").because(&error)),
+        }
     }
-    ui.confirm(question).map_err(|error| Failure::new(Exit::Failed, "cannot ask").because(&error))
+}
+
+/// Tells why some of what was asked for may be missing, and gives how a command ends that has shown the rest.
+fn missing(ui: &mut Ui, problems: &[Problem]) -> Exit {
+    for problem in problems {
+        ui.warning(&format!("{}: {}", problem.title, problem.detail));
+    }
+    problems.first().map_or(Exit::Done, |problem| Exit::of(problem.kind))
 }
 
 /// Runs the program with these arguments, the first of which is its name. The daemon compiles plugins with the program at `own`, which must be one that ends here too; without it, in

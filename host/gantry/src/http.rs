@@ -102,6 +102,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
             get(apps::units).post(apps::add_units).delete(apps::remove_units),
         )
         .route("/v1/apps/{app}/env", get(apps::envs).patch(apps::change_envs))
+        .route("/v1/units", get(apps::all_units))
         .route("/v1/pools", get(pools::list).post(pools::create))
         .route("/v1/pools/{pool}", delete(pools::remove))
         .route("/v1/clusters", get(clusters::list).post(clusters::add))

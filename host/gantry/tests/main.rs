@@ -8,3 +8,4 @@ mod places;
 mod program;
 mod shell;
 mod support;
+mod units;

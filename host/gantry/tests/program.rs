@@ -369,3 +369,63 @@ fn the_printed_configuration_can_be_used_as_it_is() -> Result<()> {
     assert_eq!(served.wait()?, Some(0));
     Ok(())
 }
+
+#[test]
+fn whatever_is_removed_is_asked_for_first_or_confirmed_on_the_command_line() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    for group in ["app", "volume", "pool", "cluster", "node", "node-container"] {
+        let remove = |more: &[&str]| -> Result<_> {
+            let mut command = gantry(home.path());
+            Ok(told(&command.args([group, "remove", "x"]).args(more).output()?))
+        };
+        let (code, text) = remove(&[])?;
+        assert_eq!(code, Some(2), "{group}: {text}");
+        ensure!(text.contains("nobody to ask") && text.contains("hint: add `--assume-yes`"));
+        for yes in ["-y", "--yes", "--assume-yes"] {
+            // No daemon is there to be asked, so it was confirmed.
+            assert_eq!(remove(&[yes])?.0, Some(6), "{group} {yes}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_has_no_name_is_nothing_and_is_refused_before_the_daemon_is_asked() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let cases: [&[&str]; 13] = [
+        &["app", "info", ""],
+        &["app", "remove", "-a", "", "-y"],
+        &["app", "rollback", "", "web:1"],
+        &["unit", "list", ""],
+        &["unit", "add", "", "1"],
+        &["env", "set", "", "A=b"],
+        &["node", "info", ""],
+        &["node", "remove", "", "-y"],
+        &["node-container", "remove", "", "-y"],
+        &["volume", "info", " "],
+        &["pool", "remove", "", "-y"],
+        &["cluster", "info", ""],
+        &["operation", "info", ""],
+    ];
+    for case in cases {
+        let (code, text) = told(&gantry(home.path()).args(case).output()?);
+        ensure!(code == Some(2) && text.starts_with("error: "), "{case:?}: {code:?} {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_cannot_be_read_is_told_with_what_to_name() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let here = home.path().to_string_lossy().into_owned();
+    for verb in ["install", "swap"] {
+        for (file, code) in [("/nowhere/docker.wasm", 4), (here.as_str(), 1)] {
+            let output = gantry(home.path()).args(["plugin", verb, "docker", file]).output()?;
+            let (ended, text) = told(&output);
+            assert_eq!(ended, Some(code), "{text}");
+            let what = format!("error: cannot read `{file}`\ncaused by: ");
+            ensure!(text.starts_with(&what) && text.contains("\nhint: name a component"), "{text}");
+        }
+    }
+    Ok(())
+}

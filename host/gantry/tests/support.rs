@@ -58,6 +58,16 @@ pub(crate) fn warehouse() -> Result<Vec<u8>> {
     Ok(std::fs::read(path)?)
 }
 
+/// The compiled example of the SDK that takes every request and has no unit, built once a run.
+pub(crate) fn unitless() -> Result<Vec<u8>> {
+    static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let build =
+        || build_plugin(&["-p", "gantry-sdk", "--example", "labels"], "examples/labels.wasm");
+    let built = PLACE.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let path = built.clone().map_err(anyhow::Error::msg)?;
+    Ok(std::fs::read(path)?)
+}
+
 fn build_plugin(what: &[&str], file: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.ancestors().nth(3).context("a test lies below the target directory")?;

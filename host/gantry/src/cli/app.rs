@@ -12,7 +12,7 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
-use super::{AppName, show};
+use super::{AppName, Sure, show};
 use crate::api::{App, AppInfo, AppRemoval, Deploy, Items, NewApp, Operation, Plan, ProcessChoice};
 use crate::client::{Client, escape};
 use crate::config::parse_bytes;
@@ -89,9 +89,8 @@ pub(crate) struct Info {
 pub(crate) struct Remove {
     #[command(flatten)]
     app: AppName,
-    /// Do not ask
-    #[arg(short = 'y', long)]
-    assume_yes: bool,
+    #[command(flatten)]
+    sure: Sure,
     /// Forget the app even if its units cannot be removed, as when their cluster is gone
     #[arg(long)]
     force: bool,
@@ -266,14 +265,8 @@ async fn info(ui: &mut Ui, client: &Client, app: &str) -> Result<Exit, Failure> 
 impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let app = self.app.name();
-        if !self.assume_yes
-            && !super::sure(ui, &format!("Remove the app `{app}` with all its units?"))?
-        {
-            return Err(Failure::new(
-                Exit::Interrupted,
-                format!("the app `{app}` was not removed"),
-            ));
-        }
+        let what = format!("the app `{app}`");
+        self.sure.ask(ui, &what, &format!("Remove {what} with all its units?"))?;
         let change = self.change.change();
         let body = AppRemoval { force: self.force };
         let accepted = client.change(Method::DELETE, &path(app, ""), &body, &change).await?;

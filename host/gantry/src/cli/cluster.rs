@@ -14,7 +14,7 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
-use super::{pairs, show};
+use super::{Sure, named, pairs, show};
 use crate::api::{Cluster, ClusterChange, Items, NewCluster, Secret};
 use crate::client::{Client, escape};
 use kubeconfig::Resolved;
@@ -67,7 +67,7 @@ struct Settings {
     /// It runs the apps of every pool of its provisioner that no cluster names
     #[arg(long)]
     default: bool,
-    /// The namespace for apps [default: default]
+    /// The namespace for apps, which has to be in the cluster [default: default]
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// A setting: `overcommit-factor`, `POOL:overcommit-factor`
@@ -107,6 +107,7 @@ pub(crate) struct List {}
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// The cluster
+    #[arg(value_parser = named)]
     name: String,
 }
 
@@ -121,6 +122,7 @@ pub(crate) struct Info {
   gantry cluster update north --custom-data overcommit-factor=2")]
 pub(crate) struct Update {
     /// The cluster
+    #[arg(value_parser = named)]
     name: String,
     #[command(flatten)]
     place: Place,
@@ -138,10 +140,10 @@ pub(crate) struct Update {
   gantry cluster remove north")]
 pub(crate) struct Remove {
     /// The cluster
+    #[arg(value_parser = named)]
     name: String,
-    /// Do not ask
-    #[arg(short = 'y', long)]
-    assume_yes: bool,
+    #[command(flatten)]
+    sure: Sure,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -299,14 +301,9 @@ impl Update {
 impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let name = &self.name;
-        let question =
-            format!("Remove the cluster `{name}`? Nobody looks after what runs in it then.");
-        if !self.assume_yes && !super::sure(ui, &question)? {
-            return Err(Failure::new(
-                Exit::Interrupted,
-                format!("the cluster `{name}` was not removed"),
-            ));
-        }
+        let what = format!("the cluster `{name}`");
+        let question = format!("Remove {what}? Nobody looks after what runs in it then.");
+        self.sure.ask(ui, &what, &question)?;
         let change = self.change.change();
         let accepted = client.change(Method::DELETE, &path(name), &(), &change).await?;
         if let Some(operation) = finish(ui, client, &self.change, accepted).await? {

@@ -7,7 +7,7 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
-use super::{pairs, show};
+use super::{Sure, missing, named, pairs, show};
 use crate::api::{NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval};
 use crate::client::{Client, escape};
 
@@ -22,6 +22,9 @@ pub(crate) enum NodeCommand {
 }
 
 /// List the nodes of every provisioner that has some
+///
+/// What does not answer is told; the nodes of the others are listed all the same, and the
+/// exit code is not 0.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// Only those of this pool
@@ -33,6 +36,7 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// The node's address
+    #[arg(value_parser = named)]
     address: String,
 }
 
@@ -45,6 +49,7 @@ pub(crate) struct Info {
   gantry node add 10.0.0.7 --pool prod --metadata rack=7 --wait 120")]
 pub(crate) struct Add {
     /// Its address
+    #[arg(value_parser = named)]
     address: String,
     /// Its pool
     #[arg(long)]
@@ -78,6 +83,7 @@ pub(crate) struct Add {
   gantry node update 10.0.0.7 --metadata rack=        (takes it away)")]
 pub(crate) struct Update {
     /// The node's address
+    #[arg(value_parser = named)]
     address: String,
     /// Its new pool
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -105,13 +111,13 @@ pub(crate) struct Update {
   gantry node remove 10.0.0.7 --no-rebalance -y")]
 pub(crate) struct Remove {
     /// The node's address
+    #[arg(value_parser = named)]
     address: String,
     /// Leave its units to their fate
     #[arg(long)]
     no_rebalance: bool,
-    /// Do not ask
-    #[arg(short = 'y', long)]
-    assume_yes: bool,
+    #[command(flatten)]
+    sure: Sure,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -140,10 +146,7 @@ impl List {
         };
         let list: NodeList = client.get(&path).await?;
         ui.data(&list, |page| page.table(&show::nodes(&list.items)));
-        for problem in &list.problems {
-            ui.warning(&format!("{}: {}", problem.title, problem.detail));
-        }
-        Ok(Exit::Done)
+        Ok(missing(ui, &list.problems))
     }
 }
 
@@ -206,12 +209,8 @@ impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let address = &self.address;
         let units = if self.no_rebalance { " and leave its units to their fate" } else { "" };
-        if !self.assume_yes && !super::sure(ui, &format!("Remove the node `{address}`{units}?"))? {
-            return Err(Failure::new(
-                Exit::Interrupted,
-                format!("the node `{address}` was not removed"),
-            ));
-        }
+        let what = format!("the node `{address}`");
+        self.sure.ask(ui, &what, &format!("Remove {what}{units}?"))?;
         let body = NodeRemoval { no_rebalance: self.no_rebalance };
         let change = self.change.change();
         let accepted = client.change(Method::DELETE, &path(address), &body, &change).await?;

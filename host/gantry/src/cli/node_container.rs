@@ -7,6 +7,7 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
+use super::{Sure, named};
 use crate::api::PoolChoice;
 use crate::client::{Client, escape};
 
@@ -20,6 +21,7 @@ pub(crate) enum NodeContainerCommand {
 #[derive(Debug, Args)]
 struct Of {
     /// Its name, as the configuration of the provisioner has it
+    #[arg(value_parser = named)]
     name: String,
     /// Only in this pool
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -39,24 +41,40 @@ pub(crate) struct Upgrade {
 }
 
 /// Remove a node container from every node
+///
+/// Asks before it does so on a terminal; elsewhere it needs `--assume-yes`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry node-container remove big-sibling --pool prod")]
 pub(crate) struct Remove {
     #[command(flatten)]
     of: Of,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 impl NodeContainerCommand {
     pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         match self {
             Self::Upgrade(args) => args.of.run(ui, client, Method::POST, "upgraded").await,
-            Self::Remove(args) => args.of.run(ui, client, Method::DELETE, "removed").await,
+            Self::Remove(Remove { of, sure }) => {
+                let what = format!("the node container `{}`", of.name);
+                sure.ask(ui, &what, &format!("Remove {what} from {}?", of.nodes()))?;
+                of.run(ui, client, Method::DELETE, "removed").await
+            }
         }
     }
 }
 
 impl Of {
+    /// Which nodes it is about.
+    fn nodes(&self) -> String {
+        match self.pool.as_str() {
+            "" => "every node".to_owned(),
+            pool => format!("the nodes of the pool `{pool}`"),
+        }
+    }
+
     async fn run(
         self,
         ui: &mut Ui,

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 use super::change::{follow, outcome};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::show;
 use super::ui::Ui;
+use super::{named, show};
 use crate::api::{Items, Operation, OperationInfo};
 use crate::client::{Client, escape};
 
@@ -46,6 +46,7 @@ pub(crate) struct List {
   gantry operation info 01jdx3k8 --follow     (the start of the id is enough)")]
 pub(crate) struct Info {
     /// Its id, or the start of it
+    #[arg(value_parser = named)]
     id: String,
     /// Go on with what it tells, and end as it ends
     #[arg(short, long)]
@@ -58,6 +59,7 @@ pub(crate) struct Info {
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// Its id, or the start of it
+    #[arg(value_parser = named)]
     id: String,
     /// Do not wait for its end
     #[arg(long)]

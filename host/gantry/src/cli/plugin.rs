@@ -8,8 +8,8 @@ use hyper::Method;
 use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::show;
 use super::ui::Ui;
+use super::{named, show};
 use crate::api::{Grant, Items, Plugin, PluginInfo};
 use crate::client::{Client, escape};
 
@@ -36,7 +36,7 @@ pub(crate) struct List {}
   gantry plugin inspect ./docker.wasm")]
 pub(crate) struct Inspect {
     /// The name of a provisioner, or a file
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = named)]
     what: String,
 }
 
@@ -51,6 +51,7 @@ pub(crate) struct Inspect {
   gantry plugin install kubernetes ./kubernetes.wasm --grant-asked")]
 pub(crate) struct Install {
     /// The name of the provisioner
+    #[arg(value_parser = named)]
     name: String,
     /// The plugin
     file: PathBuf,
@@ -75,6 +76,7 @@ pub(crate) struct Install {
   gantry plugin swap docker ./docker-2.wasm --grant-asked")]
 pub(crate) struct Swap {
     /// The name of the provisioner
+    #[arg(value_parser = named)]
     name: String,
     /// The plugin
     file: PathBuf,
@@ -117,7 +119,8 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let exit = if missing { Exit::NotFound } else { Exit::Failed };
-        Failure::new(exit, format!("cannot read `{}`", file.display())).because(&error)
+        let failure = Failure::new(exit, format!("cannot read `{}`", file.display()));
+        failure.because(&error).hint("name a component file, such as `./docker.wasm`")
     })
 }
 

@@ -6,8 +6,8 @@ use hyper::Method;
 use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::show;
 use super::ui::Ui;
+use super::{Sure, named, show};
 use crate::api::{Items, NewPool, Pool};
 use crate::client::{Client, escape};
 
@@ -42,12 +42,17 @@ pub(crate) struct Create {
 pub(crate) struct List {}
 
 /// Remove a pool that nothing is in
+///
+/// Asks before it does so on a terminal; elsewhere it needs `--assume-yes`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry pool remove prod")]
 pub(crate) struct Remove {
     /// The pool
+    #[arg(value_parser = named)]
     name: String,
+    #[command(flatten)]
+    sure: Sure,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -82,6 +87,8 @@ impl Create {
 
 impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let what = format!("the pool `{}`", self.name);
+        self.sure.ask(ui, &what, &format!("Remove {what}?"))?;
         let path = format!("/v1/pools/{}", escape(&self.name));
         let accepted = client.change(Method::DELETE, &path, &(), &self.change.change()).await?;
         if let Some(operation) = finish(ui, client, &self.change, accepted).await? {

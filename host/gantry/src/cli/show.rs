@@ -6,7 +6,7 @@ use gantry_core::{Status, Unit};
 
 use super::table::Table;
 use super::ui::Page;
-use crate::api::{App, AppInfo, EnvVar, Operation, OperationInfo, Plugin, PluginInfo};
+use crate::api::{App, AppInfo, AppState, EnvVar, Operation, OperationInfo, Plugin, PluginInfo};
 
 pub(crate) use places::{cluster, clusters, node_info, nodes, pools, volume, volumes};
 
@@ -39,6 +39,22 @@ pub(crate) fn units(units: &[Unit]) -> Table {
     table
 }
 
+/// The units of several apps.
+pub(crate) fn units_of_apps(units: &[Unit]) -> Table {
+    let mut table = Table::new(["APP", "UNIT", "NAME", "PROCESS", "STATUS", "ADDRESS"]);
+    for unit in units {
+        table.row([
+            unit.app_name.clone(),
+            short(&unit.id).to_owned(),
+            unit.name.clone(),
+            unit.process_name.clone(),
+            unit.status.map(status).unwrap_or_default().to_owned(),
+            unit.address.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
 /// The start of an id that is random from its first letter on, as Docker's: what people type. A name, as a pod's, is whole.
 pub(crate) fn short(id: &str) -> &str {
     let random = id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -61,6 +77,7 @@ fn status(status: Status) -> &'static str {
 pub(crate) fn app_info(page: &mut Page, info: &AppInfo) {
     let app = &info.app;
     page.field("Name", &app.name);
+    page.field("State", info.state.map(AppState::word).unwrap_or_default());
     page.field("Platform", &app.platform);
     page.field("Pool", &app.pool);
     page.field("Provisioner", &app.provisioner);

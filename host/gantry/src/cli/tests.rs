@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::ProblemKind;
 
 /// What the program says about itself, as wide as a usual terminal.
 fn help(words: &[&str]) -> String {
@@ -199,6 +200,8 @@ fn an_app_is_named_by_its_place_or_by_a_flag_and_not_by_both() {
         vec!["app", "run", "-a", "web", "--", "ls", "-l"],
         vec!["app", "run", "web", "--once", "--", "sh", "-c", "exit 3"],
         vec!["unit", "add", "2", "-a", "web"],
+        vec!["unit", "list"],
+        vec!["unit", "list", "-a", "web"],
         vec!["env", "set", "web", "A=b=c"],
         vec!["app", "shell", "web", "--unit", "3f2a"],
         vec!["app", "update", "-a", "web", "--pool", "prod"],
@@ -250,6 +253,32 @@ fn pairs_have_a_key_and_may_have_no_value() {
 }
 
 #[test]
+fn what_may_be_missing_is_told_and_is_no_success() {
+    let (mut ui, out, err) = ui::tests::door(Format::Table, false, ui::Terminal::default());
+    assert_eq!(missing(&mut ui, &[]), Exit::Done);
+    let problem = |kind, pool: &str| {
+        Problem::new(kind, format!("could not list the units of the pool `{pool}`"))
+            .because("nobody is there")
+    };
+    let problems =
+        [problem(ProblemKind::Unavailable, "prod"), problem(ProblemKind::Forbidden, "dev")];
+    assert_eq!(missing(&mut ui, &problems), Exit::Unreachable);
+    assert_eq!(out.text(), "");
+    insta::assert_snapshot!(err.text(), @r"
+    warning: could not list the units of the pool `prod`: nobody is there
+    warning: could not list the units of the pool `dev`: nobody is there
+    ");
+}
+
+#[test]
+fn the_help_of_a_volume_says_what_is_known_of_its_data_and_options() {
+    let remove = help(&["volume", "remove"]);
+    assert!(remove.contains("What becomes of its data is for its storage to say."), "{remove}");
+    let create = help(&["volume", "create"]);
+    assert!(create.contains("reads them when the first app gets the"), "{create}");
+}
+
+#[test]
 fn words_after_a_flag_are_no_app() {
     let words = |flag: Option<&str>, words: &[&str]| {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
@@ -257,7 +286,9 @@ fn words_after_a_flag_are_no_app() {
     };
     assert_eq!(words(None, &["web", "2"]), Ok(("web".to_owned(), vec!["2".to_owned()])));
     assert_eq!(words(Some("web"), &["2"]), Ok(("web".to_owned(), vec!["2".to_owned()])));
-    assert_eq!(words(None, &[]).unwrap_err().exit, Exit::Usage);
+    for none in [words(None, &[]), words(None, &["", "2"]), words(Some(""), &["2"])] {
+        assert_eq!(none.unwrap_err().exit, Exit::Usage);
+    }
 }
 
 #[test]

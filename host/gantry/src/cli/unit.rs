@@ -8,8 +8,8 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
-use super::{AppName, app_and_words, show};
-use crate::api::{Items, UnitCount};
+use super::{app_and_words, missing, named, show};
+use crate::api::{Items, Operation, UnitCount, UnitList};
 use crate::client::{Client, escape};
 
 /// List, add and remove the units of an app
@@ -20,11 +20,21 @@ pub(crate) enum UnitCommand {
     Remove(Remove),
 }
 
-/// List the units of an app
+/// List the units of an app, or of every app
+///
+/// Of every app, what does not answer is told; the units of the others are listed all the
+/// same, and the exit code is not 0.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry unit list web
+  gantry unit list")]
 pub(crate) struct List {
-    #[command(flatten)]
-    app: AppName,
+    /// The app; every app when not given
+    #[arg(value_name = "APP", value_parser = named)]
+    place: Option<String>,
+    /// The app
+    #[arg(short = 'a', long = "app", value_name = "APP", value_parser = named, conflicts_with = "place")]
+    flag: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +74,10 @@ pub(crate) struct Remove {
 impl UnitCommand {
     pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         match self {
-            Self::List(args) => list(ui, client, args.app.name()).await,
+            Self::List(List { place, flag }) => match place.or(flag) {
+                Some(app) => list(ui, client, &app).await,
+                None => list_all(ui, client).await,
+            },
             Self::Add(args) => args.count.run(ui, client, Method::POST, "added", "to").await,
             Self::Remove(args) => {
                 args.count.run(ui, client, Method::DELETE, "removed", "from").await
@@ -77,6 +90,12 @@ async fn list(ui: &mut Ui, client: &Client, app: &str) -> Result<Exit, Failure> 
     let units: Items<Unit> = client.get(&format!("/v1/apps/{}/units", escape(app))).await?;
     ui.data(&units.items, |page| page.table(&show::units(&units.items)));
     Ok(Exit::Done)
+}
+
+async fn list_all(ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+    let list: UnitList = client.get("/v1/units").await?;
+    ui.data(&list, |page| page.table(&show::units_of_apps(&list.items)));
+    Ok(missing(ui, &list.problems))
 }
 
 impl Count {
@@ -104,7 +123,64 @@ impl Count {
             ui.data(&operation, |page| {
                 page.line(format!("{done} {count} {units} {preposition} `{app}`"));
             });
+            if is_idle(&operation) {
+                ui.warning(&waits(&app, &body.process));
+            }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// What is told of units that were added and do not run.
+fn waits(app: &str, process: &str) -> String {
+    let (what, flag) = match process {
+        "" => (format!("`{app}`"), String::new()),
+        process => (format!("the process `{process}` of `{app}`"), format!(" --process {process}")),
+    };
+    format!("{what} is stopped or asleep: nothing of it runs until `gantry app start {app}{flag}`")
+}
+
+/// Whether units that were added wait until the app is started.
+fn is_idle(operation: &Operation) -> bool {
+    let told = operation.result.as_ref().and_then(|result| result.get("idle")?.as_bool());
+    told.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_that_wait_are_told_with_what_starts_them() {
+        assert_eq!(
+            waits("web", ""),
+            "`web` is stopped or asleep: nothing of it runs until `gantry app start web`"
+        );
+        assert_eq!(
+            waits("web", "worker"),
+            "the process `worker` of `web` is stopped or asleep: nothing of it runs until `gantry app start web --process worker`"
+        );
+        let operation = |result| Operation { result, ..an_operation() };
+        assert!(is_idle(&operation(Some(serde_json::json!({"added": 1, "idle": true})))));
+        for result in [None, Some(serde_json::json!({"added": 1}))] {
+            assert!(!is_idle(&operation(result)));
+        }
+    }
+
+    fn an_operation() -> Operation {
+        Operation {
+            id: "01".into(),
+            verb: "unit-add".into(),
+            app: Some("web".into()),
+            plugin: None,
+            digest: None,
+            who: String::new(),
+            detail: serde_json::Value::Null,
+            state: crate::api::OperationState::Done,
+            began: String::new(),
+            ended: None,
+            problem: None,
+            result: None,
+        }
     }
 }

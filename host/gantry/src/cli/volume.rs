@@ -7,7 +7,7 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
-use super::{pairs, show};
+use super::{Sure, named, pairs, show};
 use crate::api::{BindChange, Items, NewVolume, Operation, Volume};
 use crate::client::{Client, escape};
 
@@ -24,7 +24,11 @@ pub(crate) enum VolumeCommand {
 
 /// Create a volume
 ///
-/// What a plan means is in the configuration, for each provisioner (`volume-plans`).
+/// What a plan means is in the configuration, for each provisioner (`volume-plans`). Plan and
+/// options are the provisioner's to understand: it reads them when the first app gets the
+/// volume, and refuses then what makes no volume. The `kubernetes` provisioner takes the options
+/// `capacity` and `access-modes` in place of the plan's; with a plan that names a `plugin`
+/// every other option is a field of it, such as `server` and `path` of `nfs`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry volume create data small --pool prod
@@ -40,7 +44,7 @@ pub(crate) struct Create {
     /// The team that owns it
     #[arg(short, long, default_value = "admin")]
     team_owner: String,
-    /// What to say beyond the plan; as often as needed
+    /// What to say beyond the plan, for its provisioner; as often as needed
     #[arg(long = "opt", value_name = "KEY=VALUE")]
     options: Vec<String>,
     #[command(flatten)]
@@ -55,12 +59,14 @@ pub(crate) struct List {}
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// The volume
+    #[arg(value_parser = named)]
     name: String,
 }
 
 #[derive(Debug, Args)]
 struct Where {
     /// The volume
+    #[arg(value_parser = named)]
     volume: String,
     /// The app
     app: String,
@@ -95,18 +101,21 @@ pub(crate) struct Unbind {
     at: Where,
 }
 
-/// Remove a volume that no app has, with its data
+/// Remove a volume that no app has
 ///
-/// Asks before it does so on a terminal; elsewhere it needs `--assume-yes`.
+/// What becomes of its data is for its storage to say. On Kubernetes a storage class with the
+/// reclaim policy `Delete` deletes them, and with `Retain` they stay; those of a plan with a
+/// `plugin` stay where they are. Asks before it does so on a terminal; elsewhere it needs
+/// `--assume-yes`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry volume remove data")]
 pub(crate) struct Remove {
     /// The volume
+    #[arg(value_parser = named)]
     name: String,
-    /// Do not ask
-    #[arg(short = 'y', long)]
-    assume_yes: bool,
+    #[command(flatten)]
+    sure: Sure,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -200,14 +209,9 @@ fn restarted(operation: &Operation) -> bool {
 impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let name = &self.name;
-        if !self.assume_yes
-            && !super::sure(ui, &format!("Remove the volume `{name}` with its data?"))?
-        {
-            return Err(Failure::new(
-                Exit::Interrupted,
-                format!("the volume `{name}` was not removed"),
-            ));
-        }
+        let what = format!("the volume `{name}`");
+        let question = format!("Remove {what}? Its data may go with it.");
+        self.sure.ask(ui, &what, &question)?;
         let change = self.change.change();
         let accepted = client.change(Method::DELETE, &path(name, ""), &(), &change).await?;
         if let Some(operation) = finish(ui, client, &self.change, accepted).await? {

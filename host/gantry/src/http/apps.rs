@@ -14,7 +14,7 @@ use super::request::{After, Asked, Document};
 use super::{Answer, accepted, events};
 use crate::api::{
     Accepted, App, AppChange, AppInfo, AppRemoval, Deploy, EnvChange, EnvVar, Items, NewApp,
-    ProcessChoice, Run, RunEnd, RunOutput, UnitCount,
+    ProcessChoice, Run, RunEnd, RunOutput, UnitCount, UnitList,
 };
 use crate::operation::Caller;
 use crate::service::{LogEvent, LogQuery, RunEvent, Service};
@@ -115,6 +115,10 @@ pub(super) async fn units(
     Path(app): Path<String>,
 ) -> Answer<Json<Items<Unit>>> {
     Ok(Json(Items { items: service.units(&app).await? }))
+}
+
+pub(super) async fn all_units(State(service): Here) -> Answer<Json<UnitList>> {
+    Ok(Json(service.all_units().await?))
 }
 
 pub(super) async fn add_units(

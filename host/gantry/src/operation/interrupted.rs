@@ -70,6 +70,7 @@ fn left(verb: &str, counts: bool) -> &'static str {
         ("unit-remove", _) => "some of the units may be gone",
         ("app-start", _) => "some of the units may be started",
         ("app-stop", _) => "some of the units may be stopped",
+        ("app-sleep", _) => "some of the units may be asleep",
         ("app-create", _) => "the app it was creating is forgotten",
         ("app-remove", _) => "some of the units may be gone, or the whole app",
         ("app-run", _) => "nobody knows how the command ended",
@@ -88,6 +89,9 @@ fn left(verb: &str, counts: bool) -> &'static str {
     }
 }
 
+/// What makes no units, and comes to the same when it is done twice.
+const AGAIN: [&str; 3] = ["app-start", "app-stop", "app-sleep"];
+
 fn hint(record: &OperationRecord, counts: bool) -> String {
     let begin = &record.begin;
     let verb = begin.verb.as_str();
@@ -95,10 +99,17 @@ fn hint(record: &OperationRecord, counts: bool) -> String {
         (Some(app), _) if verb == "app-create" => {
             format!("`gantry app create {app}` does it again")
         }
-        (Some(app), _) if counts && verb != "unit-add" => format!(
+        (Some(app), _) if verb == "app-remove" => {
+            format!(
+                "`gantry app remove {app}` removes what is left; `gantry app list` tells whether the app is"
+            )
+        }
+        (Some(app), _) if ["unit-add", "unit-remove"].contains(&verb) && counts => {
+            format!("`gantry unit list {app}` shows the units")
+        }
+        (Some(app), _) if counts && !AGAIN.contains(&verb) => format!(
             "`gantry unit list {app}` shows the units; `gantry unit remove {app} N` takes the oldest first"
         ),
-        (Some(app), _) if counts => format!("`gantry unit list {app}` shows the units"),
         (Some(app), _) => format!("`gantry app info {app}` shows what runs; then do it again"),
         (None, Some(plugin)) if counts => format!("`gantry plugin inspect {plugin}` shows it"),
         (None, _) => "do it again".to_owned(),
@@ -110,11 +121,12 @@ mod tests {
     use super::*;
     use crate::store::{Begin, PluginRecord};
 
-    const VERBS: [&str; 13] = [
+    const VERBS: [&str; 14] = [
         "app-create",
         "app-remove",
         "app-restart",
         "app-run",
+        "app-sleep",
         "app-start",
         "app-stop",
         "deploy",
@@ -164,6 +176,16 @@ mod tests {
                 "`gantry unit list web` shows the units; `gantry unit remove web N` takes the oldest first",
             ),
             (hint(&web("unit-add"), true), "`gantry unit list web` shows the units"),
+            (hint(&web("unit-remove"), true), "`gantry unit list web` shows the units"),
+            (
+                hint(&web("app-stop"), true),
+                "`gantry app info web` shows what runs; then do it again",
+            ),
+            (
+                hint(&web("app-remove"), true),
+                "`gantry app remove web` removes what is left; `gantry app list` tells whether the app is",
+            ),
+            (hint(&web("app-remove"), false), &hint(&web("app-remove"), true)),
             (
                 hint(&web("deploy"), false),
                 "`gantry app info web` shows what runs; then do it again",

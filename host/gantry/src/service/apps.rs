@@ -1,5 +1,7 @@
 //! Apps: create, look at, remove, and their environment.
 
+mod state;
+
 use std::sync::Arc;
 
 use gantry_core::EnvVar;
@@ -43,12 +45,15 @@ impl Service {
         let title = || format!("could not read the app `{app}`");
         let images = Images::history(&platform, app).await.or_problem(title)?;
         let operations = self.list_operations(Some(app), None, None, LATEST).await?;
-        let app = self.resource(record).await?;
-        let (units, addresses, problem) = match running {
-            Ok((units, addresses)) => (Some(units), addresses, None),
-            Err(problem) => (None, Vec::new(), Some(problem)),
+        let (state, units, addresses, problem) = match running {
+            Ok((units, addresses)) => {
+                let state = self.state(app, record.app.deploys, &units).await?;
+                (Some(state), Some(units), addresses, None)
+            }
+            Err(problem) => (None, None, Vec::new(), Some(problem)),
         };
-        Ok(AppInfo { app, units, addresses, images, operations, problem })
+        let app = self.resource(record).await?;
+        Ok(AppInfo { app, state, units, addresses, images, operations, problem })
     }
 
     async fn running(

@@ -178,6 +178,10 @@ impl Trouble for gantry_core::Error {
                 "`gantry unit list APP` shows the units; `gantry app deploy APP --image IMAGE` or `gantry app start APP` starts some"
                     .to_owned(),
             ),
+            Self::NotFound(why) if is_namespace(why) => Some(
+                "make it in the cluster, as with `kubectl create namespace NAME`; `gantry cluster info NAME` shows which one apps are in"
+                    .to_owned(),
+            ),
             Self::UnitNotFound(_)
             | Self::NodeNotFound
             | Self::InvalidStatus
@@ -193,6 +197,11 @@ impl Trouble for gantry_core::Error {
             | Self::Other(_) => None,
         }
     }
+}
+
+/// Whether this is how an API server says that there is no namespace.
+fn is_namespace(why: &str) -> bool {
+    why.contains("namespaces \"") && why.ends_with("not found")
 }
 
 impl Trouble for CallError {
@@ -367,6 +376,14 @@ mod tests {
         Deployment.apps "web" is invalid: spec.replicas: must not be negative
         spec.template.spec.containers[0].image: required value
         "#);
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_is_told_with_how_to_make_it() {
+        let hint = |why: &str| Trouble::hint(&gantry_core::Error::NotFound(why.into()));
+        let told = hint("namespaces \"shop\" not found");
+        assert!(told.is_some_and(|told| told.contains("kubectl create namespace")));
+        assert_eq!(hint("pods \"web\" not found"), None);
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! Units: list, add, remove, start, stop, restart; and the one way in which an app is changed.
 
+mod processes;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gantry_core::{Error, Status, Unit};
+use futures_util::StreamExt;
+use gantry_core::{App, Error, Status, Unit};
 use gantry_runtime::Provisioner;
 use serde_json::{Value, json};
 
 use super::moves::MOVE;
 use super::{OrProblem, Service, app_lock, time_of};
-use crate::api::{Problem, ProblemKind};
+use crate::api::{Problem, ProblemKind, UnitList};
 use crate::operation::{Caller, Request};
 use crate::store::AppRecord;
+
+/// How many pools are asked for their units at the same time.
+const AT_ONCE: usize = 8;
 
 /// What the change of an app works with.
 pub(super) struct Change {
@@ -75,6 +82,32 @@ impl Service {
         units.or_problem(|| format!("could not list the units of `{app}`"))
     }
 
+    /// The units of every app. A pool whose units cannot be told takes nothing but its own away.
+    pub(crate) async fn all_units(&self) -> Result<UnitList, Problem> {
+        let records = self.store.apps().await;
+        let records = records.or_problem(|| "could not list the apps".to_owned())?;
+        let mut pools: BTreeMap<(String, String), Vec<App>> = BTreeMap::new();
+        for AppRecord { app, provisioner, .. } in records {
+            pools.entry((app.pool.clone(), provisioner)).or_default().push(app);
+        }
+        let question = self.question();
+        let asked = pools.into_iter().map(async |((pool, provisioner), apps)| {
+            let title = || format!("could not list the units of the pool `{pool}`");
+            let told = self.provisioner(&provisioner)?.units(&question, &apps).await;
+            told.or_problem(title)
+        });
+        let told: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
+        let mut list = UnitList::default();
+        for told in told {
+            match told {
+                Ok(units) => list.items.extend(units),
+                Err(problem) => list.problems.push(problem),
+            }
+        }
+        list.items.sort_by(|one, other| one.app_name.cmp(&other.app_name));
+        Ok(list)
+    }
+
     /// Starts more units.
     pub(crate) async fn add_units(
         self: &Arc<Self>,
@@ -114,10 +147,18 @@ impl Service {
                 let excess = Error::QuotaExceeded { available, requested };
                 return Err(excess).or_problem(|| title);
             }
+            let processes = change.service.processes(&change.record, &units).await?;
+            processes.check_new(&app.name, &process)?;
             let added = change.provisioner.add_units(&change.operation, app, count, &process).await;
-            added.or_problem(|| title)?;
+            added.or_problem(|| title).map_err(|problem| match processes.choice(&process) {
+                Some(choice) if problem.kind == ProblemKind::Invalid => {
+                    problem.hint_if_none(&choice)
+                }
+                Some(_) | None => problem,
+            })?;
             change.service.counts.see(&app.name, requested).await;
-            Ok(json!({"added": count}))
+            let idle = change.is_idle(&units, &process).await;
+            Ok(json!({"added": count, "idle": idle}))
         })
         .await
     }
@@ -133,6 +174,7 @@ impl Service {
         let title = format!("could not remove units of `{app}`");
         let detail = json!({"count": count, "process": process});
         self.change(caller, "unit-remove", app, detail, move |change| async move {
+            change.known_process(&process).await?;
             let app = &change.record.app;
             let removed =
                 change.provisioner.remove_units(&change.operation, app, count, &process).await;
@@ -160,6 +202,7 @@ impl Service {
         let title = format!("could not start the units of `{app}`");
         let detail = json!({"process": process});
         self.change(caller, "app-start", app, detail, move |change| async move {
+            change.known_process(&process).await?;
             let app = &change.record.app;
             let started = change.provisioner.start(&change.operation, app, &process).await;
             started.or_problem(|| title).map(|()| json!({}))
@@ -177,6 +220,7 @@ impl Service {
         let title = format!("could not stop the units of `{app}`");
         let detail = json!({"process": process});
         self.change(caller, "app-stop", app, detail, move |change| async move {
+            change.known_process(&process).await?;
             let app = &change.record.app;
             let stopped = change.provisioner.stop(&change.operation, app, &process).await;
             stopped.or_problem(|| title).map(|()| json!({}))
@@ -194,6 +238,7 @@ impl Service {
         let title = format!("could not put the units of `{app}` to sleep");
         let detail = json!({"process": process});
         self.change(caller, "app-sleep", app, detail, move |change| async move {
+            change.known_process(&process).await?;
             let app = &change.record.app;
             let slept = change.provisioner.sleep(&change.operation, app, &process).await;
             slept.or_problem(|| title).map(|()| json!({}))
@@ -211,6 +256,7 @@ impl Service {
         let title = format!("could not restart the units of `{app}`");
         let detail = json!({"process": process});
         self.change(caller, "app-restart", app, detail, move |change| async move {
+            change.known_process(&process).await?;
             let app = &change.record.app;
             let restarted = change.provisioner.restart(&change.operation, app, &process).await;
             restarted.or_problem(|| title).map(|()| json!({}))
@@ -219,7 +265,24 @@ impl Service {
     }
 }
 
+/// Whether some of these units are of a process, or any at all when it is empty; one that does not say of which it is may be.
+fn has_some(units: &[Unit], process: &str) -> bool {
+    let of_process = |name: &str| process.is_empty() || name.is_empty() || name == process;
+    units.iter().any(|unit| of_process(&unit.process_name))
+}
+
 impl Change {
+    /// Whether units that were added do not run: of an app that is stopped or asleep, a provisioner may keep their number only. `before` are the units that there were.
+    async fn is_idle(&self, before: &[Unit], process: &str) -> bool {
+        // Beside units that are there, new ones are there too.
+        if has_some(before, process) {
+            return false;
+        }
+        let apps = std::slice::from_ref(&self.record.app);
+        let now = self.provisioner.units(&self.operation, apps).await;
+        now.is_ok_and(|now| !has_some(&now, process))
+    }
+
     /// Counts a deploy. The new version serves already: that it cannot be counted must not make a failure of it, of which nothing may stay.
     pub(super) async fn count_deploy(&self) {
         let name = &self.record.app.name;
@@ -228,6 +291,26 @@ impl Change {
             self.operation
                 .progress
                 .show(&format!("warning: the deploy was not counted: {error}\n"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_of_a_process_by_its_name_or_when_they_do_not_say() {
+        let unit = |name: &str| Unit { process_name: name.to_owned(), ..Unit::default() };
+        for (names, process, expected) in [
+            (&[][..], "", false),
+            (&["web"], "", true),
+            (&["web", "worker"], "worker", true),
+            (&["web"], "worker", false),
+            (&[""], "worker", true),
+        ] {
+            let units: Vec<Unit> = names.iter().map(|name| unit(name)).collect();
+            assert_eq!(has_some(&units, process), expected, "{names:?} {process:?}");
         }
     }
 }

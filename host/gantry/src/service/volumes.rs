@@ -169,7 +169,7 @@ impl Service {
                 let unbound = change.service.store.unbind_volume(volume, app, mount_point).await;
                 unbound.or_problem(|| format!("`{app}` has the volume `{volume}`, but its units do not"))?;
             }
-            replaced
+            replaced.map_err(|problem| told_of_options(problem, &bind.volume))
         })
         .await
     }
@@ -262,6 +262,16 @@ impl Change {
     }
 }
 
+/// What its provisioner finds wrong with a volume is mostly in its plan and options, which nobody has read before.
+fn told_of_options(problem: Problem, volume: &str) -> Problem {
+    if !matches!(problem.kind, ProblemKind::Invalid | ProblemKind::InvalidObject) {
+        return problem;
+    }
+    problem.hint_if_none(&format!(
+        "`gantry volume info {volume}` shows its plan and options; to have others, remove it and create it again"
+    ))
+}
+
 fn volume_lock(name: &str) -> Option<String> {
     Some(format!("the volume {name}"))
 }
@@ -300,6 +310,16 @@ fn resource(record: VolumeRecord) -> api::Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_volume_is_told_with_where_its_options_are() {
+        let hint = |kind| told_of_options(Problem::new(kind, "no"), "data").hint;
+        let told = hint(ProblemKind::Invalid);
+        assert!(told.is_some_and(|told| told.starts_with("`gantry volume info data` shows")));
+        assert_eq!(hint(ProblemKind::Cancelled), None);
+        let known = Problem::new(ProblemKind::Invalid, "no").hint("known");
+        assert_eq!(told_of_options(known, "data").hint.as_deref(), Some("known"));
+    }
 
     #[test]
     fn names_and_folders() {

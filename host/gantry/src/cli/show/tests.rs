@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Bound, Grant, Line, OperationState, Plan, Problem, ProblemKind};
+use crate::api::{AppState, Bound, Grant, Line, OperationState, Plan, Problem, ProblemKind};
 use crate::cli::ui::tests::door;
 use crate::cli::ui::{Format, Terminal};
 
@@ -76,6 +76,7 @@ fn an_operation() -> Operation {
 fn an_app_is_seen_with_what_runs_of_it() {
     let info = AppInfo {
         app: an_app(),
+        state: Some(AppState::Running),
         units: Some(vec![a_unit()]),
         addresses: vec!["http://10.0.0.1:32768".into(), "http://10.0.0.2:32768".into()],
         images: vec!["acme/web:1".into(), "acme/web:2".into()],
@@ -84,6 +85,7 @@ fn an_app_is_seen_with_what_runs_of_it() {
     };
     insta::assert_snapshot!(seen(|page| app_info(page, &info)), @r"
     Name:         web
+    State:        running
     Platform:     static
     Pool:         default
     Provisioner:  docker

@@ -1,0 +1,181 @@
+//! What people are told of the units and the processes of their apps, and of what is not there.
+
+use std::process::Stdio;
+
+use anyhow::{Result, ensure};
+use gantry::api::{AppInfo, AppState, PluginInfo, Problem, ProblemKind, UnitList};
+use gantry::client::Change;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::support::{House, refused};
+
+/// A house with the app `web` on Docker, and `far` of the warehouse in the pool `yard`; both are deployed.
+async fn with_apps() -> Result<House> {
+    let house = House::with_both("").await?;
+    for (name, pool, image) in [("web", "default", "plain:1"), ("far", "yard", "a:1")] {
+        house.done(Method::POST, "/v1/apps", json!({"name": name, "pool": pool})).await?;
+        let deploy = format!("/v1/apps/{name}/deploy");
+        house.done(Method::POST, &deploy, json!({"image": image})).await?;
+    }
+    Ok(house)
+}
+
+/// What the command line says and how it ends: its code, and both ends.
+async fn cli(house: &House, words: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_gantry"))
+        .args(words)
+        .env("GANTRY_HOST", house.client.host().to_string())
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+}
+
+async fn log_of(house: &House, app: &str, process: &str) -> Result<Option<Problem>> {
+    let path = format!("/v1/apps/{app}/log?lines=1&process={process}");
+    Ok(refused(house.client.events(&path, None).await)?.err())
+}
+
+#[tokio::test]
+async fn a_process_that_the_app_does_not_have_is_not_found() -> Result<()> {
+    let house = with_apps().await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "new"})).await?;
+    for (app, told) in [
+        ("web", "there are some of `web`"),
+        ("far", "there are some of `web`"),
+        ("new", "nothing was deployed yet"),
+    ] {
+        let mut problems = vec![log_of(&house, app, "nope").await?];
+        for verb in ["start", "stop", "restart", "sleep"] {
+            let path = format!("/v1/apps/{app}/{verb}");
+            let change = house.change(Method::POST, &path, json!({"process": "nope"})).await?;
+            problems.push(change.err());
+        }
+        let path = format!("/v1/apps/{app}/units");
+        let body = json!({"count": 1, "process": "nope"});
+        problems.push(house.change(Method::DELETE, &path, body).await?.err());
+        for problem in problems {
+            let Some(problem) = problem else { anyhow::bail!("{app}: it was done") };
+            assert_eq!((problem.kind, problem.detail.as_str()), (ProblemKind::NotFound, told));
+            ensure!(problem.hint.is_some(), "{problem:?}");
+        }
+    }
+    // Nothing was done to those that there are, and they are found by name.
+    for app in ["web", "far"] {
+        let info: AppInfo = house.client.get(&format!("/v1/apps/{app}")).await?;
+        assert_eq!(info.state, Some(AppState::Running));
+        let path = format!("/v1/apps/{app}/restart");
+        house.done(Method::POST, &path, json!({"process": "web"})).await?;
+    }
+    assert_eq!(log_of(&house, "web", "web").await?, None);
+    assert_eq!(log_of(&house, "new", "").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn units_of_a_process_that_there_is_not_are_refused_with_those_that_there_are() -> Result<()>
+{
+    let house = with_apps().await?;
+    let (code, _, text) = cli(&house, &["unit", "add", "web", "1", "-p", "nope"]).await?;
+    assert_eq!(code, Some(2), "{text}");
+    ensure!(
+        text.contains("for process \"nope\"\nhint: name one with `--process`: there is `web`\n"),
+        "{text}"
+    );
+    let (code, _, text) = cli(&house, &["app", "log", "web", "-p", "wbe"]).await?;
+    assert_eq!(code, Some(4), "{text}");
+    let told = "error: `web` has no unit of a process `wbe`\ncaused by: there are some of `web`\nhint: did you mean `web`?\n";
+    assert_eq!(text, told);
+    Ok(())
+}
+
+#[tokio::test]
+async fn units_that_wait_until_the_app_is_started_are_told_to() -> Result<()> {
+    let mut house = House::new("[pools.default]\nprovisioner = \"counts\"\n").await?;
+    let (path, change) = ("/v1/plugins/counts", Change::default());
+    let bytes = crate::support::unitless()?;
+    let accepted = house.client.change_bytes(Method::PUT, path, bytes, &change).await?;
+    house.end_of(&accepted).await?.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    // It deploys nothing: the record says that it did.
+    house.stop().await?;
+    let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    assert_eq!(store.execute("UPDATE apps SET deploys = 1", [])?, 1);
+    drop(store);
+    house.start().await?;
+    let (code, page, text) = cli(&house, &["unit", "add", "web", "2"]).await?;
+    assert_eq!((code, page.as_str()), (Some(0), "added 2 units to `web`\n"), "{text}");
+    let told =
+        "warning: `web` is stopped or asleep: nothing of it runs until `gantry app start web`\n";
+    assert_eq!(text, told);
+    Ok(())
+}
+
+async fn state(house: &House, app: &str) -> Result<Option<AppState>> {
+    let info: AppInfo = house.client.get(&format!("/v1/apps/{app}")).await?;
+    Ok(info.state)
+}
+
+#[tokio::test]
+async fn an_app_tells_whether_it_runs() -> Result<()> {
+    let house = with_apps().await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "new"})).await?;
+    assert_eq!(state(&house, "new").await?, Some(AppState::New));
+    let post = |path: &'static str| house.done(Method::POST, path, json!({}));
+    for (path, app, expected) in [
+        ("/v1/apps/web/stop", "web", AppState::Stopped),
+        ("/v1/apps/web/start", "web", AppState::Running),
+        ("/v1/apps/far/sleep", "far", AppState::Asleep),
+        ("/v1/apps/far/start", "far", AppState::Running),
+        ("/v1/apps/far/sleep", "far", AppState::Asleep),
+    ] {
+        post(path).await?;
+        assert_eq!(state(&house, app).await?, Some(expected), "{path}");
+    }
+    // Without a unit the journal tells, however much was asked since.
+    house.done(Method::DELETE, "/v1/apps/far/units", json!({"count": 1})).await?;
+    for value in 0..60 {
+        let set = json!({"set": {"A": value.to_string()}, "no_restart": true});
+        house.done(Method::PATCH, "/v1/apps/far/env", set).await?;
+    }
+    assert_eq!(state(&house, "far").await?, Some(AppState::Asleep));
+    post("/v1/apps/far/start").await?;
+    assert_eq!(state(&house, "far").await?, Some(AppState::Empty));
+    let (_, page, _) = cli(&house, &["app", "info", "far"]).await?;
+    ensure!(page.contains("State:        empty\n"), "{page}");
+    let (_, json, _) = cli(&house, &["app", "info", "web", "--output", "json"]).await?;
+    assert_eq!(serde_json::from_str::<Value>(&json)?["state"], "running");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_units_of_every_app_are_listed_and_what_does_not_answer_is_told() -> Result<()> {
+    let mut house = with_apps().await?;
+    let list: UnitList = house.client.get("/v1/units").await?;
+    let apps: Vec<_> = list.items.iter().map(|unit| unit.app_name.as_str()).collect();
+    assert_eq!((apps, list.problems), (vec!["far", "web"], vec![]));
+    let (code, page, text) = cli(&house, &["unit", "list"]).await?;
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    ensure!(page.starts_with("APP  UNIT") && page.lines().count() == 3, "{page}");
+
+    // The plugin of one of them is gone.
+    let docker: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    house.stop().await?;
+    for file in std::fs::read_dir(house.folder.path().join("data/plugins"))? {
+        let path = file?.path();
+        if path.to_string_lossy().contains(&docker.plugin.digest) {
+            std::fs::write(path, b"other bytes")?;
+        }
+    }
+    house.start().await?;
+    let (code, page, text) = cli(&house, &["unit", "list"]).await?;
+    ensure!(code.is_some_and(|code| code != 0), "{code:?}");
+    ensure!(page.lines().count() == 2 && page.contains("far-web-1"), "{page}");
+    ensure!(text.starts_with("warning: ") && text.contains("`docker`"), "{text}");
+    let (_, page, _) = cli(&house, &["unit", "list", "--output", "json"]).await?;
+    let list: UnitList = serde_json::from_str(&page)?;
+    assert_eq!((list.items.len(), list.problems.len()), (1, 1));
+    Ok(())
+}
