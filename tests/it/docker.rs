@@ -230,6 +230,9 @@ fn logs_come_with_their_last_lines_and_follow() -> Result<()> {
         .success()?;
     let later = lines.by_ref().map_while(Result::ok).find(|line| line.contains("later"));
     ensure!(later.is_some(), "what is still to come follows");
+    daemon.cli(&["app", "deploy", "log", "--image", &image.0])?.success()?;
+    let new = lines.by_ref().map_while(Result::ok).find(|line| line.contains("serving on 8888"));
+    ensure!(new.is_some(), "the units of the next deploy follow");
     // The reader goes away in the middle; the daemon serves on.
     follow.kill()?;
     follow.wait()?;

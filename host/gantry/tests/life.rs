@@ -282,6 +282,32 @@ async fn a_log_is_read_and_picked_up_where_it_broke() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_followed_log_goes_on_over_a_deploy_and_ends_with_the_app() -> Result<()> {
+    let house = web("").await?;
+    let deploy = async || {
+        house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await
+    };
+    deploy().await?;
+    let mut events = house.client.events("/v1/apps/web/log?lines=10&follow=true", None).await?;
+    let mut serving = async || {
+        loop {
+            let event = tokio::time::timeout(SOON, events.next()).await?.context("it ended")??;
+            ensure!(event.kind == "line", "{event:?}");
+            let line: LogLine = serde_json::from_str(&event.data)?;
+            if line.text == "serving" {
+                return Ok(line.unit);
+            }
+        }
+    };
+    let old = serving().await?;
+    deploy().await?;
+    assert_ne!(serving().await?, old);
+    house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
+    assert_eq!(last_of(events).await?.kind, "end");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_plugin_is_proven_before_it_serves() -> Result<()> {
     let house = House::new("[provisioners.docker]\ngrants = [\"images:remove\"]\n").await?;
     let put = |path: &str, bytes: Vec<u8>| {

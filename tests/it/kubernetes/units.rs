@@ -72,7 +72,10 @@ fn a_followed_log_has_what_every_unit_says_from_now_on() -> Result<()> {
     kube.app("log", &image.name, 2)?;
     let following = Following::begin(&kube, "log")?;
     following.until("serving on")?;
-    for word in ["first", "second"] {
+    for word in ["first", "second", "of the next units"] {
+        if word == "of the next units" {
+            kube.done(&["app", "restart", "log"])?;
+        }
         let say = format!("echo {word} of $(hostname) >/proc/1/fd/1");
         kube.done(&["app", "run", "log", "--", "sh", "-c", &say])?;
         let mut expected: Vec<String> =

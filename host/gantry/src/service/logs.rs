@@ -6,20 +6,25 @@
 //! session ─┘
 //! ```
 //!
+//! A tail that follows goes on over deploys and restarts, with the units that come, until the app is removed.
+//!
 //! A reader whose connection broke comes back with the id of the last line it saw and goes on after it, if it comes soon and that line is still in the ring; otherwise it gets a new tail.
 //! A tail that nobody reads ends.
+
+mod follow;
+mod pump;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
-use gantry_engine::stream::{Session, Source};
 use gantry_runtime::{LogSource, TailOptions};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::follow::Follow;
 use super::{OrProblem, Service};
 use crate::api::{LogLine, Problem, ProblemKind};
 
@@ -29,9 +34,6 @@ const AHEAD: u64 = 1000;
 /// How many lines a tail keeps that its reader has seen.
 const BEHIND: u64 = 1000;
 
-/// How many bytes a line has at most; a longer one becomes several.
-const LONGEST_LINE: usize = 16 << 10;
-
 /// How long a tail waits for its reader to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct LogQuery {
     /// How many of the last lines of each unit.
     pub(crate) lines: u32,
-    /// Whether lines still to come follow.
+    /// Whether lines still to come follow, also of units to come.
     pub(crate) follow: bool,
     /// Only this process; every one when empty.
     pub(crate) process: String,
@@ -83,14 +85,17 @@ impl Service {
                     "read it where it goes, or choose another driver: `provisioners.{provisioner}.config` in the configuration"
                 )));
         }
+        self.known_process(&record, &provisioner, &question, &query.process).await?;
         let options = TailOptions {
-            process: query.process,
-            unit: query.unit,
+            process: query.process.clone(),
+            unit: query.unit.clone(),
             lines: query.lines,
             follow: query.follow,
         };
         let sources = provisioner.tail(&question, &record.app, &options).await.or_problem(title)?;
-        let tail = self.tails.open(app, &title(), sources);
+        let follow = query.follow && query.unit.is_empty();
+        let follow = follow.then(|| Follow::of(self, app, &query.process, &sources));
+        let tail = self.tails.open(app, &title(), sources, follow);
         Ok(read(tail, 0).boxed())
     }
 }
@@ -141,7 +146,13 @@ impl Ring {
 }
 
 impl Tails {
-    fn open(&self, app: &str, title: &str, sources: Vec<LogSource>) -> Arc<Tail> {
+    fn open(
+        &self,
+        app: &str,
+        title: &str,
+        sources: Vec<LogSource>,
+        follow: Option<Follow>,
+    ) -> Arc<Tail> {
         let (stop, patience) = (CancellationToken::new(), self.patience);
         let tail = {
             let mut open = self.lock();
@@ -166,7 +177,7 @@ impl Tails {
         };
         let (weak, title) = (Arc::downgrade(&tail), title.to_owned());
         tokio::spawn(async move {
-            stop.run_until_cancelled(pump(weak, title, sources)).await;
+            stop.run_until_cancelled(pump::pump(weak, title, sources, follow)).await;
         });
         let (open, id) = (Arc::downgrade(&self.open), tail.id);
         tokio::spawn(end_when_abandoned(open, id, patience));
@@ -279,125 +290,6 @@ fn read(tail: Arc<Tail>, after: u64) -> impl Stream<Item = (String, LogEvent)> +
             news.changed().await.ok()?;
         }
     })
-}
-
-/// Reads the sessions and fills the ring, as far as the reader lets it.
-async fn pump(tail: Weak<Tail>, title: String, sources: Vec<LogSource>) {
-    let mut lines = SelectAll::new();
-    for source in sources {
-        lines.push(split(source.unit, source.process, source.lines).boxed());
-    }
-    while let Some(event) = lines.next().await {
-        let Some(tail) = tail.upgrade() else { return };
-        let event = match event {
-            Ok(line) => LogEvent::Line(line),
-            Err(error) => {
-                let problem = Err::<(), _>(error).or_problem(|| title.clone());
-                problem
-                    .map_or_else(|problem| LogEvent::Problem(Box::new(problem)), |()| LogEvent::End)
-            }
-        };
-        let last = !matches!(event, LogEvent::Line(_));
-        let mut news = tail.news.subscribe();
-        loop {
-            news.borrow_and_update();
-            if tail.has_room() {
-                break;
-            }
-            if news.changed().await.is_err() {
-                return;
-            }
-        }
-        tail.push(event);
-        if last {
-            return;
-        }
-    }
-    if let Some(tail) = tail.upgrade() {
-        tail.push(LogEvent::End);
-    }
-}
-
-type Lines = std::result::Result<LogLine, gantry_engine::EngineError>;
-
-/// The lines of a unit, each end by itself.
-fn split(unit: String, process: String, session: Session) -> impl Stream<Item = Lines> + Send {
-    let state = Some((session.chunks, Splitter::new(unit, process)));
-    futures_util::stream::unfold(state, |state| async move {
-        let (mut chunks, mut splitter) = state?;
-        loop {
-            if let Some(line) = splitter.ready.pop_front() {
-                return Some((Ok(line), Some((chunks, splitter))));
-            }
-            match chunks.next().await {
-                Some(Ok(chunk)) => splitter.add(chunk.source, &chunk.bytes),
-                Some(Err(error)) => return Some((Err(error), None)),
-                None => {
-                    splitter.finish();
-                    let line = splitter.ready.pop_front()?;
-                    let rest = futures_util::stream::empty().boxed();
-                    return Some((Ok(line), Some((rest, splitter))));
-                }
-            }
-        }
-    })
-}
-
-struct Splitter {
-    unit: String,
-    process: String,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    ready: VecDeque<LogLine>,
-}
-
-impl Splitter {
-    fn new(unit: String, process: String) -> Self {
-        Self { unit, process, stdout: Vec::new(), stderr: Vec::new(), ready: VecDeque::new() }
-    }
-
-    fn add(&mut self, source: Source, bytes: &[u8]) {
-        for byte in bytes {
-            let part = match source {
-                Source::Stdout => &mut self.stdout,
-                Source::Stderr => &mut self.stderr,
-            };
-            if *byte != b'\n' {
-                part.push(*byte);
-            }
-            if *byte == b'\n' || part.len() >= LONGEST_LINE {
-                let line = std::mem::take(part);
-                self.push(source, &line);
-            }
-        }
-    }
-
-    /// What stands at the end without a line feed is a line too.
-    fn finish(&mut self) {
-        for source in [Source::Stdout, Source::Stderr] {
-            let part = match source {
-                Source::Stdout => std::mem::take(&mut self.stdout),
-                Source::Stderr => std::mem::take(&mut self.stderr),
-            };
-            if !part.is_empty() {
-                self.push(source, &part);
-            }
-        }
-    }
-
-    fn push(&mut self, source: Source, line: &[u8]) {
-        let text = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
-        self.ready.push_back(LogLine {
-            unit: self.unit.clone(),
-            process: self.process.clone(),
-            source: match source {
-                Source::Stdout => "stdout",
-                Source::Stderr => "stderr",
-            }
-            .to_owned(),
-            text,
-        });
-    }
 }
 
 #[cfg(test)]

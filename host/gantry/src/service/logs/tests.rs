@@ -1,7 +1,8 @@
 use bytes::Bytes;
 use gantry_engine::EngineError;
-use gantry_engine::stream::Chunk;
+use gantry_engine::stream::{Chunk, Session, Source};
 
+use super::pump::LONGEST_LINE;
 use super::*;
 
 fn chunk(source: Source, text: &str) -> Result<Chunk, EngineError> {
@@ -29,7 +30,7 @@ fn text(event: &LogEvent) -> String {
 }
 
 async fn all(tails: &Tails, source: LogSource) -> Vec<String> {
-    let tail = tails.open("web", "could not read", vec![source]);
+    let tail = tails.open("web", "could not read", vec![source], None);
     read(tail, 0).map(|(_, event)| text(&event)).collect().await
 }
 
@@ -63,7 +64,7 @@ async fn a_log_that_breaks_says_why() {
 async fn a_reader_that_comes_back_goes_on_after_what_it_saw() {
     let tails = Tails::default();
     let lines = (1..=5).map(|n| chunk(Source::Stdout, &format!("{n}\n"))).collect();
-    let tail = tails.open("web", "could not read", vec![of(lines)]);
+    let tail = tails.open("web", "could not read", vec![of(lines)], None);
     let seen: Vec<_> = read(tail, 0).take(2).collect().await;
     let (after, _) = seen.last().unwrap();
     assert!(tails.resume("api", after).is_none(), "the tail of another app");
@@ -83,7 +84,7 @@ async fn a_slow_reader_holds_the_log_back() {
         chunk(Source::Stdout, "x\n")
     });
     let tails = Tails::default();
-    let tail = tails.open("web", "could not read", vec![source(endless)]);
+    let tail = tails.open("web", "could not read", vec![source(endless)], None);
     let mut reader = std::pin::pin!(read(tail, 0));
     for _ in 0..10 {
         assert!(reader.next().await.is_some());
@@ -96,7 +97,8 @@ async fn a_slow_reader_holds_the_log_back() {
 #[tokio::test]
 async fn a_tail_that_nobody_reads_ends() {
     let tails = Tails { patience: Duration::from_millis(20), ..Tails::default() };
-    let tail = tails.open("web", "could not read", vec![source(futures_util::stream::pending())]);
+    let tail =
+        tails.open("web", "could not read", vec![source(futures_util::stream::pending())], None);
     let (weak, reader) = (Arc::downgrade(&tail), read(tail, 0));
     assert!(!weak.upgrade().unwrap().is_abandoned(Duration::ZERO), "as long as somebody reads");
     drop(reader);
