@@ -284,9 +284,8 @@ async fn a_log_is_read_and_picked_up_where_it_broke() -> Result<()> {
 #[tokio::test]
 async fn a_followed_log_goes_on_over_a_deploy_and_ends_with_the_app() -> Result<()> {
     let house = web("").await?;
-    let deploy = async || {
-        house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await
-    };
+    let deploy =
+        async || house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await;
     deploy().await?;
     let mut events = house.client.events("/v1/apps/web/log?lines=10&follow=true", None).await?;
     let mut serving = async || {

@@ -2,6 +2,7 @@
 
 mod api;
 mod crash;
+mod forgotten;
 mod life;
 mod moves;
 mod places;

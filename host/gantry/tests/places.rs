@@ -8,8 +8,6 @@ use gantry::api::{
     ProblemKind, Volume,
 };
 use gantry_core::{Status, Unit};
-use gantry_engine::EngineError;
-use gantry_engine::memory::objects::Fault;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -645,30 +643,5 @@ async fn what_a_crash_left_of_objects_is_taken_back_at_the_next_start() -> Resul
     }
     let info: AppInfo = house.client.get("/v1/apps/web").await?;
     assert_eq!(info.app.image.as_deref(), Some("a:1"));
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_app_whose_cluster_is_away_is_forgotten_only_by_force() -> Result<()> {
-    let house = House::with_both("").await?.with_cluster().await?;
-    house.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "yard"})).await?;
-    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:1"})).await?;
-    house
-        .cluster
-        .0
-        .fail(|_, _| Some(Fault::Before(EngineError::Unreachable("nobody is there".to_owned()))));
-    let problem = refusal(&house, Method::DELETE, "/v1/apps/web", json!({})).await?;
-    assert_eq!(problem.kind, ProblemKind::Unavailable);
-    let info: AppInfo = house.client.get("/v1/apps/web").await?;
-    assert_eq!(info.app.name, "web");
-    let done = house.done(Method::DELETE, "/v1/apps/web", json!({"force": true})).await?;
-    let left = done.result.context("it tells what is left")?["left"].to_string();
-    ensure!(left.contains("nobody is there"), "{left}");
-    let gone = refused(house.client.get::<AppInfo>("/v1/apps/web").await)?.unwrap_err();
-    assert_eq!(gone.kind, ProblemKind::NotFound);
-    house.cluster.0.mend();
-    // What is there all the same is what force is told of.
-    assert_eq!(house.cluster.note("web").await.as_deref(), Some("a:1"));
-    house.done(Method::DELETE, &format!("/v1/clusters/{NORTH}"), json!({})).await?;
     Ok(())
 }

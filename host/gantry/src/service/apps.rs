@@ -1,5 +1,6 @@
 //! Apps: create, look at, remove, and their environment.
 
+mod removal;
 mod state;
 
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use gantry_core::name::AppName;
 use gantry_engine::Images;
 use serde_json::json;
 
-use super::units::Change;
 use super::{LATEST, OrProblem, Service, app_lock, time_of};
 use crate::api::{self, AppInfo, EnvChange, NewApp, Problem, ProblemKind};
 use crate::clock;
@@ -142,34 +142,6 @@ impl Service {
             Ok(json!({"app": app.name}))
         };
         self.operations.begin(request, work).await.or_problem(|| title)
-    }
-
-    /// Removes an app with all that it has; with `force` it is forgotten, whatever of it cannot be removed.
-    pub(crate) async fn remove_app(
-        self: &Arc<Self>,
-        caller: Caller,
-        app: &str,
-        force: bool,
-    ) -> Result<String, Problem> {
-        let detail = if force { json!({"force": true}) } else { json!({}) };
-        self.change(caller, "app-remove", app, detail, move |change| async move {
-            let Change { service, record, provisioner, operation } = &change;
-            let app = &record.app;
-            let title = || format!("could not remove the app `{}`", app.name);
-            let destroyed = provisioner.destroy(operation, app).await.or_problem(title);
-            let left = match destroyed {
-                Ok(()) => None,
-                // Who asked to stop is heard, forced or not.
-                Err(problem) if !force || operation.cancel.is_cancelled() => return Err(problem),
-                Err(problem) => Some(problem),
-            };
-            service.store.remove_app(&app.name).await.or_problem(title)?;
-            let Some(left) = left else { return Ok(json!({"app": app.name})) };
-            let warning = format!("warning: some of it may still be there: {}\n", left.detail);
-            operation.progress.show(&warning);
-            Ok(json!({"app": app.name, "left": left.detail}))
-        })
-        .await
     }
 
     /// The variables that people set, by name.

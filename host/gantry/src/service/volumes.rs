@@ -161,15 +161,19 @@ impl Service {
                         .hint("`gantry volume list` lists the volumes"));
                 }
             }
-            let why = || title.clone();
-            let replaced = change.replace_units(no_restart, why).await;
-            if replaced.is_err() {
+            let BindRecord { volume, app, mount_point, .. } = &bind;
+            let half = || format!("`{app}` has the volume `{volume}`, but its units may not");
+            let mut problem = match change.replace_units(no_restart, half).await {
+                Ok(replaced) => return Ok(replaced),
+                Err(problem) => problem,
+            };
+            if is_undone(problem.kind) {
                 // The units of before serve on, without it: so does the app.
-                let BindRecord { volume, app, mount_point, .. } = &bind;
                 let unbound = change.service.store.unbind_volume(volume, app, mount_point).await;
-                unbound.or_problem(|| format!("`{app}` has the volume `{volume}`, but its units do not"))?;
+                unbound.or_problem(half)?;
+                problem.title = title;
             }
-            replaced.map_err(|problem| told_of_options(problem, &bind.volume))
+            Err(told_of_options(problem, volume))
         })
         .await
     }
@@ -259,6 +263,35 @@ impl Change {
         }
         self.provisioner.restart(&self.operation, app, "").await.or_problem(&why)?;
         Ok(json!({"restarted": true}))
+    }
+}
+
+/// Whether a replacement of units that failed so has left those of before, and none other. What was cut off, or could not reach its engine, may have left either.
+fn is_undone(kind: ProblemKind) -> bool {
+    match kind {
+        ProblemKind::Invalid
+        | ProblemKind::NotFound
+        | ProblemKind::Conflict
+        | ProblemKind::Denied
+        | ProblemKind::Forbidden
+        | ProblemKind::Quota
+        | ProblemKind::NotSupported
+        | ProblemKind::UnitStartup
+        | ProblemKind::InvalidObject => true,
+        ProblemKind::Unauthorized
+        | ProblemKind::Busy
+        | ProblemKind::PluginRefused
+        | ProblemKind::OverLimit
+        | ProblemKind::PluginFailed
+        | ProblemKind::TimedOut
+        | ProblemKind::Cancelled
+        | ProblemKind::Interrupted
+        | ProblemKind::Unavailable
+        | ProblemKind::Overloaded
+        | ProblemKind::ShuttingDown
+        | ProblemKind::Storage
+        | ProblemKind::Internal
+        | ProblemKind::Failed => false,
     }
 }
 

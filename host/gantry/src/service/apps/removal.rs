@@ -1,0 +1,104 @@
+//! Apps: removed with all that they have, or forgotten when that cannot be done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_runtime::Provisioner;
+use serde_json::{Value, json};
+
+use crate::api::Problem;
+use crate::operation::{Caller, Request};
+use crate::service::{OrProblem, Service, app_lock, time_of};
+
+const VERB: &str = "app-remove";
+
+/// How long forgetting an app may take whose provisioner does not serve.
+const TIME: Duration = Duration::from_secs(60);
+
+impl Service {
+    /// Removes an app with all that it has; with `force` it is forgotten, whatever of it cannot be removed.
+    pub(crate) async fn remove_app(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        force: bool,
+    ) -> Result<String, Problem> {
+        if force {
+            return self.forget_app(caller, app).await;
+        }
+        self.change(caller, VERB, app, json!({}), move |change| async move {
+            let app = &change.record.app;
+            let title = || title(&app.name);
+            change.provisioner.destroy(&change.operation, app).await.or_problem(title)?;
+            change.service.store.remove_app(&app.name).await.or_problem(title)?;
+            Ok(json!({"app": app.name}))
+        })
+        .await
+    }
+
+    /// Removes what can be removed of an app, wherever it is on its way between pools, and forgets it. Neither a provisioner that does not serve nor a move that cannot end keeps it.
+    async fn forget_app(self: &Arc<Self>, caller: Caller, app: &str) -> Result<String, Problem> {
+        let record = self.record(app).await?;
+        let provisioner = self.provisioner(&record.provisioner).ok();
+        let serving = provisioner.as_ref().map(Provisioner::generation);
+        let request = Request {
+            verb: VERB,
+            app: Some(app.to_owned()),
+            plugin: Some(record.provisioner),
+            digest: serving.map(|serving| serving.digest().to_owned()),
+            detail: json!({"force": true}),
+            lock: app_lock(app),
+            time: provisioner.as_ref().map_or(TIME, time_of),
+            caller,
+        };
+        let (service, name) = (Arc::clone(self), app.to_owned());
+        let begun = self.operations.begin(request, move |begun| async move {
+            service.counts.begin(&name);
+            let ended = service.forget(&begun.operation, &name).await;
+            service.counts.begin(&name);
+            ended
+        });
+        begun.await.or_problem(|| title(app))
+    }
+
+    async fn forget(
+        &self,
+        operation: &gantry_engine::Operation,
+        name: &str,
+    ) -> Result<Value, Problem> {
+        let title = || title(name);
+        let record = self.record(name).await?;
+        let mut places = vec![(record.provisioner, record.app.clone())];
+        if let Some(begun) = self.store.move_of(name).await.or_problem(title)? {
+            let there = gantry_core::App { pool: begun.to_pool, ..record.app };
+            places.push((begun.to_provisioner, there));
+        }
+        let mut left = Vec::new();
+        for (provisioner, app) in places {
+            let destroyed = match self.provisioner(&provisioner) {
+                Ok(provisioner) => provisioner.destroy(operation, &app).await.or_problem(title),
+                Err(problem) => Err(problem),
+            };
+            match destroyed {
+                // Who asked to stop is heard, forced or not.
+                Err(problem) if operation.cancel.is_cancelled() => return Err(problem),
+                Err(problem) => left.push(match problem.detail.as_str() {
+                    "" => problem.title,
+                    detail => detail.to_owned(),
+                }),
+                Ok(()) => {}
+            }
+        }
+        self.store.remove_app(name).await.or_problem(title)?;
+        if left.is_empty() {
+            return Ok(json!({"app": name}));
+        }
+        let left = left.join("; ");
+        operation.progress.show(&format!("warning: some of it may still be there: {left}\n"));
+        Ok(json!({"app": name, "left": left}))
+    }
+}
+
+fn title(app: &str) -> String {
+    format!("could not remove the app `{app}`")
+}
