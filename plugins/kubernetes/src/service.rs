@@ -159,7 +159,18 @@ fn volumes(app: &App, home: &Home) -> Result<Attached> {
             options: volume.options,
             binds: volume.binds.into_iter().map(bind).collect(),
         };
-        attached.attach(&volume, &set, home.namespace(), &app.name)?;
+        for option in volume.idle_options() {
+            operation::progress(&format!(
+                " ---> volume {}: the option {option} means nothing to a storage class <---\n",
+                volume.name
+            ));
+        }
+        attached.attach(&volume, &set, home.namespace(), &app.name).map_err(|error| match error {
+            Error::InvalidArgument(why) => {
+                Error::InvalidArgument(format!("volume `{}`: {why}", volume.name))
+            }
+            error => error,
+        })?;
     }
     Ok(attached)
 }

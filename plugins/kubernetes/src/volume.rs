@@ -42,6 +42,15 @@ pub struct Bind {
     pub read_only: bool,
 }
 
+impl Volume {
+    /// The options that mean nothing: a storage class takes none but those that every volume has.
+    pub fn idle_options(&self) -> impl Iterator<Item = &str> {
+        let class = self.plan.get(STORAGE_CLASS).is_some_and(|class| !class.is_empty());
+        let options = self.options.keys().map(String::as_str);
+        options.filter(move |key| class && ![ACCESS_MODES, CAPACITY].contains(key))
+    }
+}
+
 /// The volumes of the pods of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attached {
@@ -278,6 +287,17 @@ mod tests {
             let error = attached(&volume(plan, &[], &[false])).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_told_apart() {
+        let options = [("capacity", "1Gi"), ("capcity", "5Gi")];
+        let of = |plan: &[(&str, &str)]| {
+            let volume = volume(plan, &options, &[]);
+            volume.idle_options().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[("storage-class", "c")]), ["capcity"]);
+        assert_eq!(of(&NFS), [""; 0], "a plugin has options of its own");
     }
 
     #[test]
