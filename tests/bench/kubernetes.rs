@@ -53,6 +53,7 @@ impl Bench {
         let setting = Setting {
             cluster: Arc::new(engine),
             namespace: "default".to_owned(),
+            beside: None,
             platform: platform.clone(),
             config: json!({}),
             layers: Vec::new(),

@@ -1,5 +1,6 @@
 //! The real daemon as a child process, and the real command line as its client.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub struct Daemon {
     pub folder: TempDir,
     /// The installation id, which is on every container it makes.
     pub instance: String,
+    by: Vec<String>,
     child: Option<Child>,
 }
 
@@ -92,6 +94,12 @@ impl Daemon {
 
     /// A daemon with this configuration, on a folder that another one may have used before.
     pub fn start_in(folder: TempDir, config: &str) -> Result<Self> {
+        Self::start_by(folder, config, &[])
+    }
+
+    /// The same, started by a command that becomes what its last arguments say.
+    pub fn start_by(folder: TempDir, config: &str, by: &[&str]) -> Result<Self> {
+        let by = by.iter().map(|&word| word.to_owned()).collect();
         let instance = format!(
             "test-{}",
             folder
@@ -101,22 +109,36 @@ impl Daemon {
                 .to_string_lossy()
                 .to_lowercase()
         );
-        let text = format!(
-            "data = {:?}\ninstance = {instance:?}\n{config}\n[http]\nsocket = {:?}\n",
-            folder.path().join("data"),
-            folder.path().join("gantry.sock"),
-        );
-        std::fs::write(folder.path().join("gantry.toml"), text)?;
-        let mut daemon = Self { folder, instance, child: None };
+        let mut daemon = Self { folder, instance, by, child: None };
+        daemon.configure(config)?;
         daemon.resume()?;
         Ok(daemon)
+    }
+
+    /// Writes its configuration, which it reads when it is started.
+    pub fn configure(&self, config: &str) -> Result<()> {
+        let folder = self.folder.path();
+        let text = format!(
+            "data = {:?}\ninstance = {:?}\n{config}\n[http]\nsocket = {:?}\n",
+            folder.join("data"),
+            self.instance,
+            folder.join("gantry.sock"),
+        );
+        Ok(std::fs::write(folder.join("gantry.toml"), text)?)
     }
 
     /// Starts the daemon again on its folder.
     pub fn resume(&mut self) -> Result<()> {
         let log = std::fs::File::create(self.folder.path().join("log"))?;
-        let mut child = self
-            .command()?
+        let mut command = match self.by.split_first() {
+            Some((program, arguments)) => {
+                let mut by = self.program(program);
+                by.args(arguments).arg(artifacts::gantry()?);
+                by
+            }
+            None => self.command()?,
+        };
+        let mut child = command
             .arg("serve")
             .arg("--config")
             .arg(self.folder.path().join("gantry.toml"))
@@ -158,7 +180,11 @@ impl Daemon {
 
     /// The command line, with an empty environment but for what it needs.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(artifacts::gantry()?);
+        Ok(self.program(artifacts::gantry()?))
+    }
+
+    fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -171,7 +197,7 @@ impl Daemon {
                 command.env(name, value);
             }
         }
-        Ok(command)
+        command
     }
 
     /// Runs the command line to its end.

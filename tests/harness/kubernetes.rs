@@ -33,6 +33,8 @@ pub fn runtime(folder: &str) -> Result<Runtime> {
 pub struct Setting {
     pub cluster: Arc<dyn Cluster>,
     pub namespace: String,
+    /// A second record of the same cluster, with this namespace.
+    pub beside: Option<String>,
     pub platform: Platform,
     pub config: Value,
     /// Layers right below the journal.
@@ -55,6 +57,11 @@ pub async fn provisioner(runtime: &Runtime, setting: Setting) -> Result<Provisio
         namespace: setting.namespace,
         ..ClusterInfo::default()
     };
+    if let Some(namespace) = setting.beside {
+        let info = ClusterInfo { name: "beside".to_owned(), namespace, ..ClusterInfo::default() };
+        let given = GivenCluster { info, engine: Arc::clone(&setting.cluster) };
+        backends.clusters.give(PROVISIONER, "beside", given);
+    }
     backends.clusters.give(PROVISIONER, "test", GivenCluster { info, engine: setting.cluster });
     let mut settings = LoadSettings {
         granted: setting.granted.clone().unwrap_or_default(),

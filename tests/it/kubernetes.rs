@@ -3,7 +3,9 @@
 mod broken;
 mod changed;
 mod failing;
+mod inside;
 mod moves;
+mod nodes;
 mod refused;
 mod units;
 
@@ -118,7 +120,7 @@ impl Kube {
 impl Drop for Kube {
     fn drop(&mut self) {
         // Best effort, for a test that failed: the cluster is there for others too.
-        let kinds = "deployments,services,pods,serviceaccounts,secrets,persistentvolumeclaims,persistentvolumes";
+        let kinds = "deployments,services,pods,serviceaccounts,secrets,persistentvolumeclaims,persistentvolumes,clusterroles,clusterrolebindings";
         let mine = format!("gantry.instance={}", self.daemon.instance);
         let _ = self.cluster.ask(&["delete", kinds, "-A", "-l", &mine, "--wait=false"]);
     }

@@ -80,6 +80,7 @@ impl Lane {
         let setting = Setting {
             cluster: Arc::clone(&faulty) as Arc<dyn Cluster>,
             namespace: namespace.clone(),
+            beside: None,
             platform: platform.clone(),
             config: json!({"kubernetes": {
                 "api-timeout": PATIENCE.as_secs(), "deployment-progress-timeout": SOON.as_secs(),

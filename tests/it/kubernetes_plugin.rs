@@ -15,7 +15,7 @@ use gantry_engine::call::ClusterCall;
 use gantry_engine::memory::objects::Fault;
 use gantry_engine::{Cluster as _, EngineError};
 use gantry_runtime::{Interface, TailOptions};
-use gantry_tests::kubernetes::{POOL, Wrong, kind, list, text, wanted, wrong};
+use gantry_tests::kubernetes::{INSTANCE, POOL, Wrong, kind, list, text, wanted, wrong};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
@@ -482,6 +482,38 @@ async fn a_node_whose_units_cannot_leave_stays_and_takes_units_again() -> Result
     assert!(cordoned?, "it takes no more units while they leave");
     assert_eq!(node().await?["spec"].get("unschedulable"), None);
     assert_eq!(stage.units().await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_emptied_for_every_namespace_that_has_units_there() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let pod = |namespace: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "unit", "namespace": namespace,
+                "labels": {"gantry.owner": "kubernetes", "gantry.instance": INSTANCE},
+            },
+            "spec": {"nodeName": "n1", "containers": [{"name": "unit", "image": "shop:1"}]},
+        })
+    };
+    for namespace in ["beside", "elsewhere"] {
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        stage.cluster.put(&object)?;
+    }
+    for namespace in ["beside", "default", "elsewhere"] {
+        stage.cluster.put(&pod(namespace))?;
+    }
+    let (operation, _) = stage.operation();
+    let options = RemoveNodeOptions { address: "10.0.0.1".to_owned(), rebalance: true };
+    stage.provisioner.remove_node(&operation, &options).await?;
+    assert!(stage.cluster.get(&kind("Node"), "", "n1").await.is_err(), "it is gone");
+    for (namespace, stays) in [("beside", false), ("default", false), ("elsewhere", true)] {
+        let there = stage.cluster.get(&kind("Pod"), namespace, "unit").await;
+        assert_eq!(there.is_ok(), stays, "{namespace}");
+    }
     Ok(())
 }
 

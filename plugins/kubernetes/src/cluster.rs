@@ -75,6 +75,8 @@ pub struct Timeouts {
     pub deployment_progress: Duration,
     /// New units that all run, until they all answer.
     pub healthcheck: Duration,
+    /// The units of a node that is removed, until they have left it: a disruption budget may hold them for ever.
+    pub drain: Duration,
 }
 
 impl Timeouts {
@@ -91,6 +93,7 @@ impl Timeouts {
             pod_running: of("pod-running-timeout", 600),
             deployment_progress: of("deployment-progress-timeout", 600),
             healthcheck: health::max_time(settings),
+            drain: of("drain-timeout", 300),
         }
     }
 }
@@ -162,8 +165,9 @@ mod tests {
             times.pod_running,
             times.deployment_progress,
             times.healthcheck,
+            times.drain,
         ];
-        assert_eq!(all.map(|time| time.as_secs()), [60, 5, 60, 600, 600, 120]);
+        assert_eq!(all.map(|time| time.as_secs()), [60, 5, 60, 600, 600, 120, 300]);
         let times = Timeouts::from_settings(&json!({
             "kubernetes": {
                 "api-timeout": 0.5, "api-short-timeout": "7", "pod-ready-timeout": 0,

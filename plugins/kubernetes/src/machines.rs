@@ -14,9 +14,6 @@ use crate::home::{Home, kinds};
 use crate::object::{is_leaving, items, merge_patch, name, text};
 use crate::{PREFIX, node, unit};
 
-/// How long a pod's disruption budget may keep a drain waiting.
-const DRAIN: Duration = Duration::from_secs(300);
-
 /// How many nodes a page has.
 const PAGE: u32 = 250;
 
@@ -217,7 +214,10 @@ pub(crate) fn remove(options: &RemoveNodeOptions) -> Result<()> {
     if options.rebalance {
         let mark = |patch| insist(|| home.client.merge(&kinds::node(), "", node, &patch));
         mark(node::cordon())?;
-        if let Err(error) = drain(&home, node) {
+        let drained = sharing(&home, &object).and_then(|others| {
+            std::iter::once(&home).chain(&others).try_for_each(|home| drain(home, node))
+        });
+        if let Err(error) = drained {
             operation::undoing();
             if !node::is_cordoned(&object)
                 && let Err(failure) = mark(node::uncordon())
@@ -235,10 +235,26 @@ pub(crate) fn remove(options: &RemoveNodeOptions) -> Result<()> {
     Ok(insist(|| home.client.delete(&kinds::node(), "", node, &options))?)
 }
 
-/// Evicts every unit on a node and waits until they are gone. One that a disruption budget holds is asked again.
+/// The other homes that may have units on a node: one cluster may be given several times, each with a namespace of its own.
+fn sharing(home: &Home, node: &Value) -> Result<Vec<Home>> {
+    let uid = |node: &Value| text(node, "/metadata/uid").to_owned();
+    let mut homes = Vec::new();
+    for other in Home::all()?.into_iter().filter(|other| other.info.name != home.info.name) {
+        let other = other.hurried();
+        // One that does not answer is another cluster: this one does.
+        let found = other.client.find(&kinds::node(), "", name(node));
+        if found.is_ok_and(|found| found.is_some_and(|found| uid(&found) == uid(node))) {
+            homes.push(other.unhurried());
+        }
+    }
+    Ok(homes)
+}
+
+/// Evicts every unit on a node and waits until they are gone. One that a disruption budget holds is asked again, and whoever waits for it is told.
 fn drain(home: &Home, node: &str) -> Result<()> {
     let began = Instant::now();
     let mut told = false;
+    let mut told_held = None;
     loop {
         let pods: Vec<Value> =
             pods_on(home, node, "")?.into_iter().filter(|pod| !is_daemon(pod)).collect();
@@ -265,7 +281,13 @@ fn drain(home: &Home, node: &str) -> Result<()> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if began.elapsed() >= DRAIN {
+        if let Some(text) = &held
+            && told_held != held
+        {
+            operation::progress(&format!(" ---> still on {node}: {text}\n"));
+            told_held.clone_from(&held);
+        }
+        if began.elapsed() >= home.timeouts.drain {
             let names: Vec<&str> = pods.iter().map(name).collect();
             let why = held.map(|text| format!(": {text}")).unwrap_or_default();
             let text = format!("still on the node `{node}`: {}{why}", names.join(", "));
@@ -286,17 +308,23 @@ fn is_daemon(pod: &Value) -> bool {
 ///
 /// # Errors
 ///
-/// There is none, or several, or a cluster does not answer.
+/// There is none, or several, or a cluster that may have it does not answer.
 pub(crate) fn for_node_data(data: &NodeStatusData) -> Result<Node> {
     let mut all = Vec::new();
-    for home in Home::all()? {
-        all.extend(home.nodes("")?.iter().map(|object| node::wrap(object, &home.info.name)));
+    let mut missing = Error::NodeNotFound;
+    for home in Home::all()?.into_iter().map(Home::hurried) {
+        match home.nodes("") {
+            Ok(nodes) => {
+                all.extend(nodes.iter().map(|object| node::wrap(object, &home.info.name)));
+            }
+            Err(error) => missing = error,
+        }
     }
     let addresses: Vec<&str> = all.iter().map(|node| node.address.as_str()).collect();
     use gantry_sdk::gantry_core::node::NodeLookupError;
     match find_node_by_addrs(&addresses, &data.addresses) {
-        Ok(index) => all.into_iter().nth(index).ok_or(Error::NodeNotFound),
-        Err(NodeLookupError::NotFound) => Err(Error::NodeNotFound),
+        Ok(index) => all.into_iter().nth(index).ok_or(missing),
+        Err(NodeLookupError::NotFound) => Err(missing),
         Err(error) => Err(Error::Conflict(error.to_string())),
     }
 }

@@ -175,17 +175,19 @@ pub(crate) fn register(app: &App, unit: &str, custom_data: Option<&str>) -> Resu
 ///
 /// # Errors
 ///
-/// No such unit, or a cluster does not answer.
+/// No such unit, or a cluster that may have it does not answer.
 pub(crate) fn app_of(unit: &str) -> Result<String> {
-    for home in Home::all()? {
-        if let Some(pod) = home.find(&kinds::pod(), unit)? {
-            let app = label_set(&pod).app_name().to_owned();
-            if !app.is_empty() {
-                return Ok(app);
+    let mut missing = Error::UnitNotFound(unit.to_owned());
+    for home in Home::all()?.into_iter().map(Home::hurried) {
+        match home.find(&kinds::pod(), unit) {
+            Ok(Some(pod)) if !label_set(&pod).app_name().is_empty() => {
+                return Ok(label_set(&pod).app_name().to_owned());
             }
+            Ok(_) => {}
+            Err(error) => missing = error,
         }
     }
-    Err(Error::UnitNotFound(unit.to_owned()))
+    Err(missing)
 }
 
 #[cfg(test)]

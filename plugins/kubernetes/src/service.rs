@@ -165,11 +165,9 @@ fn volumes(app: &App, home: &Home) -> Result<Attached> {
                 volume.name
             ));
         }
-        attached.attach(&volume, &set, home.namespace(), &app.name).map_err(|error| match error {
-            Error::InvalidArgument(why) => {
-                Error::InvalidArgument(format!("volume `{}`: {why}", volume.name))
-            }
-            error => error,
+        attached.attach(&volume, &set, home.namespace(), &app.name).map_err(|error| {
+            let Error::InvalidArgument(why) = error else { return error };
+            Error::InvalidArgument(format!("volume `{}`: {why}", volume.name))
         })?;
     }
     Ok(attached)

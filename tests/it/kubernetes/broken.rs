@@ -1,4 +1,4 @@
-//! A cluster that breaks: its API server dies, a kubelet stops, a node goes. The cluster is the test's own.
+//! A cluster that breaks: its API server dies, a kubelet stops. The cluster is the test's own.
 
 use std::collections::BTreeSet;
 
@@ -21,23 +21,22 @@ fn everything(kube: &Kube) -> Result<BTreeSet<String>> {
 }
 
 /// The node that a unit is on.
-fn node_of(kube: &Kube, unit: &str) -> Result<String> {
+pub(super) fn node_of(kube: &Kube, unit: &str) -> Result<String> {
     kube.cluster.ask(&["get", "pod", unit, "-o", "jsonpath={.spec.nodeName}"])
 }
 
 /// The address of a node.
-fn address_of(kube: &Kube, node: &str) -> Result<String> {
+pub(super) fn address_of(kube: &Kube, node: &str) -> Result<String> {
     let path = "jsonpath={.status.addresses[?(@.type==\"InternalIP\")].address}";
     kube.cluster.ask(&["get", "node", node, "-o", path])
 }
 
 #[test]
-fn apps_outlive_their_api_server_their_kubelet_and_their_node_and_leave_nothing() -> Result<()> {
+fn apps_outlive_their_api_server_and_their_kubelet_and_leave_nothing() -> Result<()> {
     let kube = Kube::own(VOLUMES)?;
     leaves_nothing(&kube)?;
     survives_the_api_server(&kube)?;
-    goes_around_a_node_that_does_not_answer(&kube)?;
-    moves_away_from_a_node_that_is_removed(&kube)
+    goes_around_a_node_that_does_not_answer(&kube)
 }
 
 fn leaves_nothing(kube: &Kube) -> Result<()> {
@@ -155,36 +154,5 @@ fn goes_around_a_node_that_does_not_answer(kube: &Kube) -> Result<()> {
         Ok((kube.pods("around")?.len() == 2).then_some(()))
     })?;
     kube.done(&["app", "remove", "around", "-y"])?;
-    Ok(())
-}
-
-fn moves_away_from_a_node_that_is_removed(kube: &Kube) -> Result<()> {
-    let image = kube.cluster.image("gantry-test/kube-drained:v1", "one", "")?;
-    kube.app("drained", &image.name, 4)?;
-    let nodes = || -> Result<BTreeSet<String>> {
-        kube.units("drained")?.iter().map(|(unit, _)| node_of(kube, unit)).collect()
-    };
-    assert_eq!(nodes()?.len(), 2, "both nodes have units");
-    let address = address_of(kube, "node1")?;
-    // The scheduler spreads them as it sees fit.
-    let mut here = 0;
-    for (unit, _) in kube.units("drained")? {
-        here += usize::from(node_of(kube, &unit)? == "node1");
-    }
-    let removed = kube.daemon.cli(&["node", "remove", &address, "-y"])?;
-    let moving = format!("Moving {here} unit");
-    ensure!(removed.stderr.contains(&moving), "{moving}: {removed:?}");
-    removed.success()?;
-    eventually(SOON, "the units are on the other node", || {
-        let units = kube.units("drained")?;
-        let run = units.iter().filter(|(_, status)| status == "started").count();
-        Ok((run == 4 && nodes()?.iter().eq(["node2"])).then_some(()))
-    })?;
-    kube.until_answers("drained", "one")?;
-    ensure!(kube.addresses("drained")?.len() == 1, "it is not reached through that node any more");
-    ensure!(!kube.done(&["node", "list"])?.contains(&address));
-    kube.daemon.cli(&["node", "info", &address])?.failure(4)?;
-    kube.done(&["app", "deploy", "drained", "--image", &image.name])?;
-    kube.done(&["app", "remove", "drained", "-y"])?;
     Ok(())
 }

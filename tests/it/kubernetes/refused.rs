@@ -34,6 +34,14 @@ fn a_cluster_that_cannot_be_spoken_to_is_told_by_its_address_and_the_daemon_serv
         let info = kube.daemon.cli(&["cluster", "info", name])?;
         ensure!(info.stdout.contains("Answers:      no"), "{info:?}");
         ensure!(why.iter().all(|why| info.stderr.contains(why)), "{info:?}");
+        if name == "nobody" {
+            // It hides the nodes of no other one.
+            let nodes = kube.daemon.cli(&["node", "list"])?;
+            let node = super::broken::address_of(&kube, "node1")?;
+            ensure!(nodes.stdout.lines().any(|line| line.starts_with(&node)), "{nodes:?}");
+            ensure!(why.iter().all(|why| nodes.stderr.contains(why)), "{nodes:?}");
+            assert_eq!(nodes.code, Some(6), "{nodes:?}");
+        }
         let app = format!("on-{name}");
         kube.done(&["app", "create", &app, "--pool", &pool])?;
         let deploy = kube.daemon.cli(&["app", "deploy", &app, "--image", &image.name])?;

@@ -211,6 +211,7 @@ impl Stage {
         let setting = Setting {
             cluster: Arc::new(cluster.clone()),
             namespace: "default".to_owned(),
+            beside: Some("beside".to_owned()),
             platform: platform.clone(),
             config,
             layers: vec![Arc::clone(&gate) as Arc<dyn Layer>],

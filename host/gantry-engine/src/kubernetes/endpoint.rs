@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::EngineError;
-use crate::reason::{innermost, io_reason, lowered};
+use crate::reason::{io_reason, lowered};
 
 /// Where a cluster answers, and who we are there.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Endpoint {
         let config = match &self.0 {
             Place::Kubeconfig { files, context } => from_files(files, context).await,
             Place::InCluster => Config::incluster().map_err(|error| {
-                let why = innermost(&error);
+                let why = lowered(&error.to_string());
                 EngineError::Invalid(format!("this process runs in no cluster: {why}"))
             }),
             Place::Address { address, ca, credentials } => {

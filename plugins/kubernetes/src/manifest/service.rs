@@ -6,14 +6,15 @@ use gantry_sdk::LabelSet;
 use serde_json::{Value, json};
 
 use super::{Workload, metadata};
+use crate::object::without_nulls;
 use crate::{PREFIX, name};
 
 /// The Service that routers reach the process through.
 pub fn service(workload: &Workload<'_>) -> Value {
     let name = name::deployment(&workload.app.name, workload.process);
     let (labels, annotations) = workload.labels_and_annotations();
-    let spec = json!({"type": "NodePort"});
-    make(workload, &metadata(&name, workload.cluster.namespace(), labels, annotations), spec)
+    let metadata = metadata(&name, workload.cluster.namespace(), labels, annotations);
+    make(workload, &metadata, "NodePort", None)
 }
 
 /// The headless Service: a name for each unit.
@@ -23,15 +24,24 @@ pub fn headless(workload: &Workload<'_>) -> Value {
     let mut labels = LabelSet::new(labels, PREFIX);
     labels.set_is_headless_service();
     let labels = labels.to_labels();
-    let spec = json!({"type": "ClusterIP", "clusterIP": "None"});
-    make(workload, &metadata(&name, workload.cluster.namespace(), labels, annotations), spec)
+    let metadata = metadata(&name, workload.cluster.namespace(), labels, annotations);
+    make(workload, &metadata, "ClusterIP", Some("None"))
 }
 
-fn make(workload: &Workload<'_>, metadata: &Value, mut spec: Value) -> Value {
-    let (port, target) = (workload.defaults.port, workload.port());
-    spec["ports"] = json!([{"port": port, "protocol": "TCP", "targetPort": target}]);
-    spec["selector"] = json!(workload.labels.to_selector());
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+fn make(workload: &Workload<'_>, metadata: &Value, kind: &str, cluster_ip: Option<&str>) -> Value {
+    without_nulls(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "clusterIP": cluster_ip,
+            "ports": [{
+                "port": workload.defaults.port, "protocol": "TCP", "targetPort": workload.port(),
+            }],
+            "selector": workload.labels.to_selector(),
+            "type": kind,
+        },
+    }))
 }
 
 #[cfg(test)]
