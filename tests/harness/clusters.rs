@@ -84,22 +84,21 @@ impl Cluster {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Makes an image as [`image`] does, and brings it to every node.
+    /// Makes an image as [`image`] does, and brings it to every node: to those of somebody's own cluster with his command, `LOAD_IMAGE`.
     pub fn image(&self, name: &str, text: &str, dockerfile: &str) -> Result<Image> {
         let folder = match &self.own {
-            Some(own) => own.path().to_owned(),
-            None => std::env::var_os("CLUSTER_DIR")
-                .context("CLUSTER_DIR names no folder of tests/cluster/up to load images in")?
-                .into(),
+            Some(own) => Some(own.path().to_owned()),
+            None => std::env::var_os("CLUSTER_DIR").map(PathBuf::from),
         };
         image(name, text, dockerfile)?;
         let image = Image { name: name.to_owned(), folder };
         let script =
             "top=$PWD; as_root() { \"$@\"; }; . tests/scripts/cluster.sh; load_image \"$1\"";
         let mut load = Command::new("bash");
-        load.args(["-euc", script, "load", name])
-            .current_dir(top())
-            .env("CLUSTER_DIR", &image.folder);
+        load.args(["-euc", script, "load", name]).current_dir(top());
+        if let Some(folder) = &image.folder {
+            load.env("CLUSTER_DIR", folder);
+        }
         let output = load.output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(image)
@@ -152,7 +151,8 @@ impl Drop for Cluster {
 pub struct Image {
     /// Its name.
     pub name: String,
-    folder: PathBuf,
+    /// That of the nodes it was brought to, if they are ours.
+    folder: Option<PathBuf>,
 }
 
 impl Drop for Image {
@@ -160,8 +160,9 @@ impl Drop for Image {
         // Best effort: the test has its verdict.
         let _ = docker(&["rmi", "-f", &self.name]);
         let whole = format!("docker.io/{}", self.name);
+        let Some(folder) = &self.folder else { return };
         for node in 1.. {
-            let socket = self.folder.join(format!("node{node}/containerd.sock"));
+            let socket = folder.join(format!("node{node}/containerd.sock"));
             if !socket.exists() {
                 break;
             }

@@ -4,7 +4,7 @@
 #   install_cluster_packages   installs the packages that are missing
 #   build_cluster              builds the binary once for all checkouts; $cluster_binary is where it is
 #   start_cluster NODES        starts one; KUBECONFIG and CLUSTER_DIR say where. Where KUBECONFIG is set already, that cluster is used and none is started
-#   load_image NAME            brings an image of the Docker engine to every node, by the same name
+#   load_image NAME            brings an image of the Docker engine to every node, by the same name; to those of a cluster of your own with the command of LOAD_IMAGE, such as `kind load docker-image`
 #   start_registry             starts a registry that the nodes pull from; REGISTRY is its HOST:PORT. Where REGISTRY is set already, that one is used
 #   push_image NAME            brings an image of the Docker engine to that registry, as $REGISTRY/NAME; by way of the first node, so there must be one
 #   stop_registry, stop_cluster  stop what was started here, and nothing else
@@ -90,8 +90,16 @@ in_cluster_dir() {
 }
 
 load_image() { # NAME
-  local archive node imports=() import failed=0
-  in_cluster_dir "\`$1\` cannot be loaded" || { echo 'hint: push it to a registry that the cluster pulls from' >&2; return 1; }
+  local archive node imports=() import failed=0 load
+  if [ -z "${CLUSTER_DIR:-}" ] && [ -n "${LOAD_IMAGE:-}" ]; then
+    read -ra load <<<"$LOAD_IMAGE"
+    "${load[@]}" "$1" >&2
+    return
+  fi
+  in_cluster_dir "\`$1\` cannot be loaded" || {
+    echo 'hint: set `LOAD_IMAGE` to the command that brings an image of the Docker engine to your cluster, such as `kind load docker-image`' >&2
+    return 1
+  }
   archive=$(mktemp "$CLUSTER_DIR/image.XXXXXX")
   docker save -o "$archive" "$1" || { rm -f "$archive"; return 1; }
   for node in "$CLUSTER_DIR"/node*/; do
