@@ -6,7 +6,7 @@
 //! session ─┘
 //! ```
 //!
-//! A tail that follows goes on over deploys and restarts, with the units that come, until the app is removed.
+//! A tail that follows goes on over deploys and restarts, with the units that come, until the app is removed or the log of a unit breaks.
 //!
 //! A reader whose connection broke comes back with the id of the last line it saw and goes on after it, if it comes soon and that line is still in the ring; otherwise it gets a new tail.
 //! A tail that nobody reads ends.

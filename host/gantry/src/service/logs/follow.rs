@@ -1,11 +1,12 @@
 //! The units that come while a log is followed: those of a deploy, and those that start again.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use gantry_core::{Status, Unit};
 use gantry_runtime::{LogSource, TailOptions};
+use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Service;
@@ -13,6 +14,17 @@ use crate::api::ProblemKind;
 
 /// How long a new unit is not noticed at most.
 const PACE: Duration = Duration::from_secs(2);
+
+/// The units whose logs are read at the moment.
+#[derive(Clone, Default)]
+pub(super) struct Open(Arc<Mutex<BTreeSet<String>>>);
+
+impl Open {
+    // A std mutex: held for a look or an insert, never across an await.
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Looks for the units of an app whose lines are not read yet.
 pub(super) struct Follow {
@@ -43,11 +55,16 @@ impl Follow {
         }
     }
 
-    /// The logs of the units that are to be read from the next look on, beside those that are `open`; none when the app is gone.
-    pub(super) async fn look(mut self, open: BTreeSet<String>) -> (Self, Option<Vec<LogSource>>) {
-        self.pace.tick().await;
-        let found = self.find(&open).await;
-        (self, found)
+    /// Finds the logs that are to be read beside those that are open, again and again until the app is gone.
+    pub(super) async fn look_on(mut self, open: Open, found: mpsc::Sender<Vec<LogSource>>) {
+        loop {
+            self.pace.tick().await;
+            let now = open.lock().clone();
+            let Some(sources) = self.find(&now).await else { return };
+            if !sources.is_empty() && found.send(sources).await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn find(&mut self, open: &BTreeSet<String>) -> Option<Vec<LogSource>> {

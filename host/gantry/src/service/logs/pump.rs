@@ -1,15 +1,16 @@
 //! What fills a tail: the lines of its units, each end of each by itself.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Weak;
 
-use futures_util::future::OptionFuture;
-use futures_util::stream::SelectAll;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{Stream, StreamExt};
 use gantry_engine::stream::{Session, Source};
 use gantry_runtime::LogSource;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::follow::Follow;
+use super::follow::{Follow, Open};
 use super::{LogEvent, OrProblem, Tail};
 use crate::api::LogLine;
 
@@ -23,6 +24,25 @@ enum News {
     Ended(String),
 }
 
+/// The logs that are read.
+#[derive(Default)]
+struct Read {
+    lines: SelectAll<BoxStream<'static, News>>,
+    /// The units that they are of. Shared with who looks for others.
+    open: Open,
+}
+
+impl Read {
+    fn join(&mut self, sources: Vec<LogSource>) {
+        for source in sources {
+            self.open.lock().insert(source.unit.clone());
+            let ended = futures_util::stream::iter([News::Ended(source.unit.clone())]);
+            let of_unit = split(source.unit, source.process, source.lines).map(News::Line);
+            self.lines.push(of_unit.chain(ended).boxed());
+        }
+    }
+}
+
 /// Reads the sessions and fills the ring, as far as the reader lets it.
 pub(super) async fn pump(
     tail: Weak<Tail>,
@@ -30,62 +50,58 @@ pub(super) async fn pump(
     sources: Vec<LogSource>,
     follow: Option<Follow>,
 ) {
-    let (mut lines, mut open) = (SelectAll::new(), BTreeSet::new());
-    let join = |lines: &mut SelectAll<_>, open: &mut BTreeSet<_>, sources: Vec<LogSource>| {
-        for source in sources {
-            open.insert(source.unit.clone());
-            let ended = futures_util::stream::iter([News::Ended(source.unit.clone())]);
-            let of_unit = split(source.unit, source.process, source.lines).map(News::Line);
-            lines.push(of_unit.chain(ended).boxed());
-        }
-    };
-    join(&mut lines, &mut open, sources);
-    let mut looking = follow.map(|follow| follow.look(open.clone()).boxed());
+    let mut read = Read::default();
+    read.join(sources);
+    // It looks by itself: a reader that stands still must not hold a question up.
+    let (found, mut joining) = mpsc::channel(1);
+    let _looking = follow.map(|follow| {
+        AbortOnDropHandle::new(tokio::spawn(follow.look_on(read.open.clone(), found)))
+    });
     loop {
-        let event = tokio::select! {
-            Some(event) = lines.next() => event,
-            Some((follow, found)) = OptionFuture::from(looking.as_mut()) => {
-                let Some(sources) = found else { break };
-                join(&mut lines, &mut open, sources);
-                looking = Some(follow.look(open.clone()).boxed());
+        let news = tokio::select! {
+            Some(news) = read.lines.next() => news,
+            Some(sources) = joining.recv() => {
+                read.join(sources);
                 continue;
             }
             else => break,
         };
-        let line = match event {
+        let event = match news {
             News::Ended(unit) => {
-                open.remove(&unit);
+                read.open.lock().remove(&unit);
                 continue;
             }
-            News::Line(line) => line,
-        };
-        let Some(tail) = tail.upgrade() else { return };
-        let event = match line {
-            Ok(line) => LogEvent::Line(line),
-            Err(error) => {
+            News::Line(Ok(line)) => LogEvent::Line(line),
+            News::Line(Err(error)) => {
                 let problem = Err::<(), _>(error).or_problem(|| title.clone());
                 problem
                     .map_or_else(|problem| LogEvent::Problem(Box::new(problem)), |()| LogEvent::End)
             }
         };
         let last = !matches!(event, LogEvent::Line(_));
-        let mut news = tail.news.subscribe();
-        loop {
-            news.borrow_and_update();
-            if tail.has_room() {
-                break;
-            }
-            if news.changed().await.is_err() {
-                return;
-            }
-        }
-        tail.push(event);
-        if last {
+        if !push(&tail, event).await || last {
             return;
         }
     }
-    if let Some(tail) = tail.upgrade() {
-        tail.push(LogEvent::End);
+    push(&tail, LogEvent::End).await;
+}
+
+/// Puts an event into the ring once there is room. False when the tail is gone: nobody but its readers keeps it.
+async fn push(tail: &Weak<Tail>, event: LogEvent) -> bool {
+    let Some(mut news) = tail.upgrade().map(|tail| tail.news.subscribe()) else { return false };
+    loop {
+        news.borrow_and_update();
+        match tail.upgrade() {
+            None => return false,
+            Some(tail) if tail.has_room() => {
+                tail.push(event);
+                return true;
+            }
+            Some(_) => {}
+        }
+        if news.changed().await.is_err() {
+            return false;
+        }
     }
 }
 

@@ -96,16 +96,19 @@ async fn a_slow_reader_holds_the_log_back() {
 
 #[tokio::test]
 async fn a_tail_that_nobody_reads_ends() {
-    let tails = Tails { patience: Duration::from_millis(20), ..Tails::default() };
-    let tail =
-        tails.open("web", "could not read", vec![source(futures_util::stream::pending())], None);
-    let (weak, reader) = (Arc::downgrade(&tail), read(tail, 0));
-    assert!(!weak.upgrade().unwrap().is_abandoned(Duration::ZERO), "as long as somebody reads");
-    drop(reader);
-    let gone = async {
-        while weak.upgrade().is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it ends");
+    let silent = || source(futures_util::stream::pending());
+    let talkative = || source(futures_util::stream::repeat_with(|| chunk(Source::Stdout, "x\n")));
+    for source in [silent(), talkative()] {
+        let tails = Tails { patience: Duration::from_millis(20), ..Tails::default() };
+        let tail = tails.open("web", "could not read", vec![source], None);
+        let (weak, reader) = (Arc::downgrade(&tail), read(tail, 0));
+        assert!(!weak.upgrade().unwrap().is_abandoned(Duration::ZERO), "as long as somebody reads");
+        drop(reader);
+        let gone = async {
+            while weak.upgrade().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it ends");
+    }
 }
