@@ -51,7 +51,10 @@ pub(crate) fn taken(before: &Value, now: &Value) -> Vec<(String, FieldSet)> {
         let is_other = |entry: &&Value| word(entry, "manager") != FIELD_MANAGER;
         entries(object).iter().filter(is_other)
     };
+    // What they had before and we have still, both said.
+    let ours = entries(now).iter().find(|entry| we_applied(entry)).map(fields).unwrap_or_default();
     let theirs = others(before).fold(FieldSet::default(), |all, entry| all.union(&fields(entry)));
+    let theirs = theirs.intersection(&ours);
     let taken = |entry| {
         let taken = fields(entry).difference(&theirs).intersection(&had);
         (!taken.is_empty()).then(|| (word(entry, "manager").to_owned(), taken))
@@ -232,10 +235,13 @@ mod tests {
         assert_eq!(to_apply(&of(&ours), &of(&ours)), Some(paused.clone()));
         // They have taken it since; or had it already, and said the same.
         assert_eq!(to_apply(&of(&ours), &of(&theirs)), Some(nothing));
-        let both = object(json!([ours, theirs]), json!({}), json!({"paused": true}));
+        let both =
+            object(json!([ours.clone(), theirs.clone()]), json!({}), json!({"paused": true}));
         let told = taken(&of(&ours), &of(&theirs));
         assert_eq!(told, [("kubectl".to_owned(), fields(&theirs))]);
         assert_eq!(taken(&both, &both), []);
+        // What both said, and they alone say by now.
+        assert_eq!(taken(&both, &of(&theirs)), told);
         assert_eq!(to_apply(&both, &both), Some(paused));
     }
 

@@ -4,6 +4,7 @@ mod bounds;
 mod identity;
 mod journal;
 mod policy;
+mod put_back;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use crate::call::cluster::{ClusterCall, DeleteOptions, Kind, Patch, say, word};
 use crate::layer::Next;
 use crate::layer::identity::OPERATION;
 use crate::layer::identity::objects::{is_own, mark_of};
-use crate::managed::restore;
+use crate::managed::{FieldSet, restore};
 use crate::{Backends, Call, EngineError, Error, Reply, Request, Response, Scope};
 
 /// Where an object is.
@@ -520,12 +520,13 @@ impl Taking<'_> {
             ]);
             now = self.changed(self.place.patch(Patch::Json(patch))).await?;
         }
-        self.tell_taken(before, &now);
         if let Some(mut object) = restore::to_apply(before, &now) {
+            let taken = restore::taken(before, &now);
             name(&mut object, &now, &["uid"]);
             now = self
                 .changed(self.place.call(ClusterCall::Apply { object, dry_run: false }))
                 .await?;
+            self.tell(taken);
             done = TakenBack::PutBack;
         }
         if let Some(mut patch) = restore::to_patch(before, &now, patched)? {
@@ -538,8 +539,8 @@ impl Taking<'_> {
     }
 
     /// Tells what does not go back because it is somebody else's by now.
-    fn tell_taken(&self, before: &Value, now: &Value) {
-        for (manager, fields) in restore::taken(before, now) {
+    fn tell(&self, taken: Vec<(String, FieldSet)>) {
+        for (manager, fields) in taken {
             let paths = fields.paths().into_iter();
             let paths = paths.map(|path| path.iter().map(ToString::to_string).collect::<String>());
             let fields = paths.collect::<Vec<_>>().join(", ");

@@ -6,12 +6,12 @@ use gantry_engine::memory::objects::Fault;
 
 use super::*;
 
-async fn clean_up(house: &House, scope: &Arc<Scope>) -> Cleaned {
+pub(super) async fn clean_up(house: &House, scope: &Arc<Scope>) -> Cleaned {
     crate::journal_clean_up(&house.chain, scope).await
 }
 
 /// What a clean-up removed, put back and left, by their names.
-fn told(cleaned: &Cleaned) -> [Vec<&str>; 3] {
+pub(super) fn told(cleaned: &Cleaned) -> [Vec<&str>; 3] {
     [
         cleaned.removed.iter().map(|one| &*one.name).collect(),
         cleaned.put_back.iter().map(|one| &*one.name).collect(),
@@ -24,7 +24,7 @@ fn lost() -> EngineError {
 }
 
 /// What of an object is anybody's to change: all but its versions, and the times of its managers.
-fn settled(object: Option<Value>) -> Option<Value> {
+pub(super) fn settled(object: Option<Value>) -> Option<Value> {
     let mut object = object?;
     let metadata = object["metadata"].as_object_mut().unwrap();
     metadata.remove("resourceVersion");
@@ -550,91 +550,6 @@ async fn a_clean_up_tells_what_it_could_not_take_back_and_why() {
 }
 
 #[tokio::test]
-async fn an_operation_puts_back_what_it_changed_and_nothing_else() {
-    let house = House::new();
-    house.object(&ours("op-1"), apply(map("old", "before"))).await;
-    house.object(&ours("op-1"), apply(map("other", "before"))).await;
-    let before = house.there(&config_maps(), "default", "old").await;
-    let scope = ours("op-2");
-    let merged = json!({"data": {"word": "later", "more": "x"}});
-    for _ in 0..2 {
-        house.object(&scope, apply(map("old", "after"))).await;
-        house.object(&scope, merge(&config_maps(), "old", merged.clone())).await;
-        house.object(&scope, apply(map("new", "made"))).await;
-        // Twice is as good as once.
-        for _ in 0..2 {
-            let back = house.object(&scope, put_back(&config_maps(), "old")).await;
-            assert_eq!(back["data"], json!({"word": "before"}));
-            assert_eq!(back["metadata"].get("managedFields"), None, "that is the host's");
-            house.done(&scope, put_back(&config_maps(), "new")).await;
-            house.done(&scope, put_back(&config_maps(), "nobody")).await;
-        }
-        let now = house.there(&config_maps(), "default", "old").await;
-        assert_eq!(settled(now), settled(before.clone()), "each field, and whose it is");
-        assert_eq!(house.word("new").await, None);
-    }
-    // What it has not changed stays, and what it has put back is nobody's to take back.
-    house.object(&scope, put_back(&config_maps(), "other")).await;
-    assert_eq!(house.word("other").await.as_deref(), Some("before"));
-    assert_eq!(scope.ledger.loose_objects(), []);
-    assert_eq!(told(&clean_up(&house, &scope).await), [vec![], vec![], vec![]] as [Vec<&str>; 3]);
-}
-
-#[tokio::test]
-async fn what_others_changed_stays_theirs_when_an_operation_puts_an_object_back() {
-    let (house, (scope, shown)) = (House::new(), ours_shown("op-2"));
-    house.object(&ours("op-1"), apply(map("web", "before"))).await;
-    let note = |word: &'static str| {
-        move |object: &mut Value| object["metadata"]["annotations"] = json!({"note": word})
-    };
-    house.cluster.edit(&config_maps(), "default", "web", "somebody", note("one")).unwrap();
-    house.object(&scope, apply(map("web", "after"))).await;
-    house.cluster.edit(&config_maps(), "default", "web", "somebody", note("two")).unwrap();
-    house.object(&scope, put_back(&config_maps(), "web")).await;
-    let now = house.there(&config_maps(), "default", "web").await.unwrap();
-    assert_eq!(
-        (&now["data"]["word"], &now["metadata"]["annotations"]["note"]),
-        (&"before".into(), &"two".into())
-    );
-    let ours = |entry: &&Value| entry["manager"] == "gantry";
-    let managed = now["metadata"]["managedFields"].as_array().unwrap().iter().filter(ours);
-    assert!(managed.into_iter().all(|entry| !entry.to_string().contains("note")), "{now}");
-    // What others take away stays away.
-    house.object(&scope, apply(map("web", "after"))).await;
-    let take = |object: &mut Value| {
-        drop(object["metadata"].as_object_mut().unwrap().remove("annotations"))
-    };
-    house.cluster.edit(&config_maps(), "default", "web", "somebody", take).unwrap();
-    let now = house.object(&scope, put_back(&config_maps(), "web")).await;
-    assert_eq!(now["metadata"].get("annotations"), None);
-    assert_eq!(now["data"]["word"], "before");
-    // A field that was ours and is somebody else's by now is told, and keeps no other from going back.
-    let mut after = map("web", "after");
-    after["data"]["more"] = "after".into();
-    house.object(&scope, apply(after)).await;
-    let take = |object: &mut Value| object["data"]["word"] = "taken".into();
-    house.cluster.edit(&config_maps(), "default", "web", "somebody", take).unwrap();
-    assert_eq!(shown.text(), "");
-    let now = house.object(&scope, put_back(&config_maps(), "web")).await;
-    assert_eq!(now["data"], json!({"word": "taken"}));
-    let told = shown.text();
-    assert!(told.contains(".data.word stays as `somebody` has it by now"), "{told}");
-}
-
-#[tokio::test]
-async fn an_object_is_put_back_also_when_the_operation_is_in_service() {
-    let (house, scope) = (House::new(), ours("op-2"));
-    house.object(&ours("op-1"), apply(map("web", "before"))).await;
-    house.object(&ours("op-1"), apply(map("gone", "before"))).await;
-    house.object(&scope, apply(map("web", "after"))).await;
-    // From here on what it made takes the place of what was there.
-    house.done(&scope, delete(&config_maps(), "gone")).await;
-    assert_eq!(scope.ledger.loose_objects(), []);
-    house.object(&scope, put_back(&config_maps(), "web")).await;
-    assert_eq!(house.word("web").await.as_deref(), Some("before"));
-}
-
-#[tokio::test]
 async fn what_a_controller_made_is_replaced_by_nothing() {
     for controls in [true, false] {
         let (house, scope) = (House::new(), ours("op-2"));
@@ -651,84 +566,4 @@ async fn what_a_controller_made_is_replaced_by_nothing() {
         assert_eq!(house.there(&pods(), "default", "web-1").await, None);
         assert_eq!(scope.ledger.loose_objects().is_empty(), !controls);
     }
-}
-
-#[tokio::test]
-async fn an_apply_that_makes_anew_what_was_deleted_meanwhile_makes_it_the_operations_own() {
-    let house = House::new();
-    house.object(&ours("op-1"), apply(map("web", "before"))).await;
-    let scope = ours("op-2");
-    let cluster = house.cluster.clone();
-    // Between the look and the apply.
-    house.cluster.fail(move |call, _| {
-        if call.name() == "cluster.apply" {
-            let found = cluster.clone();
-            let gone = futures_util::FutureExt::now_or_never(async move {
-                found.delete(&config_maps(), "default", "web", &DeleteOptions::default()).await
-            });
-            drop(gone);
-        }
-        None
-    });
-    assert_eq!(house.refused(&scope, apply(map("web", "after"))).await.0, "conflict");
-    house.cluster.mend();
-    house.object(&scope, apply(map("web", "after"))).await;
-    let loose = scope.ledger.loose_objects();
-    assert_eq!(loose[0].before, None, "that one is gone");
-    house.done(&scope, put_back(&config_maps(), "web")).await;
-    assert_eq!(house.word("web").await, None);
-}
-
-/// A chain whose applies are held back once they are to be.
-struct Waiting {
-    is_on: std::sync::atomic::AtomicBool,
-    asked: tokio::sync::Notify,
-    hold: tokio::sync::Semaphore,
-}
-
-#[async_trait::async_trait]
-impl gantry_engine::Layer for Waiting {
-    async fn call(
-        &self,
-        scope: &Arc<Scope>,
-        request: gantry_engine::Request,
-        next: gantry_engine::Next,
-    ) -> Result<Response, Error> {
-        let is_on = self.is_on.load(std::sync::atomic::Ordering::Relaxed);
-        if is_on && request.call.name() == "cluster.get" {
-            self.asked.notify_one();
-            self.hold.acquire().await.unwrap().forget();
-        }
-        next.send(scope, request).await
-    }
-}
-
-#[tokio::test]
-async fn an_object_that_nobody_waits_for_any_more_is_not_put_back_later() {
-    let (house, scope) = (House::new(), ours("op-2"));
-    house.object(&ours("op-1"), apply(map("web", "before"))).await;
-    house.object(&scope, apply(map("web", "after"))).await;
-    let below = Arc::new(Waiting {
-        is_on: true.into(),
-        asked: Default::default(),
-        hold: tokio::sync::Semaphore::new(0),
-    });
-    let chain = Chain::with(
-        house.chain.backends().clone(),
-        vec![Arc::clone(&below) as Arc<dyn gantry_engine::Layer>],
-    );
-    let caller = {
-        let scope = Arc::clone(&scope);
-        let call = on_cluster(put_back(&config_maps(), "web"));
-        tokio::spawn(async move { chain.send(&scope, call).await })
-    };
-    below.asked.notified().await;
-    caller.abort();
-    assert!(caller.await.is_err_and(|error| error.is_cancelled()));
-    below.hold.add_permits(10);
-    scope.ledger.settled().await;
-    assert_eq!(house.word("web").await.as_deref(), Some("after"));
-    assert_eq!(scope.ledger.loose_objects().len(), 1, "it is the clean-up's");
-    clean_up(&house, &scope).await;
-    assert_eq!(house.word("web").await.as_deref(), Some("before"));
 }
