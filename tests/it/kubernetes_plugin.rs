@@ -508,6 +508,19 @@ async fn a_node_is_emptied_for_every_namespace_that_has_units_there() -> Result<
     }
     let (operation, _) = stage.operation();
     let options = RemoveNodeOptions { address: "10.0.0.1".to_owned(), rebalance: true };
+    // Who may not look at nodes there says nothing of the units.
+    let forbidden = EngineError::Forbidden("no nodes for you".to_owned());
+    let is_cordoned = AtomicBool::new(false);
+    stage.cluster.fail(move |call, _| match call {
+        ClusterCall::Patch { kind, .. } if kind.kind == "Node" => {
+            is_cordoned.store(true, Ordering::Relaxed);
+            None
+        }
+        ClusterCall::Get { kind, .. } if kind.kind == "Node" => {
+            is_cordoned.swap(false, Ordering::Relaxed).then(|| Fault::Before(forbidden.clone()))
+        }
+        _ => None,
+    });
     stage.provisioner.remove_node(&operation, &options).await?;
     assert!(stage.cluster.get(&kind("Node"), "", "n1").await.is_err(), "it is gone");
     for (namespace, stays) in [("beside", false), ("default", false), ("elsewhere", true)] {

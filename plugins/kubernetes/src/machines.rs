@@ -112,7 +112,10 @@ fn pods_on(home: &Home, node: &str, labels: &str) -> Result<Vec<Value>> {
 /// No such node, or a cluster does not answer.
 pub(crate) fn units(address: &str) -> Result<Vec<Unit>> {
     let Found { home, object } = find(address)?;
-    let pods = pods_on(&home, name(&object), &format!("{PREFIX}is-service=true"))?;
+    let mut pods = Vec::new();
+    for home in std::iter::once(&home).chain(&sharing(&home, &object)?) {
+        pods.extend(pods_on(home, name(&object), &format!("{PREFIX}is-service=true"))?);
+    }
     let apps: Vec<String> =
         pods.iter().map(|pod| crate::object::label_set(pod).app_name().to_owned()).collect();
     let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
@@ -241,9 +244,12 @@ fn sharing(home: &Home, node: &Value) -> Result<Vec<Home>> {
     let mut homes = Vec::new();
     for other in Home::all()?.into_iter().filter(|other| other.info.name != home.info.name) {
         let other = other.hurried();
-        // One that does not answer is another cluster: this one does.
-        let found = other.client.find(&kinds::node(), "", name(node));
-        if found.is_ok_and(|found| found.is_some_and(|found| uid(&found) == uid(node))) {
+        let is_same = match other.client.find(&kinds::node(), "", name(node)) {
+            Ok(found) => found.is_some_and(|found| uid(&found) == uid(node)),
+            // One that may not look at nodes can have units there all the same. Of one that does not answer only its address tells: this one does.
+            Err(_) => other.info.address == home.info.address,
+        };
+        if is_same {
             homes.push(other.unhurried());
         }
     }
