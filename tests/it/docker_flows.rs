@@ -344,7 +344,7 @@ async fn the_flows_of_the_reference_run_through_the_compiled_plugin() -> Result<
         {
             total += 1;
             if step["op"] == "Sleep" {
-                // The interface `sleep` is still to come.
+                // Docker's side of `sleep` is still to come.
                 excused += 1;
                 continue;
             }
@@ -412,7 +412,7 @@ async fn the_flows_of_the_reference_run_through_the_compiled_plugin() -> Result<
     }
     ensure!(ran > 10, "only {ran} steps ran");
     println!(
-        "docker_flows.json: ran {ran} of {total} steps, {excused} excused (the interface `sleep` is still to come: {excused})"
+        "docker_flows.json: ran {ran} of {total} steps, {excused} excused (Docker's side of `sleep` is still to come: {excused})"
     );
     Ok(())
 }

@@ -79,7 +79,7 @@ async fn units_of_a_process_that_there_is_not_are_refused_with_those_that_there_
 {
     let house = with_apps().await?;
     let (code, _, text) = cli(&house, &["unit", "add", "web", "1", "-p", "nope"]).await?;
-    assert_eq!(code, Some(2), "{text}");
+    assert_eq!(code, Some(4), "{text}");
     ensure!(
         text.contains("for process \"nope\"\nhint: name one with `--process`: there is `web`\n"),
         "{text}"

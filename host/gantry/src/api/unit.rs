@@ -32,9 +32,9 @@ pub struct UnitCount {
 pub enum AppState {
     /// Nothing was deployed.
     New,
-    /// A unit runs.
+    /// A unit runs, or was started and has not said yet that it does.
     Running,
-    /// No unit runs yet.
+    /// Units are made, and none was started yet.
     Starting,
     /// Its units are stopped, until somebody starts them.
     Stopped,

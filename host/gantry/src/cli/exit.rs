@@ -38,9 +38,9 @@ Exit codes:
   3    refused: by policy, by a limit or quota, or for want of a token
   4    something named does not exist
   5    something is in the way: a name that is taken, another operation
-  6    the daemon or the engine cannot be reached
+  6    the daemon or the engine cannot be reached, or does not let the daemon in
   7    it took longer than allowed, and may still be running
-  130  interrupted: cancelled by Ctrl-C or `operation cancel`
+  130  interrupted: cancelled by Ctrl-C or `operation cancel`, or answered with no
 
 `gantry app run` ends with the exit code of the command it ran, and `gantry app
 shell` with that of the shell; one that nobody knows is never 0.

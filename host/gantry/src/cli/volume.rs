@@ -69,6 +69,7 @@ struct Where {
     #[arg(value_parser = named)]
     volume: String,
     /// The app
+    #[arg(value_parser = named)]
     app: String,
     /// The folder in the units of the app
     mount_point: String,

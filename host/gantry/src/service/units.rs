@@ -93,8 +93,12 @@ impl Service {
         let question = self.question();
         let asked = pools.into_iter().map(async |((pool, provisioner), apps)| {
             let title = || format!("could not list the units of the pool `{pool}`");
-            let told = self.provisioner(&provisioner)?.units(&question, &apps).await;
-            told.or_problem(title)
+            let provisioner = self.provisioner(&provisioner).map_err(|problem| Problem {
+                title: title(),
+                detail: problem.title,
+                ..problem
+            })?;
+            provisioner.units(&question, &apps).await.or_problem(title)
         });
         let told: Vec<_> = futures_util::stream::iter(asked).buffered(AT_ONCE).collect().await;
         let mut list = UnitList::default();
@@ -152,7 +156,11 @@ impl Service {
             let added = change.provisioner.add_units(&change.operation, app, count, &process).await;
             added.or_problem(|| title).map_err(|problem| match processes.choice(&process) {
                 Some(choice) if problem.kind == ProblemKind::Invalid => {
-                    problem.hint_if_none(&choice)
+                    let mut problem = problem.hint_if_none(&choice);
+                    if !process.is_empty() {
+                        problem.kind = ProblemKind::NotFound;
+                    }
+                    problem
                 }
                 Some(_) | None => problem,
             })?;

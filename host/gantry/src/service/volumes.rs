@@ -143,6 +143,7 @@ impl Service {
         self.change(caller, "volume-bind", &name, detail, move |change| async move {
             // It may have moved while this waited for its turn.
             of_its_pool(&change.record.app)?;
+            let replaces = !no_restart && change.has_units(|| title.clone()).await?;
             let bind = BindRecord { volume: volume.clone(), app, mount_point, read_only };
             let bound = change.service.store.bind_volume(bind.clone()).await;
             match bound.or_problem(|| title.clone())? {
@@ -163,8 +164,12 @@ impl Service {
             }
             let BindRecord { volume, app, mount_point, .. } = &bind;
             let half = || format!("`{app}` has the volume `{volume}`, but its units may not");
-            let mut problem = match change.replace_units(no_restart, half).await {
-                Ok(replaced) => return Ok(replaced),
+            let restarted = match replaces {
+                true => change.restart(half).await,
+                false => Ok(json!({"restarted": false})),
+            };
+            let mut problem = match restarted {
+                Ok(restarted) => return Ok(restarted),
                 Err(problem) => problem,
             };
             if is_undone(problem.kind) {
@@ -253,20 +258,26 @@ impl Change {
         no_restart: bool,
         why: impl Fn() -> String,
     ) -> Result<serde_json::Value, Problem> {
-        let app = &self.record.app;
-        if no_restart {
+        if no_restart || !self.has_units(&why).await? {
             return Ok(json!({"restarted": false}));
         }
-        let units = self.provisioner.units(&self.operation, std::slice::from_ref(app)).await;
-        if units.or_problem(&why)?.is_empty() {
-            return Ok(json!({"restarted": false}));
-        }
-        self.provisioner.restart(&self.operation, app, "").await.or_problem(&why)?;
+        self.restart(why).await
+    }
+
+    async fn has_units(&self, why: impl Fn() -> String) -> Result<bool, Problem> {
+        let apps = std::slice::from_ref(&self.record.app);
+        let units = self.provisioner.units(&self.operation, apps).await;
+        Ok(!units.or_problem(why)?.is_empty())
+    }
+
+    async fn restart(&self, why: impl Fn() -> String) -> Result<serde_json::Value, Problem> {
+        let restarted = self.provisioner.restart(&self.operation, &self.record.app, "").await;
+        restarted.or_problem(why)?;
         Ok(json!({"restarted": true}))
     }
 }
 
-/// Whether a replacement of units that failed so has left those of before, and none other. What was cut off, or could not reach its engine, may have left either.
+/// Whether a replacement of units that failed so was undone by whoever began it. What was cut off, or could not reach its engine, may have left either.
 fn is_undone(kind: ProblemKind) -> bool {
     match kind {
         ProblemKind::Invalid

@@ -48,6 +48,7 @@ fn kube_process_states() {
                 expected.insert(format!("{PREFIX}restarts"), restarts.to_string());
                 excused = true;
             }
+            // Those of the Deployment itself: its template follows when units are replaced (ARCHITECTURE.md, "Units that come and go").
             let mut shown = set.to_labels();
             shown.retain(|key, _| SHOWN.iter().any(|shown| *key == format!("{PREFIX}{shown}")));
             assert_eq!(shown, expected, "{}", step["state"]);

@@ -41,6 +41,13 @@ impl Service {
         let record = self.record(app).await?;
         let provisioner = self.provisioner(&record.provisioner).ok();
         let serving = provisioner.as_ref().map(Provisioner::generation);
+        // One that hangs leaves the other its time.
+        let mut time = provisioner.as_ref().map_or(TIME, time_of);
+        if let Some(begun) = self.store.move_of(app).await.or_problem(|| title(app))?
+            && let Ok(there) = self.provisioner(&begun.to_provisioner)
+        {
+            time = time.saturating_add(time_of(&there));
+        }
         let request = Request {
             verb: VERB,
             app: Some(app.to_owned()),
@@ -48,7 +55,7 @@ impl Service {
             digest: serving.map(|serving| serving.digest().to_owned()),
             detail: json!({"force": true}),
             lock: app_lock(app),
-            time: provisioner.as_ref().map_or(TIME, time_of),
+            time,
             caller,
         };
         let (service, name) = (Arc::clone(self), app.to_owned());
