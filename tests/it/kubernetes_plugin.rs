@@ -4,12 +4,12 @@ mod others;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt as _;
-use gantry_core::node::RemoveNodeOptions;
+use gantry_core::node::{NodeStatusData, RemoveNodeOptions};
 use gantry_core::{Status, Unit, Volume, VolumeBind};
 use gantry_engine::call::ClusterCall;
 use gantry_engine::memory::objects::Fault;
@@ -316,6 +316,43 @@ async fn a_unit_is_found_registers_and_shows_its_lines() -> Result<()> {
     assert_eq!(source.process, "web");
     let line = source.lines.chunks.next().await.context("a line")??;
     assert_eq!(line.bytes, "serving\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_away_hides_nothing_of_the_others() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let unit = stage.units().await?.pop().context("there are units")?;
+    let (operation, _) = stage.operation();
+    let data = |address: &str| NodeStatusData {
+        addresses: vec![address.to_owned()],
+        ..NodeStatusData::default()
+    };
+    // Every second question goes to it.
+    let asked = AtomicUsize::new(0);
+    stage.cluster.fail(move |call, _| {
+        let asks = match call {
+            ClusterCall::Get { kind, namespace, .. } => kind.kind == "Pod" && namespace == "beside",
+            ClusterCall::List { kind, .. } => {
+                kind.kind == "Node" && asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+            }
+            _ => false,
+        };
+        asks.then(|| Fault::Before(EngineError::Forbidden("nobody is there".to_owned())))
+    });
+    let provisioner = &stage.provisioner;
+    assert_eq!(provisioner.app_from_unit_id(&operation, &unit.id).await?, "shop");
+    let node = provisioner.node_for_node_data(&operation, &data("10.0.0.1")).await?;
+    assert_eq!(node.address, "10.0.0.1");
+    // What only it may have is not said to be nowhere.
+    let error = provisioner.app_from_unit_id(&operation, "nobody").await.unwrap_err();
+    assert!(error.to_string().contains("nobody is there"), "{error}");
+    let error = provisioner.node_for_node_data(&operation, &data("10.9.9.9")).await.unwrap_err();
+    assert!(error.to_string().contains("nobody is there"), "{error}");
+    stage.cluster.mend();
+    let error = provisioner.node_for_node_data(&operation, &data("10.9.9.9")).await.unwrap_err();
+    assert_eq!(error.to_string(), "node not found");
     Ok(())
 }
 

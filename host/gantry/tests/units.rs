@@ -8,7 +8,7 @@ use gantry::client::Change;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::support::{House, refused};
+use crate::support::{House, NORTH, refused};
 
 /// A house with the app `web` on Docker, and `far` of the warehouse in the pool `yard`; both are deployed.
 async fn with_apps() -> Result<House> {
@@ -177,5 +177,30 @@ async fn the_units_of_every_app_are_listed_and_what_does_not_answer_is_told() ->
     let (_, page, _) = cli(&house, &["unit", "list", "--output", "json"]).await?;
     let list: UnitList = serde_json::from_str(&page)?;
     assert_eq!((list.items.len(), list.problems.len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_there_is_is_listed() -> Result<()> {
+    let house = House::with_both("[volume-plans.small.warehouse]\ncapacity = \"1Gi\"\n").await?;
+    let house = house.with_cluster().await?;
+    let volume = json!({"name": "data", "plan": "small", "pool": "yard"});
+    house.done(Method::POST, "/v1/volumes", volume).await?;
+    for (words, shown) in [
+        (["pool", "list"], ["yard", "warehouse"]),
+        (["volume", "list"], ["data", "small"]),
+        (["cluster", "list"], [NORTH, "warehouse"]),
+    ] {
+        let (code, page, text) = cli(&house, &words).await?;
+        assert_eq!((code, text.as_str()), (Some(0), ""), "{words:?}");
+        let line = page.lines().find(|line| line.contains(shown[0])).unwrap_or_default();
+        ensure!(line.contains(shown[1]), "{words:?}: {page}");
+        let (code, json, _) =
+            cli(&house, &[words.as_slice(), &["--output", "json"]].concat()).await?;
+        assert_eq!(code, Some(0), "{words:?}");
+        let named = |one: &Value| one["name"] == shown[0];
+        let all: Vec<Value> = serde_json::from_str(&json)?;
+        ensure!(all.iter().any(named), "{words:?}: {json}");
+    }
     Ok(())
 }

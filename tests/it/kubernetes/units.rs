@@ -197,6 +197,8 @@ fn what_a_unit_writes_to_a_volume_is_there_after_a_redeploy() -> Result<()> {
     ensure!(kube.daemon.cli(&read)?.code == Some(1), "it is gone from the units");
     kube.done(&["volume", "remove", "kept", "-y"])?;
     until_volume_gone(&kube, "kept")?;
+    kube.done(&["app", "rollback", "volume", &one.name])?;
+    kube.until_answers("volume", "v1")?;
     kube.done(&["app", "remove", "volume", "-y"])?;
     Ok(())
 }
