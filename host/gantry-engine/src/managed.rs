@@ -51,7 +51,7 @@ pub fn applied(object: &Value) -> Option<Value> {
 
 /// The same without these fields.
 fn applied_but(object: &Value, left_out: &FieldSet) -> Option<Value> {
-    let entry = entries(object).iter().find(|entry| we_applied(entry))?;
+    let entry = our_apply(object)?;
     let fields = FieldSet::parse(entry.get("fieldsV1")?)?;
     let mut applied = extract(object, &fields.difference(left_out));
     let named = named(object)?;
@@ -88,6 +88,11 @@ fn entries(object: &Value) -> &[Value] {
 
 fn word<'a>(entry: &'a Value, key: &str) -> &'a str {
     entry.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The entry of what we have applied.
+fn our_apply(object: &Value) -> Option<&Value> {
+    entries(object).iter().find(|entry| we_applied(entry))
 }
 
 /// Whether an entry is of what we apply.

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::typed::merged;
-use super::{Element, FieldSet, entries, extract, named, we_applied, without, word};
+use super::{Element, FieldSet, entries, extract, named, our_apply, we_applied, without, word};
 use crate::cluster::{FIELD_MANAGER, Result};
 
 /// What is restored of an object's metadata beside what is in it: the rest is the server's, or never changes.
@@ -15,7 +15,7 @@ const METADATA: [&str; 4] = ["annotations", "finalizers", "labels", "ownerRefere
 
 /// The `managedFields` of an object in which our apply has again what it had before, and what our patches have taken of it since. None when they have taken nothing.
 pub(crate) fn handed_back(before: &Value, now: &Value) -> Option<Value> {
-    let had = entries(before).iter().find(|entry| we_applied(entry))?;
+    let had = our_apply(before)?;
     let (ours, version) = (fields(had), word(had, "apiVersion"));
     let mut handed = FieldSet::default();
     let mut left: Vec<Value> = Vec::new();
@@ -42,17 +42,18 @@ pub(crate) fn handed_back(before: &Value, now: &Value) -> Option<Value> {
     Some(Value::Array(left))
 }
 
-/// What others have taken since of what we had applied, by who they are.
-pub(crate) fn taken(before: &Value, now: &Value) -> Vec<(String, FieldSet)> {
-    let Some(had) = entries(before).iter().find(|entry| we_applied(entry)).map(fields) else {
-        return Vec::new();
-    };
+/// Who has taken something, and what.
+pub(crate) type Taken = (String, FieldSet);
+
+/// What others have taken since of what we had applied.
+pub(crate) fn taken(before: &Value, now: &Value) -> Vec<Taken> {
+    let Some(had) = our_apply(before).map(fields) else { return Vec::new() };
     let others = |object| {
         let is_other = |entry: &&Value| word(entry, "manager") != FIELD_MANAGER;
         entries(object).iter().filter(is_other)
     };
     // What they had before and we have still, both said.
-    let ours = entries(now).iter().find(|entry| we_applied(entry)).map(fields).unwrap_or_default();
+    let ours = our_apply(now).map(fields).unwrap_or_default();
     let theirs = others(before).fold(FieldSet::default(), |all, entry| all.union(&fields(entry)));
     let theirs = theirs.intersection(&ours);
     let taken = |entry| {
@@ -64,9 +65,8 @@ pub(crate) fn taken(before: &Value, now: &Value) -> Vec<(String, FieldSet)> {
 
 /// What is to be applied so that our apply has what it had before, and no more. None when we have applied nothing. What others have [`taken`] is theirs: one field of somebody else must not keep
 /// all the others from going back.
-pub(crate) fn to_apply(before: &Value, now: &Value) -> Option<Value> {
-    let applied = entries(now).iter().any(we_applied);
-    let taken = taken(before, now);
+pub(crate) fn to_apply(before: &Value, now: &Value, taken: &[Taken]) -> Option<Value> {
+    let applied = our_apply(now).is_some();
     let taken = taken.iter().fold(FieldSet::default(), |all, (_, taken)| all.union(taken));
     super::applied_but(before, &taken).or_else(|| if applied { named(now) } else { None })
 }
@@ -164,6 +164,10 @@ mod tests {
         entry
     }
 
+    fn applied(before: &Value, now: &Value) -> Option<Value> {
+        to_apply(before, now, &taken(before, now))
+    }
+
     fn object(entries: Value, metadata: Value, spec: Value) -> Value {
         let mut object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec,
@@ -228,13 +232,13 @@ mod tests {
         let of = |entry: &Value| object(json!([entry]), json!({}), json!({"paused": true}));
         let nothing =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
-        assert_eq!(to_apply(&of(&theirs), &of(&theirs)), None);
-        assert_eq!(to_apply(&of(&theirs), &of(&ours)), Some(nothing.clone()));
+        assert_eq!(applied(&of(&theirs), &of(&theirs)), None);
+        assert_eq!(applied(&of(&theirs), &of(&ours)), Some(nothing.clone()));
         let mut paused = nothing.clone();
         paused["spec"] = json!({"paused": true});
-        assert_eq!(to_apply(&of(&ours), &of(&ours)), Some(paused.clone()));
+        assert_eq!(applied(&of(&ours), &of(&ours)), Some(paused.clone()));
         // They have taken it since; or had it already, and said the same.
-        assert_eq!(to_apply(&of(&ours), &of(&theirs)), Some(nothing));
+        assert_eq!(applied(&of(&ours), &of(&theirs)), Some(nothing));
         let both =
             object(json!([ours.clone(), theirs.clone()]), json!({}), json!({"paused": true}));
         let told = taken(&of(&ours), &of(&theirs));
@@ -242,7 +246,7 @@ mod tests {
         assert_eq!(taken(&both, &both), []);
         // What both said, and they alone say by now.
         assert_eq!(taken(&both, &of(&theirs)), told);
-        assert_eq!(to_apply(&both, &both), Some(paused));
+        assert_eq!(applied(&both, &both), Some(paused));
     }
 
     #[test]
