@@ -109,10 +109,7 @@ async fn a_plugin_that_is_gone_takes_nothing_but_itself() -> Result<()> {
     let mut house = House::with_docker("").await?;
     house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
     house.stop().await?;
-    let plugins = house.folder.path().join("data/plugins");
-    for file in std::fs::read_dir(plugins)? {
-        std::fs::write(file?.path(), b"other bytes")?;
-    }
+    house.spoil_plugins()?;
     let told = house.start().await?;
     ensure!(told.iter().any(|line| line.contains("`docker` does not serve")), "{told:?}");
     let info: AppInfo = house.client.get("/v1/apps/web").await?;

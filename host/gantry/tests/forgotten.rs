@@ -80,9 +80,7 @@ async fn an_app_without_its_plugin_is_forgotten_by_force() -> Result<()> {
     let mut house = House::with_docker("").await?;
     house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
     house.stop().await?;
-    for file in std::fs::read_dir(house.folder.path().join("data/plugins"))? {
-        std::fs::write(file?.path(), b"other bytes")?;
-    }
+    house.spoil_plugins()?;
     house.start().await?;
     let refused = refused(house.client.get::<AppInfo>("/v1/apps/web").await)?.unwrap();
     ensure!(refused.problem.is_some(), "{refused:?}");

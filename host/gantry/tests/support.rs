@@ -39,32 +39,30 @@ const ENGINE: &str = "http://10.1.1.1:2375";
 /// The name of the cluster in memory, once there is a record of it.
 pub(crate) const NORTH: &str = "north";
 
+/// Where a plugin lies once it is built; or why it could not be.
+type Built = OnceLock<std::result::Result<PathBuf, String>>;
+
 /// The compiled Docker plugin, built once a run.
 pub(crate) fn plugin() -> Result<Vec<u8>> {
-    static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let build = || build_plugin(&["-p", "gantry-docker"], "gantry_docker.wasm");
-    let built = PLACE.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    let path = built.clone().map_err(anyhow::Error::msg)?;
-    Ok(std::fs::read(path)?)
+    static BUILT: Built = OnceLock::new();
+    built(&BUILT, &["-p", "gantry-docker"], "gantry_docker.wasm")
 }
 
 /// The compiled example of the SDK that has machines, storage, shells and clusters, built once a run.
 pub(crate) fn warehouse() -> Result<Vec<u8>> {
-    static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let build =
-        || build_plugin(&["-p", "gantry-sdk", "--example", "warehouse"], "examples/warehouse.wasm");
-    let built = PLACE.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    let path = built.clone().map_err(anyhow::Error::msg)?;
-    Ok(std::fs::read(path)?)
+    static BUILT: Built = OnceLock::new();
+    built(&BUILT, &["-p", "gantry-sdk", "--example", "warehouse"], "examples/warehouse.wasm")
 }
 
 /// The compiled example of the SDK that takes every request and has no unit, built once a run.
 pub(crate) fn unitless() -> Result<Vec<u8>> {
-    static PLACE: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let build =
-        || build_plugin(&["-p", "gantry-sdk", "--example", "labels"], "examples/labels.wasm");
-    let built = PLACE.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    let path = built.clone().map_err(anyhow::Error::msg)?;
+    static BUILT: Built = OnceLock::new();
+    built(&BUILT, &["-p", "gantry-sdk", "--example", "labels"], "examples/labels.wasm")
+}
+
+fn built(built: &Built, what: &[&str], file: &str) -> Result<Vec<u8>> {
+    let build = || build_plugin(what, file).map_err(|error| format!("{error:#}"));
+    let path = built.get_or_init(build).clone().map_err(anyhow::Error::msg)?;
     Ok(std::fs::read(path)?)
 }
 
@@ -302,6 +300,14 @@ impl House {
         let (lines, served, tcp) = started.await??;
         self.running = Some(Running { runtime, shutdown, served, tcp });
         Ok(lines)
+    }
+
+    /// Makes something else of every plugin file.
+    pub(crate) fn spoil_plugins(&self) -> Result<()> {
+        for file in std::fs::read_dir(self.folder.path().join("data/plugins"))? {
+            std::fs::write(file?.path(), b"other bytes")?;
+        }
+        Ok(())
     }
 
     /// Ends the daemon as `kill -9` does: nothing of it runs on, nothing is told.

@@ -64,6 +64,11 @@ impl House {
         Self { cluster, chain: Chain::new(backends) }
     }
 
+    /// The same with another layer right below the journal.
+    fn chain_over(&self, below: Arc<dyn gantry_engine::Layer>) -> Chain {
+        Chain::with(self.chain.backends().clone(), vec![below])
+    }
+
     async fn send(&self, scope: &Arc<Scope>, call: ClusterCall) -> Result<Response, Error> {
         self.chain.send(scope, on_cluster(call)).await
     }
@@ -115,6 +120,35 @@ fn scope_of(provisioner: &str, instance: &str, id: &str, grants: &[&str]) -> Arc
 /// An operation of a plugin that may do all to its own objects.
 fn ours(id: &str) -> Arc<Scope> {
     scope_of("kubernetes", INSTANCE, id, &OWN)
+}
+
+/// Holds calls of one name back until they may go on.
+struct Held {
+    call: &'static str,
+    asked: tokio::sync::Notify,
+    hold: tokio::sync::Semaphore,
+}
+
+impl Held {
+    fn at(call: &'static str) -> Self {
+        Self { call, asked: Default::default(), hold: tokio::sync::Semaphore::new(0) }
+    }
+}
+
+#[async_trait::async_trait]
+impl gantry_engine::Layer for Held {
+    async fn call(
+        &self,
+        scope: &Arc<Scope>,
+        request: gantry_engine::Request,
+        next: gantry_engine::Next,
+    ) -> Result<Response, Error> {
+        if request.call.name() == self.call {
+            self.asked.notify_one();
+            self.hold.acquire().await.unwrap().forget();
+        }
+        next.send(scope, request).await
+    }
 }
 
 /// Keeps what people read.

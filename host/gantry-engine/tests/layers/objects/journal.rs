@@ -212,50 +212,24 @@ async fn a_plugin_can_undo_a_create_nobody_knows_the_end_of() {
 async fn a_change_goes_on_when_its_caller_is_gone() {
     let house = Arc::new(House::new());
     let scope = ours("op-1");
-    let (asked, hold) =
-        (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Semaphore::new(0)));
-    let chain = {
-        let below = Arc::new(Held { asked: Arc::clone(&asked), hold: Arc::clone(&hold) });
-        Chain::with(house.chain.backends().clone(), vec![below])
-    };
+    let below = Arc::new(Held::at("cluster.create"));
+    let chain = house.chain_over(Arc::clone(&below) as _);
     let caller = {
         let scope = Arc::clone(&scope);
         tokio::spawn(
             async move { chain.send(&scope, on_cluster(create(map("web", "made")))).await },
         )
     };
-    asked.notified().await;
+    below.asked.notified().await;
     caller.abort();
     assert!(caller.await.is_err_and(|error| error.is_cancelled()));
     assert_eq!(scope.ledger.loose_objects().len(), 1, "it is known from the start");
     assert_eq!(house.word("web").await, None);
-    hold.add_permits(1);
+    below.hold.add_permits(1);
     scope.ledger.settled().await;
     assert_eq!(house.word("web").await.as_deref(), Some("made"));
     let cleaned = clean_up(&house, &scope).await;
     assert_eq!(told(&cleaned)[0], ["ConfigMap default/web"]);
-}
-
-/// Holds creates back until they may go on.
-struct Held {
-    asked: Arc<tokio::sync::Notify>,
-    hold: Arc<tokio::sync::Semaphore>,
-}
-
-#[async_trait::async_trait]
-impl gantry_engine::Layer for Held {
-    async fn call(
-        &self,
-        scope: &Arc<Scope>,
-        request: gantry_engine::Request,
-        next: gantry_engine::Next,
-    ) -> Result<Response, Error> {
-        if request.call.name() == "cluster.create" {
-            self.asked.notify_one();
-            self.hold.acquire().await.unwrap().forget();
-        }
-        next.send(scope, request).await
-    }
 }
 
 #[tokio::test]
@@ -267,8 +241,7 @@ async fn a_change_that_was_given_up_and_is_refused_late_leaves_the_next_one_in_t
         }
         let scope = ours("op-2");
         let late = Arc::new(Late::default());
-        let below: Arc<dyn gantry_engine::Layer> = Arc::clone(&late) as _;
-        let chain = Chain::with(house.chain.backends().clone(), vec![below]);
+        let chain = house.chain_over(Arc::clone(&late) as _);
         let again = || on_cluster(apply(map("web", "after")));
         let caller = {
             let (scope, chain, call) = (Arc::clone(&scope), chain.clone(), again());

@@ -523,7 +523,7 @@ async fn what_an_object_names_is_looked_at_together() {
         house.object(&ours("op-1"), create(map(name, "1"))).await;
     }
     let below = Arc::new(Together(tokio::sync::Barrier::new(names.len())));
-    let chain = Chain::with(house.chain.backends().clone(), vec![below]);
+    let chain = house.chain_over(below);
     let volumes: Vec<_> =
         names.iter().map(|name| json!({"name": name, "configMap": {"name": name}})).collect();
     let pod = reaching(&pods(), "web", &json!({"volumes": volumes}));

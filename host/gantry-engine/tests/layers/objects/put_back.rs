@@ -1,12 +1,11 @@
 //! Objects that a plugin has put back, as they were before it changed them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use gantry_engine::Cluster as _;
 use gantry_engine::EngineError;
 use gantry_engine::call::cluster::DeleteOptions;
 use gantry_engine::memory::objects::Fault;
-use gantry_engine::{Chain, Cluster as _, Error, Layer, Response, Scope};
 use serde_json::{Value, json};
 
 use super::journal::{clean_up, settled, told};
@@ -123,42 +122,13 @@ async fn an_apply_that_makes_anew_what_was_deleted_meanwhile_makes_it_the_operat
     assert_eq!(house.word("web").await, None);
 }
 
-/// A chain whose applies are held back once they are to be.
-struct Waiting {
-    is_on: AtomicBool,
-    asked: tokio::sync::Notify,
-    hold: tokio::sync::Semaphore,
-}
-
-#[async_trait::async_trait]
-impl Layer for Waiting {
-    async fn call(
-        &self,
-        scope: &Arc<Scope>,
-        request: gantry_engine::Request,
-        next: gantry_engine::Next,
-    ) -> Result<Response, Error> {
-        let is_on = self.is_on.load(Ordering::Relaxed);
-        if is_on && request.call.name() == "cluster.get" {
-            self.asked.notify_one();
-            self.hold.acquire().await.unwrap().forget();
-        }
-        next.send(scope, request).await
-    }
-}
-
 #[tokio::test]
 async fn an_object_that_nobody_waits_for_any_more_is_not_put_back_later() {
     let (house, scope) = (House::new(), ours("op-2"));
     house.object(&ours("op-1"), apply(map("web", "before"))).await;
     house.object(&scope, apply(map("web", "after"))).await;
-    let below = Arc::new(Waiting {
-        is_on: true.into(),
-        asked: Default::default(),
-        hold: tokio::sync::Semaphore::new(0),
-    });
-    let chain =
-        Chain::with(house.chain.backends().clone(), vec![Arc::clone(&below) as Arc<dyn Layer>]);
+    let below = Arc::new(Held::at("cluster.get"));
+    let chain = house.chain_over(Arc::clone(&below) as _);
     let caller = {
         let scope = Arc::clone(&scope);
         let call = on_cluster(put_back(&config_maps(), "web"));
