@@ -174,9 +174,9 @@ fn kubeconfig_reason(error: &KubeconfigError) -> String {
 /// Refuses to send who we are where everybody on the way reads it. Nobody is on the way to this machine itself.
 fn in_secret(config: &Config) -> Result<(), EngineError> {
     let uri = &config.cluster_url;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let here =
-        host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse();
+    let here = host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback());
     let who = &config.auth_info;
     let said =
         [&who.username, &who.token_file, &who.client_certificate, &who.client_certificate_data];
@@ -187,8 +187,7 @@ fn in_secret(config: &Config) -> Result<(), EngineError> {
     if uri.scheme_str() == Some("https") || here || is_nobody {
         return Ok(());
     }
-    // Without what else may be in it: a kubeconfig can have a password there.
-    let host = uri.host().unwrap_or_default();
+    // Without what else may be in the address: a kubeconfig can have a password there.
     Err(EngineError::Invalid(format!(
         "the cluster at `{host}` is unusable: credentials are sent to `https://` only"
     )))

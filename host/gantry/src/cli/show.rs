@@ -28,13 +28,7 @@ pub(crate) fn apps(apps: &[App]) -> Table {
 pub(crate) fn units(units: &[Unit]) -> Table {
     let mut table = Table::new(["UNIT", "NAME", "PROCESS", "STATUS", "ADDRESS"]);
     for unit in units {
-        table.row([
-            short(&unit.id).to_owned(),
-            unit.name.clone(),
-            unit.process_name.clone(),
-            unit.status.map(status).unwrap_or_default().to_owned(),
-            unit.address.clone().unwrap_or_default(),
-        ]);
+        table.row(cells(unit));
     }
     table
 }
@@ -43,16 +37,20 @@ pub(crate) fn units(units: &[Unit]) -> Table {
 pub(crate) fn units_of_apps(units: &[Unit]) -> Table {
     let mut table = Table::new(["APP", "UNIT", "NAME", "PROCESS", "STATUS", "ADDRESS"]);
     for unit in units {
-        table.row([
-            unit.app_name.clone(),
-            short(&unit.id).to_owned(),
-            unit.name.clone(),
-            unit.process_name.clone(),
-            unit.status.map(status).unwrap_or_default().to_owned(),
-            unit.address.clone().unwrap_or_default(),
-        ]);
+        let [id, name, process, status, address] = cells(unit);
+        table.row([unit.app_name.clone(), id, name, process, status, address]);
     }
     table
+}
+
+fn cells(unit: &Unit) -> [String; 5] {
+    [
+        short(&unit.id).to_owned(),
+        unit.name.clone(),
+        unit.process_name.clone(),
+        unit.status.map(status).unwrap_or_default().to_owned(),
+        unit.address.clone().unwrap_or_default(),
+    ]
 }
 
 /// The start of an id that is random from its first letter on, as Docker's: what people type. A name, as a pod's, is whole.
