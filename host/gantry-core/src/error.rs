@@ -79,6 +79,29 @@ pub enum Error {
 /// assert_eq!(Error::not_found("no app `web`"), Error::NotFound("no app `web`".to_owned()));
 /// ```
 impl Error {
+    /// The same error with a longer text, where it has one of its own.
+    #[must_use]
+    pub fn map_text(self, longer: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::UnitStartup(text) => Self::UnitStartup(longer(&text)),
+            Self::NotFound(text) => Self::NotFound(longer(&text)),
+            Self::Conflict(text) => Self::Conflict(longer(&text)),
+            Self::InvalidArgument(text) => Self::InvalidArgument(longer(&text)),
+            Self::Denied(text) => Self::Denied(longer(&text)),
+            Self::Unavailable(text) => Self::Unavailable(longer(&text)),
+            Self::TimedOut(text) => Self::TimedOut(longer(&text)),
+            Self::Other(text) => Self::Other(longer(&text)),
+            other @ (Self::UnitNotFound(_)
+            | Self::NodeNotFound
+            | Self::EmptyApp
+            | Self::InvalidStatus
+            | Self::InvalidProcess(_)
+            | Self::QuotaExceeded { .. }
+            | Self::NotSupported(_)
+            | Self::Cancelled) => other,
+        }
+    }
+
     /// Something named in the call does not exist.
     #[must_use]
     pub fn not_found(why: impl ToString) -> Self {

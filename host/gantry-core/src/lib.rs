@@ -11,6 +11,7 @@ pub mod deploy;
 pub mod env;
 pub mod error;
 mod go;
+pub mod healing;
 pub mod health;
 pub mod image;
 pub mod labels;

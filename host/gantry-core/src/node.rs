@@ -1,5 +1,6 @@
 //! Machines of a pool: how they are written down, and how they are found (spec 1.4, 3.1).
 
+mod containers;
 mod groups;
 mod options;
 mod search;
@@ -11,10 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::go;
 use crate::labels::Labels;
 
+pub use containers::{
+    CONFIG_KEY, EntryConfig, EntryHostConfig, NodeContainer, NodeContainerEntry,
+    NodeContainerPools, NodeContainers, WrongNodeContainers, is_pinnable, pinned,
+};
 pub use groups::{MetaWithFrequency, MetadataGroups, UnbalancedMetadata, split_metadata};
 pub use options::{
-    AddNodeOptions, NodeCheckResult, NodeStatusData, RemoveNodeOptions, UnitStatusData,
-    UpdateNodeOptions,
+    AddNodeOptions, NodeCheckResult, NodeStatusData, RebalanceOptions, RemoveNodeOptions,
+    UnitStatusData, UpdateNodeOptions,
 };
 pub use search::{NodeLookupError, NodeSearch, find_node_by_addrs};
 

@@ -25,6 +25,8 @@ pub struct UnitRecord {
     pub ip: String,
     /// The machine.
     pub host_addr: String,
+    /// The address of the machine's engine.
+    pub node: String,
     /// The machine's port that its port is published on.
     pub host_port: String,
     /// Where it is in its life.
@@ -43,6 +45,10 @@ pub struct UnitRecord {
     pub last_status_update: i64,
     /// When the status last was one of success.
     pub last_success_status_update: i64,
+    /// Since when it does not do what it should, in milliseconds since 1970; 0 while it does.
+    pub ill_since: i64,
+    /// Whether the change that started it is not past its point of no return: without its container it has never been a unit.
+    pub is_new: bool,
 }
 
 /// What becomes of a record when something reports a status.

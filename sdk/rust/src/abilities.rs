@@ -2,14 +2,15 @@
 //!
 //! Every call runs in a fresh instance, so the functions have no receiver: what must be remembered goes to [`crate::state`].
 
-use gantry_core::image::InspectedImage;
+use gantry_core::healing::Findings;
+use gantry_core::image::{BuildOptions, InspectedImage};
 use gantry_core::node::{
-    AddNodeOptions, Node, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions,
+    AddNodeOptions, Node, NodeStatusData, RebalanceOptions, RemoveNodeOptions, UpdateNodeOptions,
 };
 
 use crate::describe::Description;
 use crate::streams::{Reader, Session, Writer};
-use crate::{App, Result, ShellOptions, Unit};
+use crate::{App, Result, ShellOptions, Status, Unit};
 
 /// Who the plugin is.
 pub trait Plugin {
@@ -257,6 +258,101 @@ pub trait NodeContainers {
 
     /// Removes the node containers of this name, in one pool or in every one when it is empty. Removing what is gone succeeds.
     fn remove(name: String, pool: String) -> Result<()>;
+}
+
+/// What others say of units.
+///
+/// # Errors
+///
+/// `UnitNotFound`, or a unit of another app than was said.
+pub trait UnitStatus {
+    /// A machine's agent says how a unit is. The unit is found by its id or a prefix of it, else by its name. Twice is as good as once.
+    fn set_unit_status(unit: Unit, status: Status) -> Result<()>;
+}
+
+/// Units that are ended one by one.
+///
+/// # Errors
+///
+/// `UnitNotFound`, or why the engine refused.
+pub trait UnitKill {
+    /// Ends a unit, named by its id or a prefix of it, at once when forced, and starts it anew: in its place, or another one of the same process instead.
+    fn kill(app: App, unit_id: String, force: bool) -> Result<()>;
+}
+
+/// Which apps have units that are so or so.
+///
+/// # Errors
+///
+/// Why the engine refused.
+pub trait AppFilter {
+    /// The names of those of these apps that have at least one unit with one of these statuses, in the order of the apps; none without a status.
+    fn filter_by_unit_status(apps: Vec<App>, statuses: Vec<Status>) -> Result<Vec<String>>;
+}
+
+/// How machines did of late.
+///
+/// # Errors
+///
+/// `NodeNotFound`.
+pub trait NodeHealth {
+    /// How often a node failed since it last answered.
+    fn failure_count(address: String) -> Result<u32>;
+
+    /// Whether a node has ever answered.
+    fn has_success(address: String) -> Result<bool>;
+
+    /// Forgets a node's failures.
+    fn reset_failures(address: String) -> Result<()>;
+}
+
+/// Units spread anew over the machines of pools.
+///
+/// # Errors
+///
+/// Nothing to spread, or a unit that could not be moved: it serves where it was.
+pub trait NodeRebalance {
+    /// Moves units so that the machines have as many as each other, and tells whether any moved, or would. An app whose units move is locked meanwhile.
+    fn rebalance(options: RebalanceOptions) -> Result<bool>;
+}
+
+/// Units and machines that died, and their replacement. The platform examines every now and then, and has what is found healed.
+///
+/// # Errors
+///
+/// Why the engine refused.
+pub trait Healing {
+    /// Looks at every machine and every unit, and tells which have been ill for as long as is configured. Changes nothing but what the plugin remembers of them.
+    fn examine() -> Result<Findings>;
+
+    /// Replaces a unit that is ill, and gives the new one's id; none when it is well again or gone.
+    fn heal_unit(app: App, id: String) -> Result<Option<String>>;
+
+    /// Gives a machine up that does not answer. False when it answers after all.
+    fn give_up_node(address: String) -> Result<bool>;
+
+    /// Takes a machine back that was given up. False when it does not answer after all.
+    fn take_back_node(address: String) -> Result<bool>;
+}
+
+/// Images that nobody needs any more.
+///
+/// # Errors
+///
+/// Why the engine refused.
+pub trait ImageCleaner {
+    /// Removes an image of an app from every machine. Removing what is gone succeeds.
+    fn clean(app_name: String, image: String) -> Result<()>;
+}
+
+/// Builds of images on Docker hosts.
+///
+/// # Errors
+///
+/// Why the build failed.
+pub trait DockerBuilder {
+    /// Builds an image of an app's source, a tar archive that may be compressed with gzip, and gives its name, for a deploy. A build that fails leaves neither a container nor an image.
+    fn build(app: App, source: Reader, options: BuildOptions) -> Result<String>;
 }
 
 /// Storage of apps.

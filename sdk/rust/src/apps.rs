@@ -76,3 +76,20 @@ pub fn unbind_unit(name: &str, unit: &Unit) -> Result<()> {
 pub fn set_quota_in_use(name: &str, units: i32) -> Result<()> {
     Ok(imported::set_quota_in_use(name, units)?)
 }
+
+/// An app that no other request changes. It is free again when this is dropped, and when the call ends in whatever way.
+#[must_use = "the app is free again at once"]
+#[derive(Debug)]
+pub struct Lock {
+    _app: imported::AppLock,
+}
+
+/// Keeps other requests from changing an app: what a plugin does to the units of apps that its own request does not name needs that first. Waits up to 30 seconds for whoever
+/// changes it now. What the request has locked already it is lent.
+///
+/// # Errors
+///
+/// `Conflict`, with who changes it, `NotFound`, `Cancelled`, or `InvalidArgument` in a question.
+pub fn lock(name: &str) -> Result<Lock> {
+    Ok(Lock { _app: imported::lock(name)? })
+}

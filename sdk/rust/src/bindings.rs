@@ -108,3 +108,52 @@ world!(
     "gantry:provision/types@0.1.0" = types,
     "gantry:provision/streams@0.1.0" = streams
 );
+world!(
+    unit_status,
+    "package gantry:sdk-unit-status;
+     world unit-status { export gantry:provision/unit-status@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    unit_kill,
+    "package gantry:sdk-unit-kill;
+     world unit-kill { export gantry:provision/unit-kill@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    app_filter,
+    "package gantry:sdk-app-filter;
+     world app-filter { export gantry:provision/app-filter@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    node_health,
+    "package gantry:sdk-node-health;
+     world node-health { export gantry:provision/node-health@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    node_rebalance,
+    "package gantry:sdk-node-rebalance;
+     world node-rebalance { export gantry:provision/node-rebalance@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    healing,
+    "package gantry:sdk-healing;
+     world healing { export gantry:provision/healing@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    image_cleaner,
+    "package gantry:sdk-image-cleaner;
+     world image-cleaner { export gantry:provision/image-cleaner@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);
+world!(
+    docker_builder,
+    "package gantry:sdk-docker-builder;
+     world docker-builder { export gantry:provision/docker-builder@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types,
+    "gantry:provision/streams@0.1.0" = streams
+);

@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 
 use crate::abilities::{
-    Availability, ClusterBuilder, Deployer, Exec, Lifecycle, Logs, NodeContainers, Plugin,
-    Provisioner, Rollback, Shell, Sleep, TailOptions, UnitFinder, UnitPage, Volumes,
+    AppFilter, Availability, ClusterBuilder, Deployer, DockerBuilder, Exec, Healing, ImageCleaner,
+    Lifecycle, Logs, NodeContainers, NodeHealth, NodeRebalance, Plugin, Provisioner, Rollback,
+    Shell, Sleep, TailOptions, UnitFinder, UnitKill, UnitPage, UnitStatus, Volumes,
 };
 use crate::bindings;
 use crate::bindings::gantry::provision::types;
@@ -370,9 +371,142 @@ mod cluster_builder {
     }
 }
 
+impl<P: UnitStatus> bindings::unit_status::exports::gantry::provision::unit_status::Guest
+    for Adapter<P>
+{
+    fn set_unit_status(unit: types::Unit, status: types::Status) -> Result<()> {
+        lower(P::set_unit_status(unit.into(), status.into()))
+    }
+}
+
+impl<P: UnitKill> bindings::unit_kill::exports::gantry::provision::unit_kill::Guest for Adapter<P> {
+    fn kill(app: types::App, unit_id: String, force: bool) -> Result<()> {
+        lower(P::kill(app.into(), unit_id, force))
+    }
+}
+
+impl<P: AppFilter> bindings::app_filter::exports::gantry::provision::app_filter::Guest
+    for Adapter<P>
+{
+    fn filter_by_unit_status(
+        apps: Vec<types::App>,
+        statuses: Vec<types::Status>,
+    ) -> Result<Vec<String>> {
+        let apps = apps.into_iter().map(crate::App::from).collect();
+        let statuses = statuses.into_iter().map(crate::Status::from).collect();
+        lower(P::filter_by_unit_status(apps, statuses))
+    }
+}
+
+impl<P: NodeHealth> bindings::node_health::exports::gantry::provision::node_health::Guest
+    for Adapter<P>
+{
+    fn failure_count(address: String) -> Result<u32> {
+        lower(P::failure_count(address))
+    }
+
+    fn has_success(address: String) -> Result<bool> {
+        lower(P::has_success(address))
+    }
+
+    fn reset_failures(address: String) -> Result<()> {
+        lower(P::reset_failures(address))
+    }
+}
+
+mod node_rebalance {
+    use gantry_core::node::RebalanceOptions;
+
+    use super::{Adapter, NodeRebalance, Result, lower};
+    use crate::bindings::node_rebalance::exports::gantry::provision::node_rebalance as exported;
+
+    impl<P: NodeRebalance> exported::Guest for Adapter<P> {
+        fn rebalance(options: exported::RebalanceOptions) -> Result<bool> {
+            let exported::RebalanceOptions { pool, metadata_filter, app_filter, dry, force } =
+                options;
+            let metadata_filter = metadata_filter.into_iter().collect();
+            lower(P::rebalance(RebalanceOptions { pool, metadata_filter, app_filter, dry, force }))
+        }
+    }
+}
+
+mod healing {
+    use gantry_core::healing::{Findings, NotedNode, SickUnit};
+
+    use super::{Adapter, Healing, Result, lower, types};
+    use crate::bindings::healing::exports::gantry::provision::healing as exported;
+
+    impl From<SickUnit> for exported::SickUnit {
+        fn from(SickUnit { app_name, id, reason, node_given_up }: SickUnit) -> Self {
+            Self { app_name, id, reason, node_given_up }
+        }
+    }
+
+    impl From<NotedNode> for exported::NotedNode {
+        fn from(NotedNode { address, reason }: NotedNode) -> Self {
+            Self { address, reason }
+        }
+    }
+
+    impl From<Findings> for exported::Findings {
+        fn from(Findings { units, dead, recovered }: Findings) -> Self {
+            Self {
+                units: units.into_iter().map(exported::SickUnit::from).collect(),
+                dead: dead.into_iter().map(exported::NotedNode::from).collect(),
+                recovered: recovered.into_iter().map(exported::NotedNode::from).collect(),
+            }
+        }
+    }
+
+    impl<P: Healing> exported::Guest for Adapter<P> {
+        fn examine() -> Result<exported::Findings> {
+            lower(P::examine())
+        }
+
+        fn heal_unit(app: types::App, id: String) -> Result<Option<String>> {
+            lower(P::heal_unit(app.into(), id))
+        }
+
+        fn give_up_node(address: String) -> Result<bool> {
+            lower(P::give_up_node(address))
+        }
+
+        fn take_back_node(address: String) -> Result<bool> {
+            lower(P::take_back_node(address))
+        }
+    }
+}
+
+impl<P: ImageCleaner> bindings::image_cleaner::exports::gantry::provision::image_cleaner::Guest
+    for Adapter<P>
+{
+    fn clean(app_name: String, image: String) -> Result<()> {
+        lower(P::clean(app_name, image))
+    }
+}
+
+mod docker_builder {
+    use gantry_core::image::BuildOptions;
+
+    use super::{Adapter, DockerBuilder, Reader, Result, lower, types};
+    use crate::bindings::docker_builder::exports::gantry::provision::docker_builder as exported;
+
+    impl<P: DockerBuilder> exported::Guest for Adapter<P> {
+        fn build(
+            app: types::App,
+            source: Reader,
+            options: exported::BuildOptions,
+        ) -> Result<String> {
+            let exported::BuildOptions { dockerfile, args, tag } = options;
+            lower(P::build(app.into(), source, BuildOptions { dockerfile, args, tag }))
+        }
+    }
+}
+
 /// Makes a type the plugin: its component exports `plugin`, `provisioner` and the abilities named, and nothing else.
 ///
-/// The abilities are `deployer`, `rollback`, `exec`, `logs`, `lifecycle`, `sleep`, `shell`, `unit_finder`, `nodes`, `node_containers`, `volumes` and `cluster_builder`; each needs its trait. Natively, where plugins run their unit tests, nothing is exported and the traits are
+/// The abilities are `deployer`, `rollback`, `exec`, `logs`, `lifecycle`, `sleep`, `shell`, `unit_finder`, `unit_status`, `unit_kill`, `app_filter`, `nodes`, `node_health`, `node_rebalance`, `node_containers`, `healing`,
+/// `volumes`, `image_cleaner`, `docker_builder` and `cluster_builder`; each needs its trait. Natively, where plugins run their unit tests, nothing is exported and the traits are
 /// still required.
 ///
 /// ```text
@@ -417,6 +551,18 @@ macro_rules! __export_one {
     (check node_containers $plugin:ident) => {
         $crate::__export_one!(@check NodeContainers $plugin);
     };
+    (check unit_status $plugin:ident) => { $crate::__export_one!(@check UnitStatus $plugin); };
+    (check unit_kill $plugin:ident) => { $crate::__export_one!(@check UnitKill $plugin); };
+    (check app_filter $plugin:ident) => { $crate::__export_one!(@check AppFilter $plugin); };
+    (check node_health $plugin:ident) => { $crate::__export_one!(@check NodeHealth $plugin); };
+    (check node_rebalance $plugin:ident) => {
+        $crate::__export_one!(@check NodeRebalance $plugin);
+    };
+    (check healing $plugin:ident) => { $crate::__export_one!(@check Healing $plugin); };
+    (check image_cleaner $plugin:ident) => { $crate::__export_one!(@check ImageCleaner $plugin); };
+    (check docker_builder $plugin:ident) => {
+        $crate::__export_one!(@check DockerBuilder $plugin);
+    };
     (check volumes $plugin:ident) => { $crate::__export_one!(@check Volumes $plugin); };
     (check cluster_builder $plugin:ident) => {
         $crate::__export_one!(@check ClusterBuilder $plugin);
@@ -424,7 +570,7 @@ macro_rules! __export_one {
     (check $unknown:ident $plugin:ident) => {
         compile_error!(concat!(
             "no ability `", stringify!($unknown),
-            "`: one of deployer, rollback, exec, logs, lifecycle, sleep, shell, unit_finder, nodes, node_containers, volumes, cluster_builder (plugin and provisioner are always there)"
+            "`: one of deployer, rollback, exec, logs, lifecycle, sleep, shell, unit_finder, unit_status, unit_kill, app_filter, nodes, node_health, node_rebalance, node_containers, healing, volumes, image_cleaner, docker_builder, cluster_builder (plugin and provisioner are always there)"
         ));
     };
     (@check $ability:ident $plugin:ident) => {

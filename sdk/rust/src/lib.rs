@@ -12,20 +12,23 @@ mod describe;
 mod export;
 pub mod images;
 pub mod labels;
+pub mod limiter;
 pub mod log;
 pub mod operation;
 pub mod raw;
+pub mod routers;
 pub mod state;
 pub mod streams;
 
 pub use abilities::{
-    Availability, ClusterBuilder, Deployer, Exec, Lifecycle, Logs, NodeContainers, NodePage, Nodes,
-    Plugin, Provisioner, Rollback, Shell, Sleep, Source, TailOptions, UnitFinder, UnitPage,
-    Volumes,
+    AppFilter, Availability, ClusterBuilder, Deployer, DockerBuilder, Exec, Healing, ImageCleaner,
+    Lifecycle, Logs, NodeContainers, NodeHealth, NodePage, NodeRebalance, Nodes, Plugin,
+    Provisioner, Rollback, Shell, Sleep, Source, TailOptions, UnitFinder, UnitKill, UnitPage,
+    UnitStatus, Volumes,
 };
 pub use describe::{Description, GrantRequest, LimitRequest};
 pub use gantry_core;
-pub use gantry_core::image::InspectedImage;
+pub use gantry_core::image::{BuildOptions, InspectedImage};
 pub use gantry_core::{
     App, AppRouter, EnvVar, Error, LabelSet, Labels, Settings, ShellOptions, Status, Unit, Volume,
     VolumeBind, commands, container, image, quote,

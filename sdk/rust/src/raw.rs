@@ -2,5 +2,6 @@
 //! so prefer the wrappers.
 
 pub use crate::bindings::gantry::provision::{
-    apps, config, containers, images, labels, log, operation, state, streams, types,
+    apps, config, containers, images, labels, limiter, log, operation, routers, state, streams,
+    types,
 };

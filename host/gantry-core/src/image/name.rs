@@ -36,6 +36,16 @@ impl ImageNames {
         format!("{}:v{number}", self.app_base(app))
     }
 
+    /// Whether an image has a name that was made for an app: its own, and not one that somebody deployed by its name.
+    #[must_use]
+    pub fn is_of_app(&self, image: &str, app: &str) -> bool {
+        let version =
+            image.strip_prefix(&self.app_base(app)).and_then(|tag| tag.strip_prefix(":v"));
+        version.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    }
+
     /// The name of an image that a build leaves, before it becomes the image with the number after `reserved`. An empty `tag` is made of that number; the namespace is the
     /// team's unless one is configured.
     #[must_use]

@@ -2,9 +2,9 @@
 
 use super::{
     APP_NAME, APP_PLATFORM, APP_PROCESS, APP_REPLICAS, BUILD_IMAGE, CLUSTER, IAAS_ID, IS_ASLEEP,
-    IS_BUILD, IS_DEPLOY, IS_HEADLESS_SERVICE, IS_ISOLATED_RUN, IS_SERVICE, IS_STOPPED, LabelSet,
-    Labels, NODE_ADDR, NODE_CONTAINER_NAME, NODE_CONTAINER_POOL, NODE_INTERNAL, NODE_POOL,
-    RESTARTS, VOLUME_NAME,
+    IS_BUILD, IS_DEPLOY, IS_HEADLESS_SERVICE, IS_ISOLATED_RUN, IS_NODE_CONTAINER, IS_SERVICE,
+    IS_STOPPED, LabelSet, Labels, NODE_ADDR, NODE_CONTAINER_NAME, NODE_CONTAINER_POOL,
+    NODE_INTERNAL, NODE_POOL, RESTARTS, VOLUME_NAME,
 };
 use crate::go;
 
@@ -91,6 +91,12 @@ impl LabelSet {
     #[must_use]
     pub fn is_deploy(&self) -> bool {
         go::parse_bool(self.read(IS_DEPLOY))
+    }
+
+    /// Whether this is what runs once on every node.
+    #[must_use]
+    pub fn is_node_container(&self) -> bool {
+        go::parse_bool(self.read(IS_NODE_CONTAINER))
     }
 
     /// Whether this is a service.

@@ -70,6 +70,22 @@ pub struct RemoveNodeOptions {
     pub rebalance: bool,
 }
 
+/// What is spread anew over machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RebalanceOptions {
+    /// Only this pool; every one when empty.
+    pub pool: String,
+    /// Only from machines with all of this metadata.
+    pub metadata_filter: Labels,
+    /// Only units of these apps; of all when empty.
+    pub app_filter: Vec<String>,
+    /// Whether to tell only what would move.
+    pub dry: bool,
+    /// Whether to spread also what is even enough.
+    pub force: bool,
+}
+
 /// What a machine's agent says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

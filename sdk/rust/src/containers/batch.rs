@@ -3,7 +3,10 @@ use std::time::Duration;
 use gantry_core::container::{Container, ContainerSpec, Image};
 
 use super::client::create_options;
-use super::{EngineError, ExecEnd, ExecOptions, HttpRequest, HttpResponse, Result};
+use super::{
+    ContainerFilter, ContainerSummary, EngineError, ExecEnd, ExecOptions, HttpRequest,
+    HttpResponse, Result,
+};
 use crate::bindings::gantry::provision::containers as imported;
 use crate::convert;
 
@@ -34,6 +37,8 @@ pub enum Step {
     Inspect(String),
     /// Inspect an image.
     InspectImage(String),
+    /// Remove a name of an image, and the image with its last one.
+    RemoveImage(String),
     /// Run a command to its end.
     Exec {
         /// The container.
@@ -55,6 +60,8 @@ pub enum Step {
         /// The request.
         request: HttpRequest,
     },
+    /// The containers that this provisioner owns; gives containers.
+    List(ContainerFilter),
     /// Wait.
     Pause(Duration),
 }
@@ -66,6 +73,32 @@ pub struct Sequence {
     pub node: String,
     /// The steps.
     pub steps: Vec<Step>,
+    /// The time that each of its engine calls has, streams aside; zero is the host's default.
+    pub timeout: Duration,
+    /// The action of the [limiter](crate::limiter) of which each create, start, stop and remove has a place while it lasts.
+    pub action: Option<String>,
+}
+
+impl Sequence {
+    /// These steps on the host with this address: the host's default time for each call, and no limit on how many run.
+    #[must_use]
+    pub fn new(node: impl Into<String>, steps: Vec<Step>) -> Self {
+        Self { node: node.into(), steps, timeout: Duration::ZERO, action: None }
+    }
+
+    /// The same with a time of its own for each engine call.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.timeout = time;
+        self
+    }
+
+    /// The same with its creates, starts, stops and removes in the places of an action.
+    #[must_use]
+    pub fn limited_by(mut self, action: impl Into<String>) -> Self {
+        self.action = Some(action.into());
+        self
+    }
 }
 
 /// What a step gave.
@@ -85,6 +118,8 @@ pub enum StepReply {
     Bytes(Vec<u8>),
     /// An answer.
     Http(HttpResponse),
+    /// Containers.
+    Containers(Vec<ContainerSummary>),
 }
 
 /// A sequence that has ended.
@@ -178,10 +213,11 @@ type Imported = (Vec<Vec<bool>>, Vec<imported::Sequence>);
 fn into_imported(sequences: Vec<Sequence>) -> Result<Imported> {
     let mut images = Vec::new();
     let mut result = Vec::new();
-    for Sequence { node, steps } in sequences {
+    for Sequence { node, steps, timeout, action } in sequences {
         images.push(steps.iter().map(|step| matches!(step, Step::InspectImage(_))).collect());
         let steps = steps.into_iter().map(into_imported_step).collect::<Result<_>>()?;
-        result.push(imported::Sequence { node, steps });
+        let timeout = milliseconds(timeout);
+        result.push(imported::Sequence { node, steps, timeout, action });
     }
     Ok((images, result))
 }
@@ -195,13 +231,18 @@ fn into_imported_step(step: Step) -> Result<imported::Step> {
         Step::Remove(id) => imported::Step::Remove(id),
         Step::Inspect(id) => imported::Step::Inspect(id),
         Step::InspectImage(image) => imported::Step::InspectImage(image),
+        Step::RemoveImage(image) => imported::Step::RemoveImage(image),
         Step::Exec { id, options } => imported::Step::Exec((id, options)),
         Step::Download { id, path } => imported::Step::Download((id, path)),
         Step::Http { id, request } => imported::Step::Http((id, request)),
-        Step::Pause(time) => {
-            imported::Step::Pause(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
-        }
+        Step::List(filter) => imported::Step::List(filter),
+        Step::Pause(time) => imported::Step::Pause(milliseconds(time)),
     })
+}
+
+/// A time as the host counts it: one that is not zero does not become none.
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 fn from_imported(
@@ -220,5 +261,30 @@ fn from_imported(
         imported::StepReply::Exec(end) => StepReply::Exec(end),
         imported::StepReply::Bytes(bytes) => StepReply::Bytes(bytes),
         imported::StepReply::Http(response) => StepReply::Http(response),
+        imported::StepReply::Containers(containers) => StepReply::Containers(containers),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_unlimited_unless_it_says_otherwise() {
+        let plain = Sequence::new("node-1", vec![Step::Pause(Duration::ZERO)]);
+        assert_eq!((plain.timeout, plain.action.as_deref()), (Duration::ZERO, None));
+        let held = plain.within(Duration::from_secs(2)).limited_by("node-1");
+        let (_, mut imported) = into_imported(vec![held]).unwrap();
+        let sequence = imported.pop().unwrap();
+        assert_eq!((sequence.timeout, sequence.action.as_deref()), (2_000, Some("node-1")));
+        assert_eq!((sequence.node.as_str(), sequence.steps.len()), ("node-1", 1));
+    }
+
+    #[test]
+    fn a_time_that_is_shorter_than_the_hosts_clock_is_still_one() {
+        assert_eq!(milliseconds(Duration::ZERO), 0);
+        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
+        assert_eq!(milliseconds(Duration::from_millis(7)), 7);
+        assert_eq!(milliseconds(Duration::MAX), u32::MAX);
+    }
 }

@@ -132,6 +132,11 @@ impl Client {
         Ok(self.0.inspect_exec(exec)?)
     }
 
+    /// Runs a command for the caller. It ends with the session.
+    pub fn exec_session(&self, id: &str, options: &ExecOptions) -> Result<Session> {
+        Ok(self.0.exec_session(id, options)?)
+    }
+
     /// Pulls an image.
     pub fn pull_image(&self, image: &str) -> Result<()> {
         Ok(self.0.pull_image(image)?)
