@@ -7,11 +7,12 @@ use std::time::Duration;
 use gantry_core::env::{PlatformEnv, envs_for_app};
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{AppsCall, ClusterCall, ContainersCall, ImagesCall, StateCall};
+use crate::call::{AppsCall, ClusterCall, ContainersCall, ImagesCall, RoutersCall, StateCall};
+use crate::routers::{check_addresses, check_healthcheck};
 use crate::stream::{Output, Reader, Session, Stream};
 use crate::{
-    Apps, Call, Cluster, Clusters, Config, Containers, EngineError, Error, Images, Nodes, Reply,
-    Request, Response, Scope, State, follow,
+    AppLock, Apps, Call, Cluster, Clusters, Containers, EngineError, Error, Images, Nodes,
+    Operation, Reply, Request, Response, Routers, Scope, State, follow,
 };
 
 /// What is at the end of the chain.
@@ -25,6 +26,8 @@ pub struct Backends {
     pub apps: Arc<dyn Apps>,
     /// The images of its apps.
     pub images: Arc<dyn Images>,
+    /// The routes to its apps.
+    pub routers: Arc<dyn Routers>,
     /// The durable keys of plugins.
     pub state: Arc<dyn State>,
 }
@@ -58,10 +61,11 @@ impl Backends {
                 Ok(if waits { uninterrupted(scope, answer).await? } else { answer.await? })
             }
             Call::State(call) => Ok(state(&*self.state, &scope.provisioner, call).await?.into()),
-            Call::Apps(call) => Ok(apps(&*self.apps, &scope.config, call).await?.into()),
+            Call::Apps(call) => Ok(apps(&*self.apps, scope, call).await?),
             Call::Images(call) => Ok(images(&*self.images, call).await?.into()),
+            Call::Routers(call) => Ok(routers(&*self.routers, call).await?.into()),
             Call::Config { key } => {
-                let value = scope.config.get(&key).map(ToString::to_string);
+                let value = scope.config.get(&key).map(|value| value.to_string());
                 Ok(Reply::OptionalText(value).into())
             }
         }
@@ -141,6 +145,9 @@ async fn containers(
         }
         ContainersCall::InspectExec { exec_id } => {
             Reply::ExecState(engine.inspect_exec(&exec_id).await?)
+        }
+        ContainersCall::ExecSession { id, options } => {
+            return Ok(session(engine.exec_session(&id, &options).await?));
         }
         ContainersCall::PullImage { image } => {
             engine.pull_image(&image).await?;
@@ -314,6 +321,8 @@ const KEY_BYTES: usize = 512;
 const VALUE_BYTES: usize = 1 << 20;
 /// The longest name of an image.
 const IMAGE_BYTES: usize = 512;
+/// How long an app's lock is waited for (spec 5.12).
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How many keys one page holds.
 const PAGE_ENTRIES: u32 = 256;
 
@@ -352,15 +361,15 @@ fn invalid(why: String) -> gantry_core::Error {
 
 async fn apps(
     apps: &dyn Apps,
-    config: &Config,
+    scope: &Scope,
     call: AppsCall,
-) -> Result<Reply, gantry_core::Error> {
-    Ok(match call {
+) -> Result<Response, gantry_core::Error> {
+    let reply = match call {
         AppsCall::Get { name } => Reply::App(Box::new(apps.get(&name).await?)),
         AppsCall::Envs { name } => Reply::Envs(apps.envs(&name).await?),
         AppsCall::UnitEnvs { name, process, is_deploy } => {
             let envs = apps.envs(&name).await?;
-            let platform = PlatformEnv::from_settings(config);
+            let platform = PlatformEnv::from_settings(&*scope.config);
             Reply::UnitEnvs(envs_for_app(&envs, &process, is_deploy, &platform))
         }
         AppsCall::Routers { name } => Reply::Routers(apps.routers(&name).await?),
@@ -377,7 +386,28 @@ async fn apps(
             apps.set_quota_in_use(&name, units).await?;
             Reply::Done
         }
-    })
+        AppsCall::Lock { name } => {
+            let lock = Some(Stream::Lock(lock(apps, &scope.operation, &name).await?));
+            return Ok(Response { reply: Reply::Done, stream: lock });
+        }
+    };
+    Ok(reply.into())
+}
+
+/// Locks an app for an operation, waiting for it until the operation is interrupted.
+async fn lock(
+    apps: &dyn Apps,
+    operation: &Operation,
+    name: &str,
+) -> Result<AppLock, gantry_core::Error> {
+    if operation.id.is_empty() {
+        return Err(invalid("a question changes nothing, so it locks no app".to_owned()));
+    }
+    tokio::select! {
+        biased;
+        () = operation.interruption() => Err(gantry_core::Error::Cancelled),
+        lock = apps.lock(name, &operation.id, LOCK_WAIT) => lock,
+    }
 }
 
 /// What may be kept as the name of an image: stores put it together with other names.
@@ -418,6 +448,32 @@ async fn images(images: &dyn Images, call: ImagesCall) -> Result<Reply, gantry_c
             image_name(&image)?;
             images.forget(&app, &image).await?;
             Reply::Done
+        }
+    })
+}
+
+async fn routers(routers: &dyn Routers, call: RoutersCall) -> Result<Reply, gantry_core::Error> {
+    Ok(match call {
+        RoutersCall::AddRoutes { router, app, addresses } => {
+            check_addresses(&addresses)?;
+            routers.add_routes(&router, &app, &addresses).await?;
+            Reply::Done
+        }
+        RoutersCall::RemoveRoutes { router, app, addresses } => {
+            routers.remove_routes(&router, &app, &addresses).await?;
+            Reply::Done
+        }
+        RoutersCall::Routes { router, app } => Reply::Texts(routers.routes(&router, &app).await?),
+        RoutersCall::Swap { router, app, other } => {
+            if app == other {
+                return Err(invalid(format!("`{app}` cannot be swapped with itself")));
+            }
+            routers.swap(&router, &app, &other).await?;
+            Reply::Done
+        }
+        RoutersCall::SetHealthcheck { router, app, healthcheck } => {
+            check_healthcheck(&healthcheck)?;
+            Reply::Flag(routers.set_healthcheck(&router, &app, &healthcheck).await?)
         }
     })
 }

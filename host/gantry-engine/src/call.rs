@@ -3,6 +3,7 @@
 pub mod cluster;
 mod containers;
 mod nature;
+mod routers;
 
 use gantry_core::container::{Container, Image};
 use gantry_core::image::ImageMetadata;
@@ -17,6 +18,7 @@ pub use self::containers::{
     BuildOptions, ContainerSummary, ContainersCall, ExecOptions, ExecState, HttpRequest,
     HttpResponse, Layer, LogOptions, PathStat,
 };
+pub use self::routers::RoutersCall;
 use crate::stream::{Output, Reader, Stream};
 
 /// One call of a plugin out of the sandbox.
@@ -47,6 +49,8 @@ pub enum Call {
     Apps(AppsCall),
     /// A call about the images of apps.
     Images(ImagesCall),
+    /// A call about the routes to an app.
+    Routers(RoutersCall),
     /// A key of the configuration.
     Config {
         /// The key, a colon between tables.
@@ -197,6 +201,11 @@ pub enum AppsCall {
         /// The number.
         units: i32,
     },
+    /// Lock it for the operation under way; the lock comes beside the reply.
+    Lock {
+        /// The app's name.
+        name: String,
+    },
 }
 
 /// A call about the images of apps.
@@ -250,7 +259,7 @@ pub enum ImagesCall {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// It is done; a stream may come with it.
+    /// It is done; a stream or a lock may come with it.
     Done,
     /// An id, a name.
     Text(String),
@@ -260,6 +269,8 @@ pub enum Reply {
     Texts(Vec<String>),
     /// A number: a version, an exit code.
     Number(i64),
+    /// Yes or no.
+    Flag(bool),
     /// Containers.
     Containers(Vec<ContainerSummary>),
     /// A container.
@@ -324,11 +335,11 @@ impl From<Call> for Request {
     }
 }
 
-/// A reply with the bytes that flow beside it.
+/// A reply with what comes beside it.
 pub struct Response {
     /// The reply.
     pub reply: Reply,
-    /// The stream it carries.
+    /// The stream or the lock it carries.
     pub stream: Option<Stream>,
 }
 

@@ -68,6 +68,8 @@ pub trait Containers: Send + Sync {
     async fn resize_exec(&self, exec_id: &str, height: u16, width: u16) -> Result<()>;
     /// Tells what became of a command.
     async fn inspect_exec(&self, exec_id: &str) -> Result<ExecState>;
+    /// Runs a command that ends with its session.
+    async fn exec_session(&self, id: &str, options: &ExecOptions) -> Result<Session>;
     /// Pulls an image.
     async fn pull_image(&self, image: &str) -> Result<()>;
     /// Inspects an image.

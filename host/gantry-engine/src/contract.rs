@@ -15,6 +15,7 @@ pub mod files;
 pub mod images;
 pub mod life;
 pub mod lookup;
+pub mod sessions;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -273,6 +274,16 @@ macro_rules! contract {
             commands: a_published_port_is_asked;
             commands: a_port_that_is_not_published_is_not_asked;
             commands: what_does_not_run_gives_no_answer;
+            sessions: a_session_has_what_its_command_says_and_its_exit_code;
+            sessions: a_session_gives_its_command_input_up_to_its_end;
+            sessions: a_session_whose_command_does_not_read_goes_on;
+            sessions: a_terminal_follows_its_sizes;
+            sessions: a_terminal_passes_every_key_on;
+            sessions: a_session_that_is_dropped_ends_its_command;
+            sessions: what_a_terminal_shows_ends_with_it;
+            sessions: a_session_ends_with_its_container;
+            sessions: a_session_of_an_unknown_program_says_so;
+            sessions: a_session_in_what_does_not_run_is_a_conflict;
             files: what_is_uploaded_is_downloaded;
             files: a_path_is_told;
             files: an_absent_path_is_not_found;

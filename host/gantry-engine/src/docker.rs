@@ -15,12 +15,13 @@ mod errors;
 mod flow;
 mod images;
 mod probe;
+mod session;
 mod streams;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,7 +34,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 pub use self::auth::Auth;
-pub use self::endpoint::Endpoint;
+pub use self::endpoint::{Certificates, Endpoint};
 use self::errors::About;
 pub use self::wire::ApiVersion;
 use self::wire::Wire;
@@ -72,7 +73,8 @@ impl Default for Timeouts {
     }
 }
 
-/// A Docker engine.
+/// A Docker engine. Cloning it gives the same engine.
+#[derive(Clone)]
 pub struct Docker {
     endpoint: Endpoint,
     bollard: bollard::Docker,
@@ -81,7 +83,7 @@ pub struct Docker {
     auth: Auth,
     timeouts: Timeouts,
     /// Whether a prepared command has a terminal: its output has another form then.
-    terminals: Mutex<HashMap<String, bool>>,
+    terminals: Arc<Mutex<HashMap<String, bool>>>,
 }
 
 /// So many commands may be prepared and not started before their terminals are asked for again.
@@ -123,7 +125,7 @@ impl Docker {
             agreed: OnceCell::new(),
             auth,
             timeouts,
-            terminals: Mutex::default(),
+            terminals: Arc::default(),
         })
     }
 
@@ -359,10 +361,7 @@ impl Containers for Docker {
     }
 
     async fn create_exec(&self, id: &str, options: &ExecOptions) -> Result<String> {
-        names::container(id)?;
-        let about = About::container("run a command in", id);
-        let config = convert::exec_config(options);
-        let exec_id = self.change(about, self.bollard.create_exec(id, config)).await?.id;
+        let exec_id = self.prepared(id, options).await?;
         let mut terminals = self.terminals();
         if terminals.len() >= TERMINALS {
             terminals.clear();
@@ -388,6 +387,10 @@ impl Containers for Docker {
         let about = About::exec("inspect", exec_id);
         let told = self.question(about, self.bollard.inspect_exec(exec_id)).await?;
         Ok(convert::exec_state(&told))
+    }
+
+    async fn exec_session(&self, id: &str, options: &ExecOptions) -> Result<Session> {
+        self.command_session(id, options).await
     }
 
     async fn pull_image(&self, image: &str) -> Result<()> {

@@ -5,7 +5,7 @@
 //! | call | answer |
 //! |---|---|
 //! | `start`, `stop`, `wait` | the process runs until it is stopped and then ends with 0, unless [`Processes`] tells otherwise; restart policies are not followed |
-//! | `start_exec` | `failed`, unless somebody plays the command |
+//! | `start_exec`, `exec_session` | `failed`, unless somebody plays the command |
 //! | `attach`, `logs` | only what somebody plays; they end when the container does |
 //! | `http` | `unreachable`, unless somebody plays the port |
 //! | `build_image` | `failed` for a step that would run something |
@@ -15,6 +15,7 @@
 
 mod build;
 mod files;
+mod locks;
 mod machine;
 pub mod objects;
 mod platform;
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 
 use self::machine::{Machine, Picture};
 pub use self::objects::Objects;
-pub use self::platform::{AppRecord, Platform};
+pub use self::platform::{AppRecord, Platform, RoutesRecord};
 pub use self::process::{Ended, Idle, Life, Processes};
 use crate::call::{
     BuildOptions, ContainerSummary, ExecOptions, ExecState, HttpRequest, HttpResponse, Layer,
@@ -84,6 +85,13 @@ impl Memory {
         self
     }
 
+    /// The same engine, whose ids are its own from now on: of several with the same images, no two give a container the same one.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        self.lock().count_from(name);
+        self
+    }
+
     /// The same engine with an image that it has to pull first.
     #[must_use]
     pub fn with_remote_image<'a>(
@@ -92,8 +100,10 @@ impl Memory {
         image: Image,
         files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Self {
+        // The same image everywhere is known by the same digest.
+        let content = serde_json::to_string(&image).unwrap_or_default();
         let picture = picture(image, files);
-        let mut elsewhere = Machine::default();
+        let mut elsewhere = Machine::counting_from(&content);
         let id = elsewhere.add_image(picture, "imported", name);
         if let Ok(picture) = elsewhere.image(&id) {
             self.lock().publish(name, picture.clone());
@@ -313,10 +323,7 @@ impl Containers for Memory {
         })?;
         let Some(Ended { output: chunks, exit_code }) = self.processes.exec(&container, &options)
         else {
-            return Err(EngineError::Failed(format!(
-                "no command runs in the container `{}`: it is in memory",
-                container.name
-            )));
+            return Err(nobody_runs(&container));
         };
         write(chunks, output).await;
         self.change(|machine| {
@@ -331,6 +338,13 @@ impl Containers for Memory {
 
     async fn inspect_exec(&self, exec_id: &str) -> Result<ExecState> {
         Ok(self.lock().exec(exec_id)?.state.clone())
+    }
+
+    async fn exec_session(&self, id: &str, options: &ExecOptions) -> Result<Session> {
+        let container = self.lock().to_command(id, options)?.clone();
+        let Ended { output, exit_code } =
+            self.processes.exec(&container, options).ok_or_else(|| nobody_runs(&container))?;
+        Ok(process::session(output, Some(exit_code), options.stdin, options.tty))
     }
 
     async fn pull_image(&self, image: &str) -> Result<()> {
@@ -373,6 +387,11 @@ impl Containers for Memory {
         tell(output, "Pushed\n").await;
         Ok(())
     }
+}
+
+fn nobody_runs(container: &Container) -> EngineError {
+    let name = &container.name;
+    EngineError::Failed(format!("no command runs in the container `{name}`: it is in memory"))
 }
 
 async fn write(chunks: Vec<Chunk>, mut output: Output) {

@@ -1,4 +1,4 @@
-//! Bytes that flow beside a call. They are not part of the recorded value.
+//! What comes beside a call and is no value: bytes that flow, and a lock that is held. It is not part of what is recorded.
 
 use std::pin::Pin;
 
@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-use crate::EngineError;
 use crate::cluster::Changes;
+use crate::{AppLock, EngineError};
 
 /// Where bytes come out.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -79,7 +79,7 @@ impl Session {
     }
 }
 
-/// A stream that a reply carries.
+/// What a reply carries beside its value.
 pub enum Stream {
     /// A file or archive.
     Reader(Reader),
@@ -87,4 +87,6 @@ pub enum Stream {
     Session(Session),
     /// What happens to the objects of a cluster.
     Changes(Changes),
+    /// A lock, for as long as somebody keeps it.
+    Lock(AppLock),
 }

@@ -141,6 +141,13 @@ pub enum ContainersCall {
         /// The exec.
         exec_id: String,
     },
+    /// Run a command; the reply carries a session.
+    ExecSession {
+        /// The container.
+        id: String,
+        /// The command.
+        options: ExecOptions,
+    },
     /// Pull an image.
     PullImage {
         /// The image.

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::call::{
-    AppsCall, Call, ClusterCall, ContainersCall, Entry, ImagesCall, Reply, StateCall,
+    AppsCall, Call, ClusterCall, ContainersCall, Entry, ImagesCall, Reply, RoutersCall, StateCall,
 };
 
 impl Call {
@@ -32,6 +32,7 @@ impl Call {
                 AppsCall::BindUnit { .. } => "apps.bind-unit",
                 AppsCall::UnbindUnit { .. } => "apps.unbind-unit",
                 AppsCall::SetQuotaInUse { .. } => "apps.set-quota-in-use",
+                AppsCall::Lock { .. } => "apps.lock",
             },
             Self::Images(call) => match call {
                 ImagesCall::Reserve { .. } => "images.reserve",
@@ -41,6 +42,13 @@ impl Call {
                 ImagesCall::GetMetadata { .. } => "images.get-metadata",
                 ImagesCall::SaveMetadata { .. } => "images.save-metadata",
                 ImagesCall::Forget { .. } => "images.forget",
+            },
+            Self::Routers(call) => match call {
+                RoutersCall::AddRoutes { .. } => "routers.add-routes",
+                RoutersCall::RemoveRoutes { .. } => "routers.remove-routes",
+                RoutersCall::Routes { .. } => "routers.routes",
+                RoutersCall::Swap { .. } => "routers.swap",
+                RoutersCall::SetHealthcheck { .. } => "routers.set-healthcheck",
             },
             Self::Config { .. } => "config.get",
         }
@@ -58,6 +66,7 @@ impl Call {
             | Self::State(_)
             | Self::Apps(_)
             | Self::Images(_)
+            | Self::Routers(_)
             | Self::Config { .. } => written(self),
         }
     }
@@ -87,6 +96,7 @@ impl ContainersCall {
             Self::StartExec { .. } => "containers.start-exec",
             Self::ResizeExec { .. } => "containers.resize-exec",
             Self::InspectExec { .. } => "containers.inspect-exec",
+            Self::ExecSession { .. } => "containers.exec-session",
             Self::PullImage { .. } => "containers.pull-image",
             Self::InspectImage { .. } => "containers.inspect-image",
             Self::TagImage { .. } => "containers.tag-image",
@@ -110,6 +120,7 @@ impl ContainersCall {
             | Self::Logs { .. }
             | Self::Http { .. }
             | Self::StartExec { .. }
+            | Self::ExecSession { .. }
             | Self::PullImage { .. }
             | Self::BuildImage { .. }
             | Self::PushImage { .. } => true,
@@ -147,7 +158,8 @@ impl ContainersCall {
             | Self::Attach { id, .. }
             | Self::Logs { id, .. }
             | Self::Http { id, .. }
-            | Self::CreateExec { id, .. } => Some(id),
+            | Self::CreateExec { id, .. }
+            | Self::ExecSession { id, .. } => Some(id),
             Self::List { .. }
             | Self::Create { .. }
             | Self::StartExec { .. }
@@ -179,7 +191,8 @@ impl ContainersCall {
             | Self::Attach { id, .. }
             | Self::Logs { id, .. }
             | Self::Http { id, .. }
-            | Self::CreateExec { id, .. } => Some(id),
+            | Self::CreateExec { id, .. }
+            | Self::ExecSession { id, .. } => Some(id),
             Self::List { .. }
             | Self::Create { .. }
             | Self::StartExec { .. }
@@ -218,6 +231,7 @@ impl ContainersCall {
             | Self::Logs { .. }
             | Self::Http { .. }
             | Self::CreateExec { .. }
+            | Self::ExecSession { .. }
             | Self::PullImage { .. }
             | Self::InspectImage { .. }
             | Self::TagImage { .. }
@@ -326,7 +340,7 @@ impl Reply {
     #[must_use]
     pub fn weight(&self) -> u64 {
         match self {
-            Self::Done | Self::Number(_) => 0,
+            Self::Done | Self::Number(_) | Self::Flag(_) => 0,
             Self::Text(text) => size(text.len()),
             Self::Http(response) => size(response.body.len()),
             Self::Entry(entry) => entry.as_ref().map_or(0, entry_weight),

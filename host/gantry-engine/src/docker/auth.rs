@@ -9,12 +9,12 @@ use bollard::auth::DockerCredentials;
 const HUB: &str = "docker.io";
 
 /// Who the host is to registries, by the registry's host.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Auth {
     by_registry: BTreeMap<String, Credentials>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Credentials {
     user: String,
     password: String,

@@ -145,6 +145,9 @@ pub(super) fn layer(from: models::ImageHistoryResponseItem) -> Layer {
     }
 }
 
+/// Docker keeps the keys that detach from a terminal back, from the first on; without others they would be Ctrl-P and Ctrl-Q. There is no way to have none.
+const DETACH_KEYS: &str = "ctrl-^,ctrl-^,ctrl-^,ctrl-^";
+
 pub(super) fn exec_config(from: &ExecOptions) -> models::ExecConfig {
     let given = |text: &String| (!text.is_empty()).then(|| text.clone());
     models::ExecConfig {
@@ -152,6 +155,7 @@ pub(super) fn exec_config(from: &ExecOptions) -> models::ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         tty: Some(from.tty),
+        detach_keys: (from.tty && from.stdin).then(|| DETACH_KEYS.to_owned()),
         env: (!from.env.is_empty())
             .then(|| from.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         cmd: Some(from.command.clone()),

@@ -17,9 +17,35 @@ pub struct Endpoint {
     /// The address as it was given: what people read in messages.
     address: String,
     pub(super) place: Place,
-    pub(super) certificates: Option<PathBuf>,
+    pub(super) certificates: Option<Certificates>,
     /// Whether it must be spoken to over TLS.
     secure: bool,
+}
+
+/// What is shown to an engine that speaks TLS, and what it must show.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Certificates {
+    /// The files `ca.pem`, `cert.pem` and `key.pem` in a folder.
+    Folder(PathBuf),
+    /// The same as texts.
+    Pem {
+        /// The certificate authority that the engine's certificate must be signed with.
+        ca: String,
+        /// The certificate that is shown to it.
+        cert: String,
+        /// Its key.
+        key: String,
+    },
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => f.debug_tuple("Folder").field(folder).finish(),
+            // The key is nobody's to see.
+            Self::Pem { .. } => f.write_str("Pem"),
+        }
+    }
 }
 
 /// What an address comes down to.
@@ -56,8 +82,14 @@ impl Endpoint {
 
     /// The same place over TLS with the certificates in a folder: `ca.pem`, which the engine's must be signed with, and `cert.pem` and `key.pem`, which are shown to it.
     #[must_use]
-    pub fn with_certificates(mut self, folder: impl AsRef<Path>) -> Self {
-        self.certificates = Some(folder.as_ref().to_owned());
+    pub fn with_certificates(self, folder: impl AsRef<Path>) -> Self {
+        self.with_tls(Certificates::Folder(folder.as_ref().to_owned()))
+    }
+
+    /// The same place over TLS.
+    #[must_use]
+    pub fn with_tls(mut self, certificates: Certificates) -> Self {
+        self.certificates = Some(certificates);
         // Without a port in the address, TLS has one of its own.
         if let Place::Tcp { port, .. } = &mut self.place
             && !self.address.ends_with(&format!(":{port}"))
@@ -122,7 +154,10 @@ impl Endpoint {
     /// The folder of the certificates for it.
     #[must_use]
     pub fn certificates(&self) -> Option<&Path> {
-        self.certificates.as_deref()
+        match self.certificates.as_ref()? {
+            Certificates::Folder(folder) => Some(folder),
+            Certificates::Pem { .. } => None,
+        }
     }
 
     /// The host at which the published ports of its containers answer: 127.0.0.1 for a socket.
@@ -216,14 +251,17 @@ mod tests {
         assert_eq!((plain.place, plain.certificates), (tcp("h", 1), None));
         let verified =
             read(&[("DOCKER_HOST", "tcp://h"), ("DOCKER_TLS_VERIFY", "1"), ("HOME", "/home/ann")]);
-        assert_eq!(verified.place, tcp("h", 2376));
-        assert_eq!(verified.certificates, Some("/home/ann/.docker".into()));
+        assert_eq!(verified.place.clone(), tcp("h", 2376));
+        assert_eq!(verified.certificates(), Some(Path::new("/home/ann/.docker")));
         let elsewhere = read(&[("DOCKER_HOST", "tcp://h:1"), ("DOCKER_CERT_PATH", "/certs")]);
-        assert_eq!((elsewhere.place, elsewhere.certificates), (tcp("h", 1), Some("/certs".into())));
+        assert_eq!(
+            (elsewhere.place.clone(), elsewhere.certificates()),
+            (tcp("h", 1), Some(Path::new("/certs")))
+        );
         let socket = read(&[("DOCKER_CERT_PATH", "/certs"), ("DOCKER_TLS_VERIFY", "1")]);
         assert_eq!(socket.certificates, None);
         let secure = read(&[("DOCKER_HOST", "https://h"), ("HOME", "/home/ann")]);
-        assert_eq!(secure.certificates, Some("/home/ann/.docker".into()));
+        assert_eq!(secure.certificates(), Some(Path::new("/home/ann/.docker")));
     }
 
     #[test]

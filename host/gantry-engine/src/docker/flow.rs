@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::BollardRequest;
+use bollard::models::ExecInspectResponse;
 use bollard::query_parameters as query;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use hyper::body::Incoming;
@@ -20,6 +21,9 @@ use super::{Docker, convert, streams, wire};
 use crate::containers::Result;
 use crate::stream::{Output, Reader, Session, Writer};
 use crate::{follow, names};
+
+/// Bytes in both directions.
+pub(super) type Both = TokioIo<hyper::upgrade::Upgraded>;
 
 impl Docker {
     /// Sends a request whose answer is bytes and not a document.
@@ -56,12 +60,7 @@ impl Docker {
     }
 
     /// Turns a request into bytes in both directions.
-    async fn upgraded(
-        &self,
-        about: About<'_>,
-        path: &str,
-        body: String,
-    ) -> Result<TokioIo<hyper::upgrade::Upgraded>> {
+    async fn upgraded(&self, about: About<'_>, path: &str, body: String) -> Result<Both> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
@@ -149,11 +148,16 @@ impl Docker {
             Some(tty) => tty,
             None => self.unstarted(about).await?,
         };
-        let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
-        let stream = self.upgraded(about, &format!("/exec/{exec_id}/start"), body).await?;
+        let stream = self.begun(about, tty).await?;
         let mut session = streams::session(&self.endpoint, about, stream, tty, None);
         follow::copy(&mut session.chunks, output).await?;
-        self.exec_ended(about).await
+        self.exec_ended(about).await.map(drop)
+    }
+
+    /// Starts a prepared command. Docker answers before it has done so: what it says of one that cannot be started comes as the command's output.
+    pub(super) async fn begun(&self, about: About<'_>, tty: bool) -> Result<Both> {
+        let body = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
+        self.upgraded(about, &format!("/exec/{}/start", about.name), body).await
     }
 
     /// The log of a container.
@@ -175,12 +179,12 @@ impl Docker {
     }
 
     /// Waits until a command has ended whose output is over: it may have closed its ends before, and an engine that went away closes them too.
-    async fn exec_ended(&self, about: About<'_>) -> Result<()> {
+    pub(super) async fn exec_ended(&self, about: About<'_>) -> Result<ExecInspectResponse> {
         let mut pause = Duration::from_millis(2);
         loop {
             let told = self.question(about, self.bollard.inspect_exec(about.name)).await?;
             if !told.running.unwrap_or_default() {
-                return Ok(());
+                return Ok(told);
             }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(Duration::from_secs(1));

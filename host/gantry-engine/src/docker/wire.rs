@@ -30,7 +30,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::endpoint::{Endpoint, Place};
+use super::endpoint::{Certificates, Endpoint, Place};
+
+/// The files of a folder of certificates, as Docker calls them.
+const CA: &str = "ca.pem";
+const CERT: &str = "cert.pem";
+const KEY: &str = "key.pem";
 use super::errors;
 use crate::EngineError;
 
@@ -81,7 +86,7 @@ struct Base {
 impl Wire {
     pub(super) fn new(endpoint: &Endpoint, connect: Duration) -> Result<Self, EngineError> {
         endpoint.check()?;
-        let tls = endpoint.certificates().map(tls_config).transpose()?;
+        let tls = endpoint.certificates.as_ref().map(tls_config).transpose()?;
         let authority = match &endpoint.place {
             Place::Socket(_) => "localhost".to_owned(),
             Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
@@ -287,30 +292,44 @@ impl AsyncWrite for Pipe {
     }
 }
 
-fn tls_config(folder: &std::path::Path) -> Result<TlsConnector, EngineError> {
+fn tls_config(certificates: &Certificates) -> Result<TlsConnector, EngineError> {
     let wrong = |file: &str, why: &dyn StdError| {
-        let path = folder.join(file);
-        EngineError::Invalid(format!("the certificate `{}` is no good: {why}", path.display()))
+        EngineError::Invalid(match certificates {
+            Certificates::Folder(folder) => {
+                let path = folder.join(file);
+                format!("the certificate `{}` is no good: {why}", path.display())
+            }
+            Certificates::Pem { .. } => format!("the certificate `{file}` is no good: {why}"),
+        })
+    };
+    let read = |file: &str| match certificates {
+        Certificates::Folder(folder) => {
+            std::fs::read(folder.join(file)).map_err(|error| wrong(file, &error))
+        }
+        Certificates::Pem { ca, cert, key } => Ok(match file {
+            CA => ca,
+            CERT => cert,
+            _ => key,
+        }
+        .clone()
+        .into_bytes()),
     };
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(folder.join("ca.pem"))
-        .map_err(|error| wrong("ca.pem", &error))?
-    {
-        let certificate = certificate.map_err(|error| wrong("ca.pem", &error))?;
-        roots.add(certificate).map_err(|error| wrong("ca.pem", &error))?;
+    for certificate in CertificateDer::pem_slice_iter(&read(CA)?) {
+        let certificate = certificate.map_err(|error| wrong(CA, &error))?;
+        roots.add(certificate).map_err(|error| wrong(CA, &error))?;
     }
-    let chain = CertificateDer::pem_file_iter(folder.join("cert.pem"))
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong("cert.pem", &error))?;
-    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem"))
-        .map_err(|error| wrong("key.pem", &error))?;
+    let chain = CertificateDer::pem_slice_iter(&read(CERT)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(CERT, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(KEY)?).map_err(|error| wrong(KEY, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| wrong("ca.pem", &error))?
+        .map_err(|error| wrong(CA, &error))?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
-        .map_err(|error| wrong("cert.pem", &error))?;
+        .map_err(|error| wrong(CERT, &error))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -3,6 +3,8 @@
 //! Owns the marks: labels on everything that is created, taken off whatever a plugin gets to see. Owns the names too: a container may be named by its id, a prefix of it, or its
 //! name, and below this layer there are only full ids, so nobody can put another container under a name between the check and the deed.
 //!
+//! What runs once on every node has no mark of an operation: it is the node's, and stays when the operation that made it fails.
+//!
 //! Refuses labels of a plugin that look like marks. Whether a plugin may touch a container is the business of [`policy`](super::policy).
 
 pub mod objects;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
+use gantry_core::LabelSet;
 
 use crate::call::ContainersCall;
 use crate::layer::owned::Owned;
@@ -186,6 +189,7 @@ impl Effect {
             | ContainersCall::StartExec { .. }
             | ContainersCall::ResizeExec { .. }
             | ContainersCall::InspectExec { .. }
+            | ContainersCall::ExecSession { .. }
             | ContainersCall::PullImage { .. }
             | ContainersCall::InspectImage { .. }
             | ContainersCall::TagImage { .. }
@@ -212,7 +216,7 @@ fn mark(scope: &Scope, call: &mut ContainersCall) -> Result<Option<String>, Erro
         refuse_marks(&spec.labels)?;
         spec.labels.insert(OWNER.to_owned(), scope.provisioner.to_string());
         spec.labels.insert(INSTANCE.to_owned(), scope.instance.to_string());
-        if !scope.operation.id.is_empty() {
+        if !scope.operation.id.is_empty() && !is_of_node(&spec.labels) {
             spec.labels.insert(OPERATION.to_owned(), scope.operation.id.clone());
         }
         if name.is_empty() {
@@ -232,6 +236,12 @@ fn mark(scope: &Scope, call: &mut ContainersCall) -> Result<Option<String>, Erro
         return Ok(Some(id.clone()));
     }
     Ok(None)
+}
+
+/// Whether a container with these labels is its node's and no operation's. That of an app is never.
+pub fn is_of_node(labels: &BTreeMap<String, String>) -> bool {
+    let set = LabelSet::new(labels.clone(), "");
+    set.is_node_container() && set.app_name().is_empty()
 }
 
 fn refuse_marks(labels: &BTreeMap<String, String>) -> Result<(), EngineError> {

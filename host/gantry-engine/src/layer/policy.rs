@@ -175,6 +175,7 @@ fn check_grants(scope: &Scope, call: &ContainersCall) -> Result<(), EngineError>
         | ContainersCall::StartExec { .. }
         | ContainersCall::ResizeExec { .. }
         | ContainersCall::InspectExec { .. }
+        | ContainersCall::ExecSession { .. }
         | ContainersCall::PullImage { .. }
         | ContainersCall::InspectImage { .. }
         | ContainersCall::ImageHistory { .. } => return Ok(()),

@@ -31,6 +31,7 @@ impl Layer for Trace {
             | Call::State(_)
             | Call::Apps(_)
             | Call::Images(_)
+            | Call::Routers(_)
             | Call::Config { .. } => "",
         };
         let span = tracing::debug_span!(

@@ -26,7 +26,9 @@ pub(super) struct Machine {
     images: BTreeMap<String, Picture>,
     /// Full names of images (`name:tag`) and the ids they stand for.
     tags: BTreeMap<String, String>,
-    /// What a registry would have, by full name.
+    /// Names by content (`name@digest`) of images that were pulled, and their ids, which are their digests here.
+    digests: BTreeMap<String, String>,
+    /// What a registry would have, by full name and by name and digest.
     registry: BTreeMap<String, Picture>,
     execs: BTreeMap<String, Exec>,
     /// Everything that happens gets a number: ids and times are made of it.
@@ -59,6 +61,20 @@ pub(super) struct Exec {
 }
 
 impl Machine {
+    /// An empty one whose ids are made of a text.
+    pub(super) fn counting_from(text: &str) -> Self {
+        let mut machine = Self::default();
+        machine.count_from(text);
+        machine
+    }
+
+    /// Makes the ids that are still to come of a text.
+    pub(super) fn count_from(&mut self, text: &str) {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        self.clock = hasher.finish() >> 1;
+    }
+
     /// The next number, as 64 hexadecimal digits that start differently each time.
     fn id(&mut self) -> String {
         let number = self.tick();
@@ -276,16 +292,21 @@ impl Machine {
 
     // ---- commands
 
-    pub(super) fn create_exec(&mut self, text: &str, options: &ExecOptions) -> Result<String> {
-        let container = self.resolve(text)?;
-        if !self.cell(&container)?.container.state.running {
+    /// The container that a command is for.
+    pub(super) fn to_command(&self, text: &str, options: &ExecOptions) -> Result<&Container> {
+        let container = &self.cell(text)?.container;
+        if !container.state.running {
             return Err(EngineError::Conflict(format!("the container `{text}` does not run")));
         }
         if options.command.is_empty() {
             return Err(EngineError::Invalid("no command specified".to_owned()));
         }
+        Ok(container)
+    }
+
+    pub(super) fn create_exec(&mut self, text: &str, options: &ExecOptions) -> Result<String> {
         let exec = Exec {
-            container,
+            container: self.to_command(text, options)?.id.clone(),
             options: options.clone(),
             state: ExecState { running: false, exit_code: None },
             started: false,
@@ -305,7 +326,8 @@ impl Machine {
     pub(super) fn image(&self, text: &str) -> Result<&Picture> {
         names::image(text)?;
         let absent = || EngineError::NotFound(format!("no image `{text}`"));
-        if let Some(image) = self.tags.get(&full(text)).and_then(|id| self.images.get(id)) {
+        let named = self.tags.get(&full(text)).or_else(|| self.digests.get(text));
+        if let Some(image) = named.and_then(|id| self.images.get(id)) {
             return Ok(image);
         }
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -323,7 +345,12 @@ impl Machine {
         Ok(Image {
             id: image.id.clone(),
             repo_tags: self.names_of(&image.id).map(ToOwned::to_owned).collect(),
-            repo_digests: Vec::new(),
+            repo_digests: self
+                .digests
+                .iter()
+                .filter(|(_, of)| **of == image.id)
+                .map(|(name, _)| name.clone())
+                .collect(),
             size: i64::try_from(image.files.size()).unwrap_or(i64::MAX),
             config: image.config.clone(),
         })
@@ -420,6 +447,7 @@ impl Machine {
 
     /// Puts an image where pulls find it.
     pub(super) fn publish(&mut self, name: &str, image: Picture) {
+        self.registry.insert(by_content(name, &image.id), image.clone());
         self.registry.insert(full(name), image);
     }
 
@@ -429,7 +457,10 @@ impl Machine {
             self.registry.get(&full(name)).cloned().ok_or_else(|| {
                 EngineError::NotFound(format!("no registry has the image `{name}`"))
             })?;
-        self.tags.insert(full(name), image.id.clone());
+        if !name.contains('@') {
+            self.tags.insert(full(name), image.id.clone());
+        }
+        self.digests.insert(by_content(name, &image.id), image.id.clone());
         self.images.insert(image.id.clone(), image);
         Ok(())
     }
@@ -448,6 +479,12 @@ fn full(name: &str) -> String {
     }
     let (name, tag) = split_image_name(name);
     format!("{name}:{tag}")
+}
+
+/// A name of an image with its digest.
+fn by_content(name: &str, digest: &str) -> String {
+    let repository = name.split_once('@').map_or(split_image_name(name).0, |(name, _)| name);
+    format!("{repository}@{digest}")
 }
 
 /// What a container is made with: what was asked for, and the image's own where nothing was.

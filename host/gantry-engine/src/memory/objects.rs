@@ -29,21 +29,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use self::machine::{Happened, Machine};
 pub use self::pods::{Idle, Pods};
 use self::selectors::Selector;
-use super::Ended;
+use super::{Ended, process};
 use crate::EngineError;
 use crate::call::cluster::{
     Change, ClusterCall, DeleteOptions, Kind, ObjectPage, Patch, PodExecOptions, PodLogOptions,
     Selection,
 };
 use crate::cluster::{Changes, Cluster, FIELD_MANAGER, Result};
-use crate::stream::{Chunk, Session, Source, Writer};
+use crate::stream::{Chunk, Session, Source};
 
 /// A cluster in memory. Cloning it gives the same cluster.
 #[derive(Clone)]
@@ -290,17 +290,7 @@ impl Objects {
             self.call(call, |machine| Self::pod(machine, namespace, pod, &options.container))?;
         let options = PodExecOptions { container, ..options.clone() };
         let (output, exit_code) = play(&object, &options).ok_or_else(|| idle(&object))?;
-        let (sizes, mut taken) = mpsc::channel(1);
-        if options.tty {
-            // Somebody takes the sizes for as long as the caller tells them.
-            tokio::spawn(async move { while taken.recv().await.is_some() {} });
-        }
-        Ok(Session {
-            chunks: stream::iter(output.into_iter().map(Ok)).boxed(),
-            input: options.stdin.then(|| -> Writer { Box::pin(tokio::io::sink()) }),
-            sizes: options.tty.then_some(sizes),
-            exit: exit_code.map(|code| async move { Ok(code) }.boxed()),
-        })
+        Ok(process::session(output, exit_code, options.stdin, options.tty))
     }
 }
 

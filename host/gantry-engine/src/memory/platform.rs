@@ -1,16 +1,21 @@
 //! Apps, their images and the keys of plugins, in memory.
 
-use std::collections::BTreeMap;
+mod routers;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames};
 use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume};
 
-use crate::Nodes;
+use super::locks::Locks;
 use crate::backends::Backends;
 use crate::call::{Entry, EntryPage};
-use crate::{Apps, Containers, Images, State};
+use crate::{AppLock, Apps, Containers, Images, Nodes, State};
+
+pub use self::routers::RoutesRecord;
 
 /// Apps, their images and the keys of plugins, in memory. Cloning it gives the same platform.
 ///
@@ -27,6 +32,7 @@ use crate::{Apps, Containers, Images, State};
 #[derive(Clone, Default)]
 pub struct Platform {
     kept: Arc<Mutex<Kept>>,
+    locks: Locks,
 }
 
 /// What the platform knows of an app.
@@ -40,6 +46,8 @@ pub struct AppRecord {
     pub routers: Vec<AppRouter>,
     /// Its volumes.
     pub volumes: Vec<Volume>,
+    /// The routes to it, by router.
+    pub routes: BTreeMap<String, RoutesRecord>,
     /// How many units it may have; none is no limit.
     pub quota: Option<u32>,
     /// How many it uses.
@@ -56,6 +64,8 @@ struct Kept {
     metadata: BTreeMap<String, ImageMetadata>,
     keys: BTreeMap<(String, String), (Vec<u8>, u64)>,
     versions: u64,
+    /// The routers that do not look whether units work.
+    unchecked: BTreeSet<String>,
 }
 
 impl Platform {
@@ -133,6 +143,7 @@ impl Platform {
             clusters: Arc::default(),
             apps: Arc::new(self.clone()),
             images: Arc::new(self.clone()),
+            routers: Arc::new(self.clone()),
             state: Arc::new(self.clone()),
         }
     }
@@ -217,6 +228,11 @@ impl Apps for Platform {
                 Ok(())
             }
         })
+    }
+
+    async fn lock(&self, name: &str, operation: &str, wait: Duration) -> Result<AppLock, Error> {
+        self.with_app(name, |_| Ok(()))?;
+        Ok(AppLock::new(self.locks.take(name, operation, wait).await?))
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the processes of in-memory containers do. They do nothing on their own: a test tells.
 
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use gantry_core::container::Container;
+use tokio::sync::mpsc;
 
 use crate::call::{ExecOptions, HttpRequest, HttpResponse};
-use crate::stream::Chunk;
+use crate::stream::{Chunk, Session, Writer};
 
 /// What becomes of a container's process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,26 @@ pub trait Processes: Send + Sync {
     fn http(&self, container: &Container, request: &HttpRequest) -> Option<HttpResponse> {
         let _ = (container, request);
         None
+    }
+}
+
+/// The session of a command that is played.
+pub(super) fn session(
+    output: Vec<Chunk>,
+    exit_code: Option<i32>,
+    stdin: bool,
+    tty: bool,
+) -> Session {
+    let (sizes, mut taken) = mpsc::channel(1);
+    if tty {
+        // Somebody takes the sizes for as long as the caller tells them.
+        tokio::spawn(async move { while taken.recv().await.is_some() {} });
+    }
+    Session {
+        chunks: stream::iter(output.into_iter().map(Ok)).boxed(),
+        input: stdin.then(|| -> Writer { Box::pin(tokio::io::sink()) }),
+        sizes: tty.then_some(sizes),
+        exit: exit_code.map(|code| async move { Ok(code) }.boxed()),
     }
 }
 

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gantry_engine::call::ImagesCall;
+use gantry_engine::call::{ContainersCall, ImagesCall};
+use gantry_engine::layer::identity::{OPERATION, OWNER};
 use gantry_engine::layer::journal::{Cleaned, clean_up};
 use gantry_engine::{Containers as _, Created, EngineError, Ledger};
 
@@ -305,6 +306,33 @@ async fn a_clean_up_removes_what_is_loose_and_nothing_else() {
     assert_eq!(clean_up(&chain, &host).await.left, []);
     assert_eq!(names(&chain, &before).await, ["old"]);
     assert_eq!(loose(&scope), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_runs_on_every_node_is_of_no_operation_and_stays() {
+    let engine = engine();
+    let (chain, scope) = (Chain::new(backends(&engine)), Arc::new(scope()));
+    let mut spec = spec();
+    spec.labels.insert("is-node-container".to_owned(), "true".to_owned());
+    let call = ContainersCall::Create { name: "agent".to_owned(), spec: Box::new(spec) };
+    reply(&chain, &scope, on_node(call)).await.unwrap();
+    assert_eq!(loose(&scope), [""; 0]);
+    assert_eq!(clean_up(&chain, &scope).await.removed, []);
+    let labels = engine.inspect("agent").await.unwrap().config.labels.unwrap();
+    assert!(labels.contains_key(OWNER) && !labels.contains_key(OPERATION), "{labels:?}");
+}
+
+#[tokio::test]
+async fn a_container_of_an_app_is_of_its_operation_whatever_else_it_says() {
+    let engine = engine();
+    let (chain, scope) = (Chain::new(backends(&engine)), Arc::new(scope()));
+    let mut spec = spec();
+    for (label, value) in [("is-node-container", "true"), ("app-name", "web")] {
+        spec.labels.insert(label.to_owned(), value.to_owned());
+    }
+    let call = ContainersCall::Create { name: "web-1".to_owned(), spec: Box::new(spec) };
+    reply(&chain, &scope, on_node(call)).await.unwrap();
+    assert_eq!(loose(&scope), ["web-1"]);
 }
 
 #[tokio::test]

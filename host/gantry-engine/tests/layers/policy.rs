@@ -41,7 +41,8 @@ fn all_about(id: &str) -> Vec<ContainersCall> {
         ContainersCall::Attach { id: id(), logs: false },
         ContainersCall::Logs { id: id(), options },
         ContainersCall::Http { id: id(), request },
-        ContainersCall::CreateExec { id: id(), options: command },
+        ContainersCall::CreateExec { id: id(), options: command.clone() },
+        ContainersCall::ExecSession { id: id(), options: command },
     ]
 }
 

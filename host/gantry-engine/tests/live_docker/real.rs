@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use gantry_engine::call::{ContainersCall, ExecOptions, HttpRequest, LogOptions};
 use gantry_engine::contract::{self, Fixture, PAGE, PORT, ends, eventually, refused};
 use gantry_engine::docker::{Auth, Endpoint, Timeouts};
 use gantry_engine::layer::journal::clean_up;
 use gantry_engine::memory::Platform;
-use gantry_engine::{
-    Call, Chain, Containers as _, Docker, EngineError, Error, Operation, Reply, Scope,
-};
+use gantry_engine::{Call, Chain, Containers, Docker, EngineError, Error, Operation, Reply, Scope};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
 
@@ -31,6 +30,7 @@ macro_rules! live {
 live!(a_registry_is_shown_the_password_it_asks_for, registry_with_password);
 live!(an_engine_is_spoken_to_over_tcp, over_tcp);
 live!(a_call_whose_connection_is_cut_is_unreachable, cut_connection);
+live!(a_session_whose_connection_is_cut_is_unreachable_and_its_command_ends, cut_session);
 live!(the_chain_works_on_a_real_engine, whole_chain);
 live!(what_a_dead_call_made_is_removed, dead_call);
 
@@ -122,12 +122,45 @@ async fn cut_connection(fixture: &Fixture) {
         drop(proxy);
     });
     refused(waited, "unreachable");
-    let last = futures_util::StreamExt::collect::<Vec<_>>(session.chunks).await.pop();
+    let last = session.chunks.collect::<Vec<_>>().await.pop();
     let error: EngineError = last.expect("a last word").expect_err("it was cut");
     assert_eq!(error.kind(), "unreachable");
     let text = refused(docker.inspect(&id).await, "unreachable");
     assert!(text.contains("connection refused"), "{text}");
     assert!(fixture.engine.inspect(&id).await.unwrap().state.running);
+}
+
+/// Whether a process of a container is there.
+async fn lives(docker: &dyn Containers, id: &str, process: &str) -> bool {
+    let look = ["/bin/sh", "-c", &format!("kill -0 {process} 2>&-")].map(ToOwned::to_owned);
+    let options = ExecOptions { command: look.to_vec(), ..ExecOptions::default() };
+    let exec = docker.create_exec(id, &options).await.unwrap();
+    docker.start_exec(&exec, ends().0).await.unwrap();
+    docker.inspect_exec(&exec).await.unwrap().exit_code == Some(0)
+}
+
+async fn cut_session(fixture: &Fixture) {
+    let proxy = Proxy::new().await;
+    let docker = Docker::new(proxy.endpoint.clone()).unwrap();
+    let id = fixture.started(&fixture.spec()).await;
+    let mut sessions = Vec::new();
+    for tty in [true, false] {
+        let command = ["/bin/sh", "-c", "echo $$; exec sleep 1000"].map(ToOwned::to_owned);
+        let options =
+            ExecOptions { command: command.to_vec(), tty, stdin: true, ..ExecOptions::default() };
+        let mut session = docker.exec_session(&id, &options).await.unwrap();
+        let said = session.chunks.next().await.unwrap().unwrap().bytes;
+        let process = String::from_utf8(said.to_vec()).unwrap().trim().to_owned();
+        assert!(lives(&*fixture.engine, &id, &process).await);
+        sessions.push((session, process));
+    }
+    drop(proxy);
+    for (session, process) in sessions {
+        session.chunks.for_each(|_| async {}).await;
+        refused(session.exit.unwrap().await, "unreachable");
+        eventually("it has ended", || async { !lives(&*fixture.engine, &id, &process).await })
+            .await;
+    }
 }
 
 const NODE: &str = "here";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use gantry_core::container::{ContainerSpec, LogConfig, PortBinding, RestartPolicy};
 use gantry_engine::Containers as _;
@@ -322,4 +323,40 @@ async fn output_nobody_reads_does_not_stop_a_command() {
     let (gone, _) = tokio::io::duplex(1);
     let output = Output { stdout: Box::pin(gone), stderr: Box::pin(tokio::io::sink()) };
     docker.start_exec(&exec, output).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_has_a_keeper_that_knows_its_command_and_keeps_no_key_back() {
+    let peer = Peer::new(|seen| match seen.path.as_str() {
+        "/v1.41/containers/web-1/exec" => document(201, r#"{"Id":"00ff"}"#),
+        "/v1.41/exec/00ff/start" => Answer::Last(
+            b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n$ ".to_vec(),
+        ),
+        _ => document(200, r#"{"Running":false,"ExitCode":7,"Pid":12}"#),
+    });
+    let docker = docker(&peer);
+    let options = ExecOptions {
+        command: vec!["sh".to_owned()],
+        user: "me".to_owned(),
+        tty: true,
+        stdin: true,
+        ..ExecOptions::default()
+    };
+    let mut session = docker.exec_session("web-1", &options).await.unwrap();
+    assert_eq!(session.chunks.next().await.unwrap().unwrap().bytes, "$ ");
+    assert!(session.chunks.next().await.is_none());
+    assert_eq!(session.exit.unwrap().await.unwrap(), 7);
+
+    let seen = peer.seen();
+    let body = |index: usize| serde_json::from_slice::<Value>(&seen[index].body).unwrap();
+    let (keeper, command) = (body(0), body(2));
+    assert_eq!((&keeper["Tty"], &keeper["AttachStdin"]), (&json!(false), &json!(true)));
+    assert_eq!((&keeper["User"], &command["User"]), (&json!("me"), &json!("me")));
+    let mark = keeper["Cmd"][3].as_str().unwrap();
+    assert_eq!(command["Env"], json!([mark]));
+    assert_eq!(keeper["Env"], Value::Null, "or it would take itself for its command");
+    assert_eq!(command["Cmd"], json!(["sh"]));
+    let keys = command["DetachKeys"].as_str().unwrap();
+    assert!(!keys.is_empty() && !keys.contains("ctrl-p"), "{keys}");
+    assert_eq!(body(3), json!({"Detach": false, "Tty": true}));
 }
