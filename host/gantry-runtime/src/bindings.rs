@@ -30,5 +30,7 @@ wasmtime::component::bindgen!({
         "gantry:provision/cluster.client": crate::host::cluster::Client,
         "gantry:provision/cluster.watcher": crate::host::cluster::Watcher,
         "gantry:provision/labels.label-set": crate::host::labels::Set,
+        "gantry:provision/apps.app-lock": crate::host::apps::KeptLock,
+        "gantry:provision/limiter.slot": crate::limiter::Slot,
     },
 });

@@ -20,7 +20,7 @@ use gantry_engine::OverLimit;
 use gantry_engine::layer::journal::{Created, Left};
 
 pub(crate) use perform::{Live, describe, perform};
-pub(crate) use state::{CallState, Outside, engine_error, platform_error};
+pub(crate) use state::{CallState, Locks, Outside, engine_error, platform_error};
 pub(crate) use watch::{Aside, Watch};
 
 /// Why a call failed, and what became of what it had created.

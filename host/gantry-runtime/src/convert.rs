@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gantry_core::image::ImageMetadata;
 use gantry_core::node::Node;
+use gantry_core::yaml::RouterHealthcheck;
 use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit, Volume};
 use gantry_engine::EngineError;
 use gantry_engine::call::cluster as call;
@@ -15,7 +16,7 @@ use gantry_engine::call::{
 use crate::bindings::exports::gantry::provision::{nodes as wit_nodes, plugin as wit_plugin};
 use crate::bindings::gantry::provision::{
     apps as wit_apps, cluster as wit_cluster, containers as wit_containers, images as wit_images,
-    state as wit_state, types as wit,
+    routers as wit_routers, state as wit_state, types as wit,
 };
 use crate::call::{engine_error, platform_error};
 use crate::generation::{Description, GrantRequest, LimitRequest};
@@ -70,6 +71,19 @@ fn status_from(status: wit::Status) -> Status {
     }
 }
 
+pub(crate) fn unit_to(unit: &Unit) -> wit::Unit {
+    wit::Unit {
+        id: unit.id.clone(),
+        name: unit.name.clone(),
+        app_name: unit.app_name.clone(),
+        process_name: unit.process_name.clone(),
+        type_: unit.kind.clone(),
+        ip: unit.ip.clone(),
+        status: unit.status.map(status_to),
+        address: unit.address.clone(),
+    }
+}
+
 pub(crate) fn unit_from(unit: wit::Unit) -> Unit {
     Unit {
         id: unit.id,
@@ -106,6 +120,13 @@ pub(crate) fn router_to(router: AppRouter) -> wit_apps::AppRouter {
         status: router.status,
         status_detail: router.status_detail,
     }
+}
+
+pub(crate) fn router_healthcheck_from(
+    healthcheck: wit_routers::RouterHealthcheck,
+) -> RouterHealthcheck {
+    let wit_routers::RouterHealthcheck { path, status, body } = healthcheck;
+    RouterHealthcheck { path, status, body }
 }
 
 pub(crate) fn volume_to(volume: Volume) -> wit_apps::Volume {

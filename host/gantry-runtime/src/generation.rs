@@ -8,112 +8,13 @@ use gantry_core::policy::Grants;
 use gantry_engine::{Chain, Config, Operation};
 use wasmtime::component::InstancePre;
 
-use crate::bindings::exports::gantry::provision as wit;
 use crate::bounds::{Bound, Bounds};
 use crate::call::{CallError, CallState, perform};
 use crate::host::log::Gate;
+use crate::interface::{Exports, Interface};
+use crate::limiter::Limiter;
 use crate::provisioner::permit::Permits;
 use crate::runtime::Runtime;
-
-/// An interface that a plugin may export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Interface {
-    /// Who the plugin is. Mandatory.
-    Plugin,
-    /// The contract that every provisioner keeps. Mandatory.
-    Provisioner,
-    /// Deploys of images.
-    Deployer,
-    /// Return to an image deployed before.
-    Rollback,
-    /// Commands in units.
-    Exec,
-    /// Log lines of units.
-    Logs,
-    /// Start of the platform.
-    Lifecycle,
-    /// Units that end until somebody asks for the app.
-    Sleep,
-    /// A terminal in a unit.
-    Shell,
-    /// Whose a unit is.
-    UnitFinder,
-    /// The machines of pools.
-    Nodes,
-    /// Containers that run once on every node.
-    NodeContainers,
-    /// Storage of apps.
-    Volumes,
-    /// Builds of images inside a cluster.
-    ClusterBuilder,
-}
-
-impl Interface {
-    /// All of them; the mandatory ones first.
-    pub const ALL: [Self; 14] = [
-        Self::Plugin,
-        Self::Provisioner,
-        Self::Deployer,
-        Self::Rollback,
-        Self::Exec,
-        Self::Logs,
-        Self::Lifecycle,
-        Self::Sleep,
-        Self::Shell,
-        Self::UnitFinder,
-        Self::Nodes,
-        Self::NodeContainers,
-        Self::Volumes,
-        Self::ClusterBuilder,
-    ];
-
-    /// The interface as the WIT package names it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plugin => "plugin",
-            Self::Provisioner => "provisioner",
-            Self::Deployer => "deployer",
-            Self::Rollback => "rollback",
-            Self::Exec => "exec",
-            Self::Logs => "logs",
-            Self::Lifecycle => "lifecycle",
-            Self::Sleep => "sleep",
-            Self::Shell => "shell",
-            Self::UnitFinder => "unit-finder",
-            Self::Nodes => "nodes",
-            Self::NodeContainers => "node-containers",
-            Self::Volumes => "volumes",
-            Self::ClusterBuilder => "cluster-builder",
-        }
-    }
-
-    /// Whether a component without it is no plugin.
-    #[must_use]
-    pub fn is_mandatory(self) -> bool {
-        match self {
-            Self::Plugin | Self::Provisioner => true,
-            Self::Deployer
-            | Self::Rollback
-            | Self::Exec
-            | Self::Logs
-            | Self::Lifecycle
-            | Self::Sleep
-            | Self::Shell
-            | Self::UnitFinder
-            | Self::Nodes
-            | Self::NodeContainers
-            | Self::Volumes
-            | Self::ClusterBuilder => false,
-        }
-    }
-}
-
-impl fmt::Display for Interface {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A plugin in its own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,24 +51,6 @@ pub struct LimitRequest {
     pub reason: String,
 }
 
-/// Where the functions of a component are. An interface that the component does not export is none.
-pub(crate) struct Exports {
-    pub(crate) plugin: wit::plugin::GuestIndices,
-    pub(crate) provisioner: wit::provisioner::GuestIndices,
-    pub(crate) deployer: Option<wit::deployer::GuestIndices>,
-    pub(crate) rollback: Option<wit::rollback::GuestIndices>,
-    pub(crate) exec: Option<wit::exec::GuestIndices>,
-    pub(crate) logs: Option<wit::logs::GuestIndices>,
-    pub(crate) lifecycle: Option<wit::lifecycle::GuestIndices>,
-    pub(crate) sleep: Option<wit::sleep::GuestIndices>,
-    pub(crate) shell: Option<wit::shell::GuestIndices>,
-    pub(crate) unit_finder: Option<wit::unit_finder::GuestIndices>,
-    pub(crate) nodes: Option<wit::nodes::GuestIndices>,
-    pub(crate) node_containers: Option<wit::node_containers::GuestIndices>,
-    pub(crate) volumes: Option<wit::volumes::GuestIndices>,
-    pub(crate) cluster_builder: Option<wit::cluster_builder::GuestIndices>,
-}
-
 /// One plugin, loaded and proven under a provisioner's name. Cloning it is cheap and gives the same generation.
 #[derive(Clone)]
 pub struct Generation(Arc<Loaded>);
@@ -189,6 +72,7 @@ pub(crate) struct Loaded {
     pub(crate) instance: Arc<str>,
     pub(crate) chain: Chain,
     pub(crate) permits: Permits,
+    pub(crate) limiter: Limiter,
 }
 
 impl fmt::Debug for Generation {
@@ -307,6 +191,10 @@ impl Generation {
 
     pub(crate) fn chain(&self) -> &Chain {
         &self.0.chain
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
     }
 
     pub(crate) fn permits(&self) -> &Permits {

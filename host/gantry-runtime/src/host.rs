@@ -7,9 +7,11 @@ pub(crate) mod config;
 pub(crate) mod containers;
 pub(crate) mod images;
 pub(crate) mod labels;
+pub(crate) mod limiter;
 pub(crate) mod log;
 pub(crate) mod operation;
 pub(crate) mod reply;
+pub(crate) mod routers;
 pub(crate) mod state;
 pub(crate) mod streams;
 pub(crate) mod wasi;
@@ -35,8 +37,10 @@ pub(crate) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wit::labels::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::apps::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::images::add_to_linker::<_, Data>(linker, |state| state)?;
+    wit::routers::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::operation::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::state::add_to_linker::<_, Data>(linker, |state| state)?;
+    wit::limiter::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::config::add_to_linker::<_, Data>(linker, |state| state)?;
     wit::log::add_to_linker::<_, Data>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
@@ -95,16 +99,20 @@ async fn within(
     asked: &str,
     answer: impl Future<Output = wasmtime::Result<Result<Response, Error>>>,
 ) -> wasmtime::Result<Result<Response, Error>> {
+    in_time(time, asked, answer).await.unwrap_or_else(|late| Ok(Err(late.into())))
+}
+
+/// Waits for something, but not longer than this.
+async fn in_time<T>(
+    time: Option<Duration>,
+    asked: &str,
+    wait: impl Future<Output = T>,
+) -> Result<T, EngineError> {
     let Some(time) = time else {
-        return answer.await;
+        return Ok(wait.await);
     };
-    match timeout(time, answer).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            let text = format!("`{asked}` took longer than {time:?}");
-            Ok(Err(EngineError::TimedOut(text).into()))
-        }
-    }
+    let late = |_| EngineError::TimedOut(format!("`{asked}` took longer than {time:?}"));
+    timeout(time, wait).await.map_err(late)
 }
 
 /// The chain answered a call with a reply of another kind: a fault of the host that ends the guest.

@@ -18,8 +18,9 @@ use crate::bindings::exports::gantry::provision::logs as wit_logs;
 use crate::bounds::Bound;
 use crate::call::{CallError, Cause, Live, perform};
 use crate::convert::{app_to, unit_from, unit_weight};
-use crate::generation::{Generation, Interface};
+use crate::generation::Generation;
 use crate::host::streams::{Session as HeldSession, Shared, Writer as HeldWriter};
+use crate::interface::Interface;
 use pages::Pages;
 use swap::Serving;
 

@@ -7,7 +7,7 @@ use gantry_core::node::{Node, NodeLookupError, NodeSearch};
 use gantry_engine::Operation;
 
 use crate::call::{CallError, Cause};
-use crate::generation::Interface;
+use crate::interface::Interface;
 use crate::provisioner::Provisioner;
 
 /// The default provisioner when none is configured.

@@ -15,15 +15,16 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::admit::{self, AdmitError};
-use crate::bindings::exports::gantry::provision as wit;
 use crate::bounds::{Bound, Bounds};
 use crate::call::{CallState, Cause, describe};
 use crate::compile::{CompileError, Compiler, Compiling};
 use crate::convert::description_from;
 use crate::epoch::{Running, Ticker};
-use crate::generation::{Description, Exports, Generation, Interface, Loaded};
+use crate::generation::{Description, Generation, Loaded};
 use crate::host;
 use crate::host::log::Gate;
+use crate::interface::Exports;
+use crate::limiter::{Limit, LimiterError, Limiters};
 use crate::provisioner::permit::Permits;
 use crate::shape::{Contract, ShapeError};
 use crate::wasm;
@@ -111,6 +112,9 @@ pub enum LoadError {
     /// The operator gave a grant that does not exist.
     #[error("the operator gave a grant that does not exist: {0}")]
     Grant(String),
+    /// The operator configured a limiter that the host does not have.
+    #[error(transparent)]
+    Limiter(#[from] LimiterError),
 }
 
 /// Loads plugins and runs their calls. Cloning it is cheap and gives the same runtime.
@@ -124,6 +128,7 @@ struct Inner {
     compiling: Compiling,
     ticker: Ticker,
     slots: Arc<Semaphore>,
+    limiters: Limiters,
     tasks: TaskTracker,
     settings: RuntimeSettings,
 }
@@ -150,6 +155,7 @@ impl Runtime {
             compiling,
             ticker,
             slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            limiters: Limiters::default(),
             tasks: TaskTracker::new(),
             settings,
         })))
@@ -165,6 +171,7 @@ impl Runtime {
         bytes: &[u8],
         settings: LoadSettings,
     ) -> Result<Generation, LoadError> {
+        let limit = Limit::configured(&*settings.config)?;
         let most = settings.bounds.get(Bound::PluginSize);
         admit::glance(bytes, most)?;
         let bytes: Arc<[u8]> = bytes.into();
@@ -189,7 +196,9 @@ impl Runtime {
             .substituted_component_type(&component)
             .map_err(|error| LoadError::Link(format!("{error:#}")))?;
         let interfaces = self.0.contract.check(&self.0.engine, &shape)?;
-        let exports = Arc::new(exports(&pre, &interfaces)?);
+        let exports = Exports::find(&pre, &interfaces);
+        let exports = exports.map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let exports = Arc::new(exports);
         let provisioner: Arc<str> = name.into();
         let log = Gate::new(
             Arc::clone(&provisioner),
@@ -223,6 +232,7 @@ impl Runtime {
             instance: settings.instance,
             chain: settings.chain,
             permits: Permits::new(&self.0.slots, self.0.settings.calls),
+            limiter: self.0.limiters.of(name, limit),
         }))
     }
 
@@ -270,43 +280,7 @@ impl Runtime {
             Box::pin(async move {
                 let exports = Arc::clone(&live.exports);
                 let (store, instance) = (&mut live.store, &live.instance);
-                exports.provisioner.load(&mut *store, instance)?;
-                if let Some(deployer) = &exports.deployer {
-                    deployer.load(&mut *store, instance)?;
-                }
-                if let Some(rollback) = &exports.rollback {
-                    rollback.load(&mut *store, instance)?;
-                }
-                if let Some(exec) = &exports.exec {
-                    exec.load(&mut *store, instance)?;
-                }
-                if let Some(logs) = &exports.logs {
-                    logs.load(&mut *store, instance)?;
-                }
-                if let Some(lifecycle) = &exports.lifecycle {
-                    lifecycle.load(&mut *store, instance)?;
-                }
-                if let Some(sleep) = &exports.sleep {
-                    sleep.load(&mut *store, instance)?;
-                }
-                if let Some(shell) = &exports.shell {
-                    shell.load(&mut *store, instance)?;
-                }
-                if let Some(unit_finder) = &exports.unit_finder {
-                    unit_finder.load(&mut *store, instance)?;
-                }
-                if let Some(nodes) = &exports.nodes {
-                    nodes.load(&mut *store, instance)?;
-                }
-                if let Some(node_containers) = &exports.node_containers {
-                    node_containers.load(&mut *store, instance)?;
-                }
-                if let Some(volumes) = &exports.volumes {
-                    volumes.load(&mut *store, instance)?;
-                }
-                if let Some(cluster_builder) = &exports.cluster_builder {
-                    cluster_builder.load(&mut *store, instance)?;
-                }
+                exports.prove(&mut *store, instance)?;
                 let plugin = exports.plugin.load(&mut *store, instance)?;
                 Ok(Ok(plugin.call_describe(store).await?))
             })
@@ -337,52 +311,6 @@ impl Runtime {
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }
-}
-
-fn exports(
-    pre: &InstancePre<CallState>,
-    interfaces: &BTreeSet<Interface>,
-) -> Result<Exports, LoadError> {
-    fn present<T>(
-        interfaces: &BTreeSet<Interface>,
-        interface: Interface,
-        find: impl FnOnce() -> wasmtime::Result<T>,
-    ) -> wasmtime::Result<Option<T>> {
-        interfaces.contains(&interface).then(find).transpose()
-    }
-    let found = || -> wasmtime::Result<Exports> {
-        Ok(Exports {
-            plugin: wit::plugin::GuestIndices::new(pre)?,
-            provisioner: wit::provisioner::GuestIndices::new(pre)?,
-            deployer: present(interfaces, Interface::Deployer, || {
-                wit::deployer::GuestIndices::new(pre)
-            })?,
-            rollback: present(interfaces, Interface::Rollback, || {
-                wit::rollback::GuestIndices::new(pre)
-            })?,
-            exec: present(interfaces, Interface::Exec, || wit::exec::GuestIndices::new(pre))?,
-            logs: present(interfaces, Interface::Logs, || wit::logs::GuestIndices::new(pre))?,
-            lifecycle: present(interfaces, Interface::Lifecycle, || {
-                wit::lifecycle::GuestIndices::new(pre)
-            })?,
-            sleep: present(interfaces, Interface::Sleep, || wit::sleep::GuestIndices::new(pre))?,
-            shell: present(interfaces, Interface::Shell, || wit::shell::GuestIndices::new(pre))?,
-            unit_finder: present(interfaces, Interface::UnitFinder, || {
-                wit::unit_finder::GuestIndices::new(pre)
-            })?,
-            nodes: present(interfaces, Interface::Nodes, || wit::nodes::GuestIndices::new(pre))?,
-            node_containers: present(interfaces, Interface::NodeContainers, || {
-                wit::node_containers::GuestIndices::new(pre)
-            })?,
-            volumes: present(interfaces, Interface::Volumes, || {
-                wit::volumes::GuestIndices::new(pre)
-            })?,
-            cluster_builder: present(interfaces, Interface::ClusterBuilder, || {
-                wit::cluster_builder::GuestIndices::new(pre)
-            })?,
-        })
-    };
-    found().map_err(|error| LoadError::Link(format!("{error:#}")))
 }
 
 /// What is both asked for and allowed; of two where one covers the other, the narrower.

@@ -13,35 +13,45 @@ use wasmtime::component::types::{Component, ComponentFunc, ComponentItem, Type};
 use wit_parser::{Handle, InterfaceId, Resolve, SourceMap, TypeDefKind, WorldItem};
 
 use crate::admit::{PACKAGE, is_compatible};
-use crate::generation::Interface;
 use crate::host::streams::{Reader, Session, Writer};
+use crate::interface::Interface;
 
 /// The files of the package.
 const FILES: &[(&str, &str)] = &[
+    ("app-filter.wit", include_str!("../../../wit/app-filter.wit")),
     ("apps.wit", include_str!("../../../wit/apps.wit")),
     ("cluster-builder.wit", include_str!("../../../wit/cluster-builder.wit")),
     ("cluster.wit", include_str!("../../../wit/cluster.wit")),
     ("config.wit", include_str!("../../../wit/config.wit")),
     ("containers.wit", include_str!("../../../wit/containers.wit")),
     ("deployer.wit", include_str!("../../../wit/deployer.wit")),
+    ("docker-builder.wit", include_str!("../../../wit/docker-builder.wit")),
     ("exec.wit", include_str!("../../../wit/exec.wit")),
+    ("healing.wit", include_str!("../../../wit/healing.wit")),
+    ("image-cleaner.wit", include_str!("../../../wit/image-cleaner.wit")),
     ("images.wit", include_str!("../../../wit/images.wit")),
     ("labels.wit", include_str!("../../../wit/labels.wit")),
     ("lifecycle.wit", include_str!("../../../wit/lifecycle.wit")),
+    ("limiter.wit", include_str!("../../../wit/limiter.wit")),
     ("log.wit", include_str!("../../../wit/log.wit")),
     ("logs.wit", include_str!("../../../wit/logs.wit")),
     ("node-containers.wit", include_str!("../../../wit/node-containers.wit")),
+    ("node-health.wit", include_str!("../../../wit/node-health.wit")),
+    ("node-rebalance.wit", include_str!("../../../wit/node-rebalance.wit")),
     ("nodes.wit", include_str!("../../../wit/nodes.wit")),
     ("operation.wit", include_str!("../../../wit/operation.wit")),
     ("plugin.wit", include_str!("../../../wit/plugin.wit")),
     ("provisioner.wit", include_str!("../../../wit/provisioner.wit")),
     ("rollback.wit", include_str!("../../../wit/rollback.wit")),
+    ("routers.wit", include_str!("../../../wit/routers.wit")),
     ("shell.wit", include_str!("../../../wit/shell.wit")),
     ("sleep.wit", include_str!("../../../wit/sleep.wit")),
     ("state.wit", include_str!("../../../wit/state.wit")),
     ("streams.wit", include_str!("../../../wit/streams.wit")),
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("unit-finder.wit", include_str!("../../../wit/unit-finder.wit")),
+    ("unit-kill.wit", include_str!("../../../wit/unit-kill.wit")),
+    ("unit-status.wit", include_str!("../../../wit/unit-status.wit")),
     ("volumes.wit", include_str!("../../../wit/volumes.wit")),
     ("world.wit", include_str!("../../../wit/world.wit")),
 ];
@@ -151,10 +161,10 @@ impl Contract {
     fn read_interface(&mut self, resolve: &Resolve, id: InterfaceId) -> Result<(), String> {
         let interface = resolve.interfaces.get(id).ok_or("an export is nowhere")?;
         let name = interface.name.as_deref().unwrap_or_default();
-        let known = Interface::ALL
-            .into_iter()
-            .find(|known| known.name() == name)
-            .ok_or_else(|| format!("the package exports `{name}`, which the host does not know"))?;
+        let known =
+            Interface::ALL.iter().copied().find(|known| known.name() == name).ok_or_else(|| {
+                format!("the package exports `{name}`, which the host does not know")
+            })?;
         let functions = interface.functions.iter().map(|(name, function)| {
             let params = function
                 .params
@@ -190,7 +200,8 @@ impl Contract {
             if !is_compatible(&version) {
                 return Err(ShapeError::Version(name.to_owned()));
             }
-            let Some(interface) = Interface::ALL.into_iter().find(|one| one.name() == interface)
+            let Some(interface) =
+                Interface::ALL.iter().copied().find(|one| one.name() == interface)
             else {
                 // A newer host may know it.
                 tracing::warn!(
@@ -208,7 +219,7 @@ impl Contract {
             }
             found.insert(interface);
         }
-        for interface in Interface::ALL {
+        for &interface in Interface::ALL {
             if interface.is_mandatory() && !found.contains(&interface) {
                 return Err(ShapeError::MissingInterface(interface));
             }

@@ -4,16 +4,16 @@
 //! cancellation before the first removal is undone.
 //!
 //! The key `die` says where it ends otherwise:
-//! `trap-after-create`, `loop-after-create` (computes for ever), `wait-after-create` (waits in the host; undoes when cancelled),
+//! `trap-after-create`, `loop-after-create` (shows `computes`, and does for ever), `wait-after-create` (waits in the host; undoes when cancelled),
 //! `fail-after-create` (an error, without undoing), `trap-after-remove` (after the first older container is gone).
 
 use gantry_guests::containers::{
-    Client, ContainerFilter, ContainerSummary, CreateOptions, Sequence, Step, StepReply,
+    Client, ContainerFilter, ContainerSummary, CreateOptions, Step, StepReply,
 };
 use gantry_guests::types::{App, Error, Status, Unit};
 use gantry_guests::{
-    Guest, UnitPage, containers, deployer, first_node, images, operation, pause, setting, state,
-    trap,
+    Guest, UnitPage, containers, deployer, first_node, images, operation, pause, sequence, setting,
+    state, trap,
 };
 use serde_json::json;
 
@@ -83,9 +83,12 @@ impl deployer::Guest for Deployer {
 fn after_create(died: &str) -> Result<(), Error> {
     match died {
         "trap-after-create" => trap(),
-        "loop-after-create" => loop {
-            std::hint::spin_loop();
-        },
+        "loop-after-create" => {
+            operation::progress("computes\n");
+            loop {
+                std::hint::spin_loop();
+            }
+        }
         "wait-after-create" => loop {
             pause(3_600_000)?;
         },
@@ -102,7 +105,7 @@ fn create(node: &str, name: &str, app: &str, image: &str) -> Result<String, Erro
         Step::Start(name.into()),
         Step::Inspect(name.into()),
     ];
-    let batch = containers::submit(&[Sequence { node: node.into(), steps }]);
+    let batch = containers::submit(&[sequence(node, steps)]);
     let ended = batch.next().ok_or_else(|| Error::Other("the sequence never ended".into()))?;
     match ended.failure {
         Some(failure) => Err(failure.into()),

@@ -3,10 +3,10 @@
 //! The key `call` says which: `config` (the default), `labels` (a set made and dropped), `state` (a key that is not there), `nodes`, `denied` (a container that takes a right that nobody gave),
 //! or `batch` (waiting sequences, more and more of them at the same time).
 
-use gantry_guests::containers::{Client, CreateOptions, EngineError, Sequence, Step};
+use gantry_guests::containers::{Client, CreateOptions, EngineError, Step};
 use gantry_guests::labels::LabelSet;
 use gantry_guests::types::Error;
-use gantry_guests::{Guest, config, containers, first_node, setting, state};
+use gantry_guests::{Guest, config, containers, first_node, sequence, setting, state};
 
 struct Flood;
 
@@ -36,7 +36,7 @@ impl Guest for Flood {
                 }
             }
             Some("batch") => {
-                let sequence = Sequence { node: first_node()?, steps: vec![Step::Pause(600_000)] };
+                let sequence = sequence(first_node()?, vec![Step::Pause(600_000)]);
                 let sequences = vec![sequence; 16];
                 let batch = containers::submit(&sequences);
                 loop {

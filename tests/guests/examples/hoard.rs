@@ -5,11 +5,11 @@
 
 use std::mem::forget;
 
-use gantry_guests::containers::{self, Sequence, Step};
+use gantry_guests::containers::{self, Step};
 use gantry_guests::labels::LabelSet;
 use gantry_guests::streams::Reader;
 use gantry_guests::types::Error;
-use gantry_guests::{Guest, operation, setting};
+use gantry_guests::{Guest, operation, sequence, setting};
 
 struct Hoard;
 
@@ -31,14 +31,14 @@ impl Guest for Hoard {
                 let steps = vec![Step::Pause(600_000), Step::PullImage(big)];
                 let batch = containers::submit(&[]);
                 loop {
-                    batch.add(&[Sequence { node: "node-1".into(), steps: steps.clone() }]);
+                    batch.add(&[sequence("node-1", steps.clone())]);
                 }
             }
             Some("failures") => {
                 let steps = vec![Step::PullImage(format!("no name {}", "x".repeat(20 << 10)))];
                 let batch = containers::submit(&[]);
                 loop {
-                    batch.add(&[Sequence { node: "node-1".into(), steps: steps.clone() }]);
+                    batch.add(&[sequence("node-1", steps.clone())]);
                     // It fails meanwhile.
                     let _ = operation::pause(1);
                 }

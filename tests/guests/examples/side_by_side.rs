@@ -10,9 +10,9 @@
 //! | add-units | downloads from the container `unit-1` in a sequence, and shows what failed |
 //! | start | inspects the container `web` with a tenth of a second for it |
 
-use gantry_guests::containers::{self, Client, CreateOptions, Sequence, Step};
+use gantry_guests::containers::{self, Client, CreateOptions, Step};
 use gantry_guests::types::{App, Error};
-use gantry_guests::{Guest, first_node, operation};
+use gantry_guests::{Guest, first_node, operation, sequence};
 
 struct SideBySide;
 
@@ -27,8 +27,7 @@ impl Guest for SideBySide {
 
     fn provision(_app: App) -> Result<(), Error> {
         let node = first_node()?;
-        let waits =
-            |milliseconds| Sequence { node: node.clone(), steps: vec![Step::Pause(milliseconds)] };
+        let waits = |milliseconds| sequence(&node, vec![Step::Pause(milliseconds)]);
         let batch = containers::submit(&[waits(1_500), waits(700), waits(0)]);
         let mut added = false;
         while let Some(ended) = batch.next() {
@@ -43,14 +42,14 @@ impl Guest for SideBySide {
 
     fn destroy(_app: App) -> Result<(), Error> {
         let steps = vec![Step::Pause(300), create("late")];
-        drop(containers::submit(&[Sequence { node: first_node()?, steps }]));
+        drop(containers::submit(&[sequence(first_node()?, steps)]));
         Ok(())
     }
 
     fn restart(_app: App, _process: String) -> Result<(), Error> {
         let nothing = "nothing".to_owned();
         let steps = vec![Step::Pause(0), Step::Start(nothing), Step::Pause(0)];
-        let batch = containers::submit(&[Sequence { node: first_node()?, steps }]);
+        let batch = containers::submit(&[sequence(first_node()?, steps)]);
         while let Some(ended) = batch.next() {
             let failure = ended.failure.is_some();
             operation::progress(&format!("{} replies, failed: {failure}", ended.replies.len()));
@@ -60,10 +59,8 @@ impl Guest for SideBySide {
 
     fn stop(_app: App, _process: String) -> Result<(), Error> {
         let node = first_node()?;
-        let make = |names: &[&str]| Sequence {
-            node: node.clone(),
-            steps: names.iter().map(|name| create(name)).collect(),
-        };
+        let make =
+            |names: &[&str]| sequence(&node, names.iter().map(|name| create(name)).collect());
         let batch = containers::submit(&[make(&["first", "second"]), make(&["third"])]);
         let mut ended: Vec<_> = std::iter::from_fn(|| batch.next()).collect();
         ended.sort_by_key(|ended| ended.index);
@@ -79,7 +76,7 @@ impl Guest for SideBySide {
             .chars()
             .map(|name| {
                 let steps = vec![create(&format!("unit-{name}"))];
-                containers::submit(&[Sequence { node: node.clone(), steps }])
+                containers::submit(&[sequence(&node, steps)])
             })
             .collect();
         while batches.iter().any(|batch| batch.next().is_some()) {}
@@ -88,7 +85,7 @@ impl Guest for SideBySide {
 
     fn add_units(_app: App, _count: u32, _process: String) -> Result<(), Error> {
         let steps = vec![Step::Download(("unit-1".into(), "/".into()))];
-        let batch = containers::submit(&[Sequence { node: first_node()?, steps }]);
+        let batch = containers::submit(&[sequence(first_node()?, steps)]);
         while let Some(ended) = batch.next() {
             operation::progress(&format!("{:?}", ended.failure));
         }

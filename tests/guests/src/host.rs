@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::containers::EngineError;
+use crate::containers::{EngineError, Sequence, Step};
 use crate::operation::{self, Interrupted};
 use crate::types::Error;
 use crate::{config, containers};
@@ -20,6 +20,12 @@ pub fn setting(key: &str) -> Option<String> {
 /// The first Docker host of the operator.
 pub fn first_node() -> Result<String, Error> {
     containers::nodes().into_iter().next().ok_or_else(|| Error::NotFound("no node".into()))
+}
+
+/// These steps on this Docker host, without a time or a limit of their own.
+#[must_use]
+pub fn sequence(node: impl Into<String>, steps: Vec<Step>) -> Sequence {
+    Sequence { node: node.into(), steps, timeout: 0, action: None }
 }
 
 /// Waits in the host.

@@ -29,7 +29,11 @@
 //! | `echo` | `exec`, `logs` | a command's arguments on stdout, `<function> <command>` on stderr, the last argument as exit code; `tail` opens the log of each container with the app's label | `logs-elsewhere` (text: logs are not enabled) |
 //! | `calls` | | `add-units`: as many host calls as units, of the kind that the process names | |
 //! | `state` | `exec` | the commands `get`, `put-if`, `delete-if`, `list` with a JSON object as argument; answers on stdout | |
+//! | `routers` | `deployer`, `exec` | the commands `add-routes`, `remove-routes`, `routes`, `swap`, `set-healthcheck` with a JSON object as argument; `deploy`: a container and its route on every router of the app, then `images.append` | (variables of apps, its file says which) |
 //! | `labels` | `exec` | the only argument is a case of `tests/vectors/labels_*.json`; what the host's labels gave, in the fields of the case, on stdout | |
+//! | `keeper` | `exec` | takes a place of the limiter or an app's lock, and does with it what the command says (its file lists them) | |
+//! | `sequences` | `exec` | submits the sequences of its only argument (its file says how they are written), and shows each as it ends | |
+//! | `words` | `exec`, `logs` | `begin`, `end`, `tail`: every word of the reference's Docker clients, once, and what each gave on stdout; asks for the grants of images | |
 //! | `greedy` | | asks for every grant and one unknown, for more of every bound and one unknown | |
 //!
 //! # Hostile
@@ -77,7 +81,8 @@ mod guest;
 mod host;
 
 pub use bindings::gantry::provision::{
-    apps, config, containers, images, labels, log, operation, state, streams, types,
+    apps, config, containers, images, labels, limiter, log, operation, routers, state, streams,
+    types,
 };
 pub use bindings::logs::exports::gantry::provision::logs::{Availability, Source, TailOptions};
 pub use bindings::plugin::exports::gantry::provision::plugin::{
@@ -86,4 +91,4 @@ pub use bindings::plugin::exports::gantry::provision::plugin::{
 pub use bindings::provisioner::exports::gantry::provision::provisioner::UnitPage;
 pub use bindings::{deployer, exec, lifecycle, logs, nodes};
 pub use guest::{Command, Guest, Run, Way};
-pub use host::{first_node, pause, setting, trap};
+pub use host::{first_node, pause, sequence, setting, trap};

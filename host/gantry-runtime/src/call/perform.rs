@@ -15,11 +15,12 @@ use crate::bindings::gantry::provision::types::Error as Told;
 use crate::bounds::{Bound, Bounds};
 use crate::call::state::OutsideWhileDescribing;
 use crate::call::watch::{Death, Metered, watchdog};
-use crate::call::{CallError, CallState, Cause, CleanUp, Outside, Watch};
+use crate::call::{CallError, CallState, Cause, CleanUp, Locks, Outside, Watch};
 use crate::convert::error_from;
-use crate::generation::{Exports, Generation};
+use crate::generation::Generation;
 use crate::host::StrangeReply;
 use crate::host::log::Gate;
+use crate::interface::Exports;
 use crate::runtime::Runtime;
 
 /// A store with an instance, for the time of one call.
@@ -51,7 +52,9 @@ pub(crate) async fn perform<T: Send>(
     let outside = Arc::new(Outside {
         chain: generation.chain().clone(),
         scope: Arc::clone(&scope),
+        limiter: generation.limiter().clone(),
         beside: TaskTracker::new(),
+        locks: Locks::default(),
     });
     // Dropped after the store: when the caller goes away in the middle, nothing of the call runs any more when the clean-up begins.
     let mut abandoned = Abandoned { runtime, outside: Some(Arc::clone(&outside)) };
@@ -76,6 +79,7 @@ pub(crate) async fn perform<T: Send>(
             Err(CallError { cause, clean_up })
         }
     };
+    outside.locks.let_all_go();
     // Only now: a caller that goes away in the middle of a clean-up does not stop it.
     abandoned.outside = None;
     answer
@@ -237,7 +241,11 @@ impl Drop for Abandoned<'_> {
         let runtime = self.runtime.clone();
         if let Ok(handle) = tokio::runtime::Handle::try_current() {
             let tasks = self.runtime.tasks().clone();
-            let task = async move { clean_up(&runtime, &outside).await };
+            let task = async move {
+                let cleaned = clean_up(&runtime, &outside).await;
+                outside.locks.let_all_go();
+                cleaned
+            };
             tasks.spawn_on(
                 async move {
                     let cleaned = task.await;

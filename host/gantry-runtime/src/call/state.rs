@@ -1,8 +1,9 @@
 //! What a store holds: all that the host functions of one call have.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use gantry_engine::{Chain, EngineError, Error, Request, Response, Scope};
+use gantry_engine::{AppLock, Chain, EngineError, Error, Request, Response, Scope};
 use tokio_util::task::TaskTracker;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
@@ -13,6 +14,7 @@ use crate::call::{Aside, Watch};
 use crate::host::log::Gate;
 use crate::host::streams::Held;
 use crate::host::wasi;
+use crate::limiter::Limiter;
 
 /// All that the host functions of one call have.
 pub(crate) struct CallState {
@@ -32,8 +34,37 @@ pub(crate) struct CallState {
 pub(crate) struct Outside {
     pub(crate) chain: Chain,
     pub(crate) scope: Arc<Scope>,
+    /// The places of the provisioner's actions.
+    pub(crate) limiter: Limiter,
     /// What runs beside the guest. When the store is gone, this tells when all of it has ended.
     pub(crate) beside: TaskTracker,
+    /// The apps that the guest has locked. They stay locked until what a dead call made of them is cleaned up, which is after its store is gone.
+    pub(crate) locks: Locks,
+}
+
+/// Locks of apps, by a number of their own.
+#[derive(Default)]
+pub(crate) struct Locks(Mutex<(u64, BTreeMap<u64, AppLock>)>);
+
+impl Locks {
+    /// Keeps a lock, and gives its number.
+    pub(crate) fn keep(&self, lock: AppLock) -> u64 {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.0 = locks.0.saturating_add(1);
+        let number = locks.0;
+        locks.1.insert(number, lock);
+        number
+    }
+
+    /// Lets go of one.
+    pub(crate) fn let_go(&self, number: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&number);
+    }
+
+    /// Lets go of all.
+    pub(crate) fn let_all_go(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
+    }
 }
 
 /// A plugin called an import while it was asked to describe itself.

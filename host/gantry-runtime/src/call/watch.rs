@@ -95,6 +95,11 @@ impl Watch {
         }
     }
 
+    /// The bound that ends the call, if it went over one.
+    pub(crate) fn doomed(&self) -> Option<&OverLimit> {
+        self.doom.get()
+    }
+
     pub(crate) fn refuse_memory(&self) {
         self.memory_refused.store(true, Ordering::Relaxed);
     }

@@ -1,13 +1,20 @@
 //! `apps`: what a provisioner asks of the platform about an app.
 
-use gantry_engine::Call;
 use gantry_engine::call::AppsCall;
+use gantry_engine::stream::Stream;
+use gantry_engine::{Call, Response};
+use wasmtime::component::Resource;
 
-use crate::bindings::gantry::provision::apps::{AppRouter, Host, Volume};
+use crate::bindings::gantry::provision::apps::{AppRouter, Host, HostAppLock, Volume};
 use crate::bindings::gantry::provision::types::{App, EnvVar, Error, Unit};
 use crate::call::CallState;
 use crate::convert::{app_to, env_to, platform_error_to, router_to, unit_from, volume_to};
+use crate::host;
 use crate::host::reply::{self, Take};
+
+/// The lock of an app in the guest's hands: its number in the call's [`Locks`](crate::call::Locks).
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct KeptLock(u64);
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -58,5 +65,24 @@ impl Host for CallState {
 
     async fn set_quota_in_use(&mut self, name: String, units: i32) -> Answer<()> {
         self.apps(AppsCall::SetQuotaInUse { name, units }, reply::done).await
+    }
+
+    async fn lock(&mut self, name: String) -> Answer<Resource<KeptLock>> {
+        match self.send(Call::Apps(AppsCall::Lock { name })).await? {
+            Ok(Response { stream: Some(Stream::Lock(lock)), .. }) => {
+                let kept = KeptLock(self.outside()?.locks.keep(lock));
+                Ok(Ok(self.push(kept)?))
+            }
+            Ok(Response { reply, .. }) => Err(host::strange("apps.lock", &reply)),
+            Err(error) => Ok(Err(platform_error_to(error))),
+        }
+    }
+}
+
+impl HostAppLock for CallState {
+    async fn drop(&mut self, lock: Resource<KeptLock>) -> wasmtime::Result<()> {
+        let KeptLock(number) = self.table.delete(lock)?;
+        self.outside()?.locks.let_go(number);
+        Ok(())
     }
 }

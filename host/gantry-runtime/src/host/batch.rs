@@ -5,18 +5,18 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use gantry_engine::call::ContainersCall;
+use gantry_engine::call::{ContainerSummary, ContainersCall};
 use gantry_engine::stream::{Output, Stream};
 use gantry_engine::{Call, EngineError, Error, OverLimit, Reply, Request};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::Resource;
 
 use crate::bindings::gantry::provision::containers::{
@@ -24,11 +24,15 @@ use crate::bindings::gantry::provision::containers::{
 };
 use crate::bounds::{Bound, Bounds};
 use crate::call::{CallState, Outside, Watch};
-use crate::convert::{engine_error_to, exec_options_from, http_request_from, http_response_to};
-use crate::host::StrangeReply;
+use crate::convert::{
+    engine_error_to, exec_options_from, http_request_from, http_response_to, summary_to, table,
+};
 use crate::host::containers::{ADDRESS, TOO_LONG, create_call, document};
+use crate::host::limiter::{self, NoPlace};
 use crate::host::reply::{self, Take};
 use crate::host::streams::{Held, Holding};
+use crate::host::{self, StrangeReply};
+use crate::limiter::{ACTION, Slot};
 
 /// What a command's output is cut after.
 const OUTPUT: usize = 64 << 10;
@@ -51,7 +55,7 @@ struct Beside {
     /// Steps at the same time: one fewer than there may be host calls, so that the guest always has one.
     slots: Semaphore,
     /// The batch was dropped: no further step begins.
-    dropped: AtomicBool,
+    dropped: CancellationToken,
 }
 
 /// A sequence that has ended, with the room its replies and its failure take until the guest takes them.
@@ -63,6 +67,15 @@ struct Ended {
 impl Ended {
     /// What one takes without its texts.
     const BYTES: u64 = 256;
+}
+
+/// Where the calls of a sequence go, and how.
+struct Terms {
+    node: String,
+    /// What each has, unless it waits for something.
+    time: Option<Duration>,
+    /// The action of the limiter that takes a place.
+    action: Option<String>,
 }
 
 /// Why a sequence ended early.
@@ -105,7 +118,7 @@ impl Batch {
                 watch: Arc::clone(watch),
                 held: Arc::clone(held),
                 slots: Semaphore::new(slots),
-                dropped: AtomicBool::new(false),
+                dropped: CancellationToken::new(),
             }),
         }
     }
@@ -153,59 +166,76 @@ impl Beside {
 
     async fn steps(&self, sequence: Sequence, ended: &mut Ended) -> Result<(), Stop> {
         ended.holding.push(self.held.hold(Ended::BYTES).map_err(Stop::Doom)?);
-        if sequence.node.len() > ADDRESS {
+        let Sequence { node, steps, timeout, action } = sequence;
+        if node.len() > ADDRESS {
             return Err(EngineError::Invalid(TOO_LONG.to_owned()).into());
         }
-        for step in sequence.steps {
-            if self.dropped.load(Ordering::Acquire) {
+        if action.as_ref().is_some_and(|action| action.len() > ACTION) {
+            return Err(EngineError::Invalid(NoPlace::too_long()).into());
+        }
+        let time = (timeout > 0).then(|| Duration::from_millis(u64::from(timeout)));
+        let terms = Terms { node, time, action };
+        for step in steps {
+            if self.dropped.is_cancelled() {
                 break;
             }
             if self.outside.scope.operation.interrupted() {
                 return Err(EngineError::Cancelled.into());
             }
-            let (reply, held) = self.step(&sequence.node, step).await?;
+            let (reply, held) = self.step(&terms, step).await?;
             ended.completion.replies.push(reply);
             ended.holding.extend(held);
         }
         Ok(())
     }
 
-    async fn step(&self, node: &str, step: Step) -> Result<(StepReply, Option<Holding>), Stop> {
+    async fn step(&self, terms: &Terms, step: Step) -> Result<(StepReply, Option<Holding>), Stop> {
         let (reply, bytes) = match step {
-            Step::PullImage(image) => self.done(node, ContainersCall::PullImage { image }).await?,
+            Step::PullImage(image) => self.done(terms, ContainersCall::PullImage { image }).await?,
             Step::Create(options) => {
-                let id = self.value(node, create_call(options)?, reply::text).await?;
+                let id = self.value(terms, create_call(options)?, reply::text).await?;
                 let bytes = id.len();
                 (StepReply::Id(id), bytes)
             }
-            Step::Start(id) => self.done(node, ContainersCall::Start { id }).await?,
+            Step::Start(id) => self.done(terms, ContainersCall::Start { id }).await?,
             Step::Stop((id, seconds)) => {
-                self.done(node, ContainersCall::Stop { id, seconds }).await?
+                self.done(terms, ContainersCall::Stop { id, seconds }).await?
             }
-            Step::Remove(id) => self.done(node, ContainersCall::Remove { id, force: true }).await?,
+            Step::Remove(id) => {
+                self.done(terms, ContainersCall::Remove { id, force: true }).await?
+            }
             Step::Inspect(id) => {
-                self.document(node, ContainersCall::Inspect { id }, reply::container).await?
+                self.document(terms, ContainersCall::Inspect { id }, reply::container).await?
             }
             Step::InspectImage(image) => {
-                self.document(node, ContainersCall::InspectImage { image }, reply::image).await?
+                self.document(terms, ContainersCall::InspectImage { image }, reply::image).await?
+            }
+            Step::RemoveImage(image) => {
+                self.done(terms, ContainersCall::RemoveImage { image }).await?
             }
             Step::Exec((id, options)) => {
                 let options = exec_options_from(options);
                 let create = ContainersCall::CreateExec { id, options };
-                let end = self.exec(node, create).await?;
+                let end = self.exec(terms, create).await?;
                 let bytes = end.output.len();
                 (StepReply::Exec(end), bytes)
             }
             Step::Download((id, path)) => {
-                let bytes = self.download(node, ContainersCall::Download { id, path }).await?;
+                let bytes = self.download(terms, ContainersCall::Download { id, path }).await?;
                 let length = bytes.len();
                 (StepReply::Bytes(bytes), length)
             }
             Step::Http((id, request)) => {
                 let call = ContainersCall::Http { id, request: http_request_from(request) };
-                let answer = self.value(node, call, reply::http).await?;
+                let answer = self.value(terms, call, reply::http).await?;
                 let bytes = answer.body.len();
                 (StepReply::Http(http_response_to(answer)), bytes)
+            }
+            Step::List(filter) => {
+                let call = ContainersCall::List { all: filter.all, labels: table(filter.labels) };
+                let all = self.value(terms, call, reply::containers).await?;
+                let bytes = all.iter().map(summary_bytes).fold(0, usize::saturating_add);
+                (StepReply::Containers(all.into_iter().map(summary_to).collect()), bytes)
             }
             Step::Pause(milliseconds) => {
                 self.pause(milliseconds).await?;
@@ -222,19 +252,38 @@ impl Beside {
 
     async fn send(
         &self,
-        node: &str,
+        terms: &Terms,
         call: ContainersCall,
         output: Option<Output>,
     ) -> Result<(Reply, Option<Stream>), Stop> {
-        let slot = self.uninterrupted(self.slots.acquire()).await?;
+        // Whoever waits for a place of the limiter takes none of the batch's from the others.
+        let _place = self.place(terms, &call).await?;
+        let slot = self.turn(self.slots.acquire()).await?;
         let Ok(_slot) = slot else {
             return Err(EngineError::Cancelled.into());
         };
         let _working = self.watch.work();
-        let call = Call::Containers { node: node.to_owned(), call };
+        let time = terms.time.filter(|_| !call.waits());
+        let asked = call.name();
+        let call = Call::Containers { node: terms.node.clone(), call };
         let request = Request::new(call, None, output);
-        let response = self.outside.chain.send(&self.outside.scope, request).await?;
+        let sent = self.outside.chain.send(&self.outside.scope, request);
+        let response = host::in_time(time, asked, sent).await??;
         Ok((response.reply, response.stream))
+    }
+
+    /// Waits for a place of the limiter, if the call needs one.
+    async fn place(&self, terms: &Terms, call: &ContainersCall) -> Result<Option<Slot>, Stop> {
+        let Some(action) = terms.action.as_deref().filter(|_| changes_what_runs(call)) else {
+            return Ok(None);
+        };
+        // Others hold the places: whoever waits for one is not idle.
+        let _working = self.watch.work();
+        match self.turn(limiter::place(&self.outside, action)).await? {
+            Ok(slot) => Ok(Some(slot)),
+            Err(NoPlace::TooLong) => Err(EngineError::Invalid(NoPlace::too_long()).into()),
+            Err(NoPlace::Cancelled) => Err(EngineError::Cancelled.into()),
+        }
     }
 
     /// Waits for something that has no end of its own.
@@ -246,38 +295,52 @@ impl Beside {
         }
     }
 
-    async fn value<T>(&self, node: &str, call: ContainersCall, take: Take<T>) -> Result<T, Stop> {
+    /// The same before a step begins, which none does in a batch that was dropped.
+    async fn turn<T>(&self, wait: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            () = self.dropped.cancelled() => Err(EngineError::Cancelled.into()),
+            ended = self.uninterrupted(wait) => ended,
+        }
+    }
+
+    async fn value<T>(
+        &self,
+        terms: &Terms,
+        call: ContainersCall,
+        take: Take<T>,
+    ) -> Result<T, Stop> {
         let asked = call.name();
-        let (reply, _) = self.send(node, call, None).await?;
+        let (reply, _) = self.send(terms, call, None).await?;
         take(reply).map_err(|reply| strange(asked, &reply))
     }
 
-    async fn done(&self, node: &str, call: ContainersCall) -> Result<(StepReply, usize), Stop> {
-        self.value(node, call, reply::done).await?;
+    async fn done(&self, terms: &Terms, call: ContainersCall) -> Result<(StepReply, usize), Stop> {
+        self.value(terms, call, reply::done).await?;
         Ok((StepReply::Done, 0))
     }
 
     async fn document<T: Serialize>(
         &self,
-        node: &str,
+        terms: &Terms,
         call: ContainersCall,
         take: Take<T>,
     ) -> Result<(StepReply, usize), Stop> {
-        let value = self.value(node, call, take).await?;
+        let value = self.value(terms, call, take).await?;
         let text = document(&value).map_err(|error| EngineError::Failed(error.to_string()))?;
         let bytes = text.len();
         Ok((StepReply::Document(text), bytes))
     }
 
-    async fn exec(&self, node: &str, create: ContainersCall) -> Result<ExecEnd, Stop> {
-        let exec_id = self.value(node, create, reply::text).await?;
+    async fn exec(&self, terms: &Terms, create: ContainersCall) -> Result<ExecEnd, Stop> {
+        let exec_id = self.value(terms, create, reply::text).await?;
         let written = Cut::default();
         let output =
             Output { stdout: Box::pin(written.clone()), stderr: Box::pin(written.clone()) };
         let start = ContainersCall::StartExec { exec_id: exec_id.clone() };
-        self.send(node, start, Some(output)).await?;
+        self.send(terms, start, Some(output)).await?;
         let inspect = ContainersCall::InspectExec { exec_id };
-        match self.value(node, inspect, reply::exec_state).await?.exit_code {
+        match self.value(terms, inspect, reply::exec_state).await?.exit_code {
             Some(exit_code) => Ok(ExecEnd { exit_code, output: written.take() }),
             None => {
                 let text = "nobody knows the exit code of a command that has ended";
@@ -286,8 +349,8 @@ impl Beside {
         }
     }
 
-    async fn download(&self, node: &str, call: ContainersCall) -> Result<Vec<u8>, Stop> {
-        match self.send(node, call, None).await? {
+    async fn download(&self, terms: &Terms, call: ContainersCall) -> Result<Vec<u8>, Stop> {
+        match self.send(terms, call, None).await? {
             (_, Some(Stream::Reader(reader))) => {
                 let mut bytes = Vec::new();
                 let mut reader = reader.take(ARCHIVE + 1);
@@ -305,8 +368,19 @@ impl Beside {
 
     async fn pause(&self, milliseconds: u32) -> Result<(), Stop> {
         self.outside.scope.meter.charge(0).map_err(Stop::Doom)?;
-        self.uninterrupted(tokio::time::sleep(Duration::from_millis(u64::from(milliseconds)))).await
+        self.turn(tokio::time::sleep(Duration::from_millis(u64::from(milliseconds)))).await
     }
+}
+
+/// Whether it is one of the engine actions that the limiter is for.
+fn changes_what_runs(call: &ContainersCall) -> bool {
+    matches!(
+        call,
+        ContainersCall::Create { .. }
+            | ContainersCall::Start { .. }
+            | ContainersCall::Stop { .. }
+            | ContainersCall::Remove { .. }
+    )
 }
 
 /// The bytes that a sequence takes while it waits, near enough for a bound.
@@ -318,6 +392,7 @@ fn weight(sequence: &Sequence) -> u64 {
             | Step::Remove(text)
             | Step::Inspect(text)
             | Step::InspectImage(text)
+            | Step::RemoveImage(text)
             | Step::Stop((text, _)) => text.len(),
             Step::Create(options) => options.name.len().saturating_add(options.body.len()),
             Step::Download((id, path)) => id.len().saturating_add(path.len()),
@@ -336,12 +411,24 @@ fn weight(sequence: &Sequence) -> u64 {
                     .map(String::len)
                     .sum()
             }
+            Step::List(filter) => {
+                filter.labels.iter().flat_map(|(name, value)| [name, value]).map(String::len).sum()
+            }
             Step::Pause(_) => 0,
         };
         texts.saturating_add(size_of::<Step>())
     });
-    let bytes = steps.fold(sequence.node.len(), usize::saturating_add);
+    let action = sequence.action.as_ref().map_or(0, String::len);
+    let bytes = steps.fold(sequence.node.len().saturating_add(action), usize::saturating_add);
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// The bytes that a container of a list takes, near enough for a bound.
+fn summary_bytes(summary: &ContainerSummary) -> usize {
+    let ContainerSummary { id, name, image, state, labels } = summary;
+    let texts = [id, name, image, state].into_iter();
+    let texts = texts.chain(labels.iter().flat_map(|(name, value)| [name, value]));
+    texts.map(String::len).sum::<usize>().saturating_add(size_of::<ContainerSummary>())
 }
 
 fn error_text(error: &Refused) -> &str {
@@ -406,6 +493,10 @@ impl HostBatch for CallState {
         self.charge(0)?;
         match self.table.get_mut(&batch)?.tasks.join_next().await {
             None => Ok(None),
+            // A sequence that went over a bound has not ended well, and its guest learns nothing more.
+            Some(Ok(_)) if let Some(over) = self.watch.doomed() => {
+                Err(wasmtime::Error::new(over.clone()))
+            }
             Some(Ok(ended)) => Ok(Some(ended.completion)),
             Some(Err(gone)) => Err(wasmtime::Error::new(gone)),
         }
@@ -413,7 +504,7 @@ impl HostBatch for CallState {
 
     async fn drop(&mut self, batch: Resource<Batch>) -> wasmtime::Result<()> {
         let mut batch = self.table.delete(batch)?;
-        batch.shared.dropped.store(true, Ordering::Release);
+        batch.shared.dropped.cancel();
         // What is under way ends: an effect that is dropped half-way may or may not have happened.
         while batch.tasks.join_next().await.is_some() {}
         Ok(())

@@ -355,6 +355,16 @@ impl HostClient for CallState {
         Ok(state.map(|state| exec_state_to(&state)))
     }
 
+    async fn exec_session(
+        &mut self,
+        client: Resource<Client>,
+        id: String,
+        options: ExecOptions,
+    ) -> Answer<Resource<Session>> {
+        let options = exec_options_from(options);
+        self.session(&client, ContainersCall::ExecSession { id, options }).await
+    }
+
     async fn pull_image(&mut self, client: Resource<Client>, image: String) -> Answer<()> {
         self.value(&client, ContainersCall::PullImage { image }, reply::done).await
     }

@@ -34,6 +34,7 @@ kinds! {
     optional_text: OptionalText of Option<String>;
     texts: Texts of Vec<String>;
     number: Number of i64;
+    flag: Flag of bool;
     containers: Containers of Vec<ContainerSummary>;
     container: Container of Box<Container>;
     image: Image of Box<Image>;

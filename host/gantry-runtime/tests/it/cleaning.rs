@@ -103,10 +103,10 @@ async fn a_cancelled_plugin_that_does_not_undo_is_cut_off_and_cleaned_up_after()
     let mut with = dying("loop-after-create");
     with.bounds = vec![("cpu", "10min")];
     let deployer = world.provisioner("deployer", with).await;
-    let (operation, _) = shown("second");
+    let (operation, lines) = shown("second");
     let cancel = operation.cancel.clone();
     let call = tokio::spawn(async move { deployer.deploy(&operation, &app(), IMAGE).await });
-    eventually("the new container", async || world.names().await.len() == 1).await;
+    eventually("the loop", async || lines.text().contains("computes")).await;
     cancel.cancel();
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.cause, Cause::CutOff { grace });

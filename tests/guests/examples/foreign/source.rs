@@ -2,11 +2,11 @@
 
 use gantry_guests::containers::{
     self, BuildOptions, Client, CommitOptions, ContainerFilter, CreateOptions, EngineError,
-    ExecOptions, HttpRequest, LogOptions, Sequence, Step,
+    ExecOptions, HttpRequest, LogOptions, Step,
 };
 use gantry_guests::streams::Reader;
 use gantry_guests::types::Error;
-use gantry_guests::{Description, GrantRequest, Guest, first_node, operation, setting};
+use gantry_guests::{Description, GrantRequest, Guest, first_node, operation, sequence, setting};
 use serde_json::{Value, json};
 
 struct Foreign;
@@ -110,7 +110,7 @@ fn in_batch(node: &str, attempt: &str, target: &str, image: &str) -> Result<(), 
         ("http", None) => Step::Http((of, request())),
         (unknown, None) => return Err(Error::InvalidArgument(format!("no attempt `{unknown}`"))),
     };
-    let batch = containers::submit(&[Sequence { node: node.into(), steps: vec![step] }]);
+    let batch = containers::submit(&[sequence(node, vec![step])]);
     match batch.next().map(|ended| ended.failure) {
         Some(None) => Ok(()),
         Some(Some(failure)) => Err(failure.into()),
