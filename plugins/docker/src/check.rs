@@ -16,7 +16,7 @@ use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Result, apps, log, operation};
 
 use crate::failure::Failure;
-use crate::node::Node;
+use crate::host::Host;
 use crate::{messages, shell};
 
 /// What is asked of new units.
@@ -52,13 +52,12 @@ enum Asked {
 
 /// Binds the units and checks them. When one fails, those that were bound are unbound.
 pub(crate) fn bind_and_check(
-    node: &Node,
     app: &App,
     units: &[UnitRecord],
     checks: &Checks,
 ) -> std::result::Result<(), Failure> {
     let mut bound = Vec::new();
-    let result = check_all(node, app, units, checks, &mut bound);
+    let result = check_all(app, units, checks, &mut bound);
     if result.is_err() {
         operation::undoing();
         for unit in bound {
@@ -77,18 +76,16 @@ pub(crate) fn unbind(app: &App, unit: &UnitRecord) {
 }
 
 fn check_all<'a>(
-    node: &Node,
     app: &App,
     units: &'a [UnitRecord],
     checks: &'a Checks,
     bound: &mut Vec<&'a UnitRecord>,
 ) -> std::result::Result<(), Failure> {
-    let engine = |error| Failure::engine(&node.address, error);
-    let mut run = Run { node, checks, shell: None };
+    let mut run = Run { checks, shell: None };
     let mut states = Vec::new();
     // By the index of the batch's sequences: the unit, and what was asked of it.
     let mut asked: Vec<(usize, Asked)> = Vec::new();
-    let mut batch = Batch::submit(Vec::new()).map_err(engine)?;
+    let mut batch = Batch::submit(Vec::new()).map_err(Error::from)?;
     // Each unit is asked as soon as it is bound; the services of the next one are told meanwhile.
     for (index, record) in units.iter().enumerate() {
         apps::bind_unit(&app.name, &record.unit(app))?;
@@ -104,7 +101,7 @@ fn check_all<'a>(
         match next {
             Some((what, steps)) => {
                 asked.push((index, what));
-                batch.add(vec![run.sequence(steps)]).map_err(engine)?;
+                batch.add(vec![Sequence::new(&record.node, steps)]).map_err(Error::from)?;
             }
             None => operation::progress(&messages::checked(record)),
         }
@@ -125,7 +122,7 @@ fn check_all<'a>(
         match next {
             Some((what, steps)) => {
                 asked.push((index, what));
-                batch.add(vec![run.sequence(steps)]).map_err(engine)?;
+                batch.add(vec![Sequence::new(&unit.record.node, steps)]).map_err(Error::from)?;
             }
             None => operation::progress(&messages::checked(unit.record)),
         }
@@ -134,24 +131,20 @@ fn check_all<'a>(
 }
 
 struct Run<'a> {
-    node: &'a Node,
     checks: &'a Checks,
     /// The shell of the image, once a hook needs it.
     shell: Option<String>,
 }
 
 impl Run<'_> {
-    fn sequence(&self, steps: Vec<Step>) -> Sequence {
-        Sequence { node: self.node.address.clone(), steps }
-    }
-
     /// The hook with this number, in a unit that works; none after the last. They run one by one, for one that fails is the last.
     fn hook(&mut self, unit: &UnitRecord, number: usize) -> Result<Option<(Asked, Vec<Step>)>> {
         let Some(command) = self.checks.hooks.get(number) else { return Ok(None) };
         let shell = match &self.shell {
             Some(shell) => shell,
             None => {
-                let shell = shell::of_image(&self.node.client, &unit.id, &self.checks.image_id)?;
+                let host = Host::open(&unit.node)?;
+                let shell = shell::of_image(&host.client, &unit.id, &self.checks.image_id)?;
                 self.shell.insert(shell)
             }
         };
@@ -182,12 +175,13 @@ impl Run<'_> {
                     | StepReply::Container(_)
                     | StepReply::Image(_)
                     | StepReply::Exec(_)
-                    | StepReply::Bytes(_),
+                    | StepReply::Bytes(_)
+                    | StepReply::Containers(_),
                 )
                 | None => judge.judge(Answer::Unreachable("no answer"), elapsed),
             },
             Err(error) if is_final(&error) => {
-                return Err(Failure::engine(&self.node.address, error));
+                return Err(Failure::engine(&unit.record.node, error));
             }
             Err(error) => {
                 let reason = unreachable(plan, unit.record, &error);
@@ -274,7 +268,8 @@ fn exec_end(reply: StepReply) -> Option<ExecEnd> {
         | StepReply::Container(_)
         | StepReply::Image(_)
         | StepReply::Bytes(_)
-        | StepReply::Http(_) => None,
+        | StepReply::Http(_)
+        | StepReply::Containers(_) => None,
     }
 }
 

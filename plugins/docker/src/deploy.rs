@@ -1,7 +1,6 @@
 //! Deploy and rollback (spec 5.4).
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use gantry_sdk::gantry_core::deploy::containers_to_add;
 use gantry_sdk::gantry_core::image::{RollbackError, is_builder_image, rollback_image};
@@ -11,19 +10,18 @@ use gantry_sdk::{App, Error, Result, apps, images, log, operation};
 use crate::change::{self, CREATE, Change, REPLACE};
 use crate::failure::Failure;
 use crate::image::{self, Prepared};
-use crate::node::Node;
-use crate::{build, observe, records};
+use crate::observe::Present;
+use crate::{builder, observe, placing, records};
 
 /// Runs an image as the app's new version. What a build left is made into an image of the app first.
 pub(crate) fn deploy(app: &App, image: &str) -> Result<String> {
-    let node = Rc::new(Node::choose()?);
     if !is_builder_image(image) {
-        return deploy_units(app, &node, image);
+        return deploy_units(app, image);
     }
-    let built = build::app_image(app, &node, image)?;
-    deploy_units(app, &node, &built).inspect_err(|_| {
+    let built = builder::app_image(app, image)?;
+    deploy_units(app, &built.image).inspect_err(|_| {
         operation::undoing();
-        build::clean(app, &node, &built);
+        builder::clean(app, &built);
     })
 }
 
@@ -41,17 +39,18 @@ pub(crate) fn rollback(app: &App, version: &str) -> Result<String> {
         let reason = metadata.reason;
         return Err(Error::Conflict(format!("Can't Rollback image {image}, reason: {reason}")));
     }
-    deploy_units(app, &Rc::new(Node::choose()?), image)
+    deploy_units(app, image)
 }
 
 /// Starts units of an image in place of all that run.
-fn deploy_units(app: &App, node: &Rc<Node>, name: &str) -> Result<String> {
+fn deploy_units(app: &App, name: &str) -> Result<String> {
     if operation::cancelled() {
         return Err(Error::Cancelled);
     }
-    let old = observe::to_change(&app.name)?;
+    let Present { units: old, silent } = observe::to_change(&app.name)?;
+    let host = placing::host_with(app, name, &old, &silent)?;
     // A deploy means what the name means now, whatever units of that name run.
-    let image = image::prepare(node, name, &[])?;
+    let image = image::prepare(&host, name, &[])?;
     let wanted = wanted(&image, &old);
     let total: usize = wanted.values().sum();
     if total == 0 {
@@ -60,8 +59,7 @@ fn deploy_units(app: &App, node: &Rc<Node>, name: &str) -> Result<String> {
     apps::set_quota_in_use(&app.name, i32::try_from(total).unwrap_or(i32::MAX))?;
     let actions = if old.is_empty() { CREATE } else { REPLACE };
     let before = i32::try_from(old.len()).unwrap_or(i32::MAX);
-    let (app, node) = (app.clone(), Rc::clone(node));
-    let mut change = Change { app, node, image, wanted, old, new: Vec::new() };
+    let mut change = Change::new(app, image, wanted, old, silent);
     change::run(actions, &mut change).map_err(|failure| {
         // What the app uses is what it used: the new units are gone.
         if let Err(error) = apps::set_quota_in_use(&change.app.name, before) {

@@ -11,9 +11,9 @@ use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::streams::Writer;
 use gantry_sdk::{App, Error, Result, Status, apps, images, labels, log, operation};
 
+use crate::host::Host;
 use crate::image::{self, Prepared};
-use crate::node::Node;
-use crate::{PROVISIONER, name, observe, records, shell};
+use crate::{PROVISIONER, name, observe, placing, records, shell};
 
 /// How often the engine is asked how a command ended that has just closed its streams, and the pause between.
 const END_TRIES: u32 = 50;
@@ -36,9 +36,8 @@ pub(crate) struct Command<'a> {
 /// Runs a command in every unit that runs, one after the other, up to the first that does not end with 0.
 pub(crate) fn in_all(command: &Command<'_>) -> Result<i32> {
     let units = runnable(observe::of_app(&command.app.name)?)?;
-    let node = Node::choose()?;
     for unit in &units {
-        let code = in_unit(&node.client, unit, command)?;
+        let code = in_unit(unit, command)?;
         if code != 0 {
             return Ok(code);
         }
@@ -50,19 +49,19 @@ pub(crate) fn in_all(command: &Command<'_>) -> Result<i32> {
 pub(crate) fn in_one(command: &Command<'_>) -> Result<i32> {
     let units = runnable(observe::of_app(&command.app.name)?)?;
     let unit = units.first().ok_or(Error::EmptyApp)?;
-    in_unit(&Node::choose()?.client, unit, command)
+    in_unit(unit, command)
 }
 
 /// Runs a command in a container of its own, which is no unit and is removed whatever happens.
 pub(crate) fn isolated(command: &Command<'_>) -> Result<i32> {
     let app = command.app;
-    let node = Node::choose()?;
     let units = records::of_app(&app.name)?;
-    let image = image::prepare(&node, &images::current(&app.name)?, &units)?;
-    let id = create_isolated(&node.client, &image, isolated_spec(app, &image)?, command)?;
-    let result = run_isolated(&node.client, &id, command);
+    let host = placing::host_for_one(app)?;
+    let image = image::prepare(&host, &images::current(&app.name)?, &units)?;
+    let id = create_isolated(&host.client, &image, isolated_spec(app, &image)?, command)?;
+    let result = run_isolated(&host.client, &id, command);
     operation::undoing();
-    remove_isolated(&node.client, &id);
+    remove_isolated(&host.client, &id);
     let code = result?;
     i32::try_from(code).map_err(|_| Error::Other(format!("the command ended with {code}")))
 }
@@ -110,20 +109,27 @@ fn remove_isolated(client: &Client, id: &str) {
     }
 }
 
-fn in_unit(client: &Client, unit: &UnitRecord, command: &Command<'_>) -> Result<i32> {
+fn in_unit(unit: &UnitRecord, command: &Command<'_>) -> Result<i32> {
+    let client = &Host::open(&unit.node)?.client;
     let shell = shell::of_image(client, &unit.id, &unit.image_id)?;
     let options = shell::exec(&shell, command.line, command.args);
     let exec = client.create_exec(&unit.id, &options)?;
     client.start_exec(&exec, command.stdout, command.stderr)?;
+    let unit = unit.short_id();
+    code_of(client, &exec)?
+        .ok_or_else(|| Error::Other(format!("nobody knows how the command in unit `{unit}` ended")))
+}
+
+/// The exit code of a command that has just closed its streams; none when nobody knows it.
+pub(crate) fn code_of(client: &Client, exec: &str) -> Result<Option<i32>> {
     for _ in 0..END_TRIES {
-        let state = client.inspect_exec(&exec)?;
+        let state = client.inspect_exec(exec)?;
         match state.exit_code {
-            Some(code) if !state.running => return Ok(code),
+            Some(code) if !state.running => return Ok(Some(code)),
             Some(_) | None => operation::pause(END_PAUSE)?,
         }
     }
-    let unit = unit.short_id();
-    Err(Error::Other(format!("nobody knows how the command in unit `{unit}` ended")))
+    Ok(None)
 }
 
 /// The units that commands run in: not those that are built, stopped, asleep or failed (design 10.4).

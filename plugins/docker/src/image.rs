@@ -14,8 +14,8 @@ use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
 use gantry_sdk::{Error, Result, images, log, operation};
 use serde_json::{Value, json};
 
-use crate::node::Node;
-use crate::{messages, name};
+use crate::host::Host;
+use crate::{messages, name, orphans};
 
 /// The most that is read of a file of an image.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -31,25 +31,29 @@ pub(crate) struct Prepared {
     pub(crate) reference: String,
     /// What is known of it.
     pub(crate) metadata: ImageMetadata,
+    /// The node that was asked about it.
+    pub(crate) node: String,
 }
 
 impl Prepared {
     /// An image that nobody looks at.
     pub(crate) fn unseen(name: String) -> Self {
         let reference = name.clone();
-        Self { name, id: String::new(), reference, metadata: ImageMetadata::default() }
+        let (id, node) = (String::new(), String::new());
+        Self { name, id, reference, metadata: ImageMetadata::default(), node }
     }
 }
 
 /// Gets an image onto the host, unless it is there, and tells what is known of it. `units` are those that may run it already.
-pub(crate) fn prepare(node: &Node, name: &str, units: &[UnitRecord]) -> Result<Prepared> {
-    let (image, reference) = on_host(&node.client, name, known_id(name, units))?;
+pub(crate) fn prepare(host: &Host, name: &str, units: &[UnitRecord]) -> Result<Prepared> {
+    let (image, reference) = on_host(&host.client, name, known_id(name, units))?;
     let mut metadata = match known(name, &image.id)? {
         Some(metadata) => metadata,
-        None => read(node, &image, &reference)?,
+        None => read(host, &image, &reference)?,
     };
     metadata.exposed_port = with_protocol(metadata.exposed_port);
-    Ok(Prepared { name: name.to_owned(), id: image.id, reference, metadata })
+    let node = host.address.clone();
+    Ok(Prepared { name: name.to_owned(), id: image.id, reference, metadata, node })
 }
 
 /// A port as the engine tells it back: `8080` is `8080/tcp`.
@@ -100,8 +104,8 @@ fn on_host(client: &Client, name: &str, running: Option<&str>) -> Result<(Image,
 }
 
 /// Reads what a plain image says about itself and keeps it.
-fn read(node: &Node, image: &Image, reference: &str) -> Result<ImageMetadata> {
-    let files = files(node, reference)?;
+fn read(host: &Host, image: &Image, reference: &str) -> Result<ImageMetadata> {
+    let files = files(host, reference)?;
     let metadata = ImageMetadata::of_plain_image(
         image,
         ImageFiles { procfile: files.procfile.as_deref(), yaml: files.yaml.as_deref() },
@@ -120,7 +124,7 @@ fn read(node: &Node, image: &Image, reference: &str) -> Result<ImageMetadata> {
 }
 
 /// What a build would send about such an image.
-fn custom_data(metadata: &ImageMetadata) -> Value {
+pub(crate) fn custom_data(metadata: &ImageMetadata) -> Value {
     json!({
         "processes": metadata.processes,
         "exposedPort": metadata.exposed_port,
@@ -129,14 +133,17 @@ fn custom_data(metadata: &ImageMetadata) -> Value {
     })
 }
 
+/// The files that a container has for the platform.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Files {
-    procfile: Option<String>,
-    yaml: Option<String>,
+pub(crate) struct Files {
+    /// Its Procfile.
+    pub(crate) procfile: Option<String>,
+    /// Its tsuru.yaml.
+    pub(crate) yaml: Option<String>,
 }
 
 /// Reads the platform's files out of a container of the image, which is never started and is removed whatever happens.
-fn files(node: &Node, reference: &str) -> Result<Files> {
+fn files(host: &Host, reference: &str) -> Result<Files> {
     let name = name::of_isolated_run("image");
     let spec = ContainerSpec {
         image: reference.to_owned(),
@@ -144,23 +151,25 @@ fn files(node: &Node, reference: &str) -> Result<Files> {
         cmd: Some(vec!["-".to_owned()]),
         ..ContainerSpec::default()
     };
-    let id = node.client.create_container(&name, &spec)?;
-    let result = download(node, &id);
-    if let Err(error) = node.client.remove_container(&id, true) {
+    let id = host.client.create_container(&name, &spec)?;
+    let result = download(host, &id);
+    if let Err(error) = host.client.remove_container(&id, true) {
         let fields = [("container", id.as_str()), ("error", &error.to_string())];
-        log::warn("a container that an image was read from stays", &fields);
+        log::warn("a container that an image was read from stays for a while", &fields);
+        let reader = UnitRecord { id, name, node: host.address.clone(), ..UnitRecord::default() };
+        orphans::leave(&reader)?;
     }
     result
 }
 
 /// Looks for every file at every place, all at once.
-fn download(node: &Node, id: &str) -> Result<Files> {
+pub(crate) fn download(host: &Host, id: &str) -> Result<Files> {
     let places = places();
     let sequences = places
         .iter()
-        .map(|(_, path)| Sequence {
-            node: node.address.clone(),
-            steps: vec![Step::Download { id: id.to_owned(), path: path.clone() }],
+        .map(|(_, path)| {
+            let step = Step::Download { id: id.to_owned(), path: path.clone() };
+            Sequence::new(&host.address, vec![step])
         })
         .collect();
     let mut files = Files::default();

@@ -3,8 +3,11 @@
 //! ```text
 //! create ► start ► inspect ──► running: written down, told
 //!    │        └────fails──► stop ► remove ──► again, up to five times
-//!    └─fails──► over (removed, if nobody knows what became of it)
+//!    ├─fails──► over (removed, if it may be there)
+//!    └─machine does not answer──► written down for when it does ► again elsewhere
 //! ```
+
+use std::collections::BTreeSet;
 
 use gantry_sdk::container::{Container, ContainerSpec};
 use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
@@ -12,17 +15,22 @@ use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Status, log, operation};
 
 use crate::failure::{Attempts, Failure, Next};
-use crate::node::{Node, set_network};
+use crate::host::{host_of, set_network};
 use crate::removal::{only_remove, stop_and_remove};
-use crate::{messages, name, records, removal};
+use crate::{limits, machine, messages, name, orphans, records, removal};
 
-/// A unit to be started: what its container is made of and what its record says from the beginning.
+/// On how many nodes a unit is tried (spec 5.3).
+const MOST_NODES: usize = 5;
+
+/// A unit to be started: where, what its container is made of and what its record says from the beginning.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// The container.
+    /// The container; its image is the node's business.
     pub(crate) spec: ContainerSpec,
     /// The record, without what only the engine knows.
     pub(crate) record: UnitRecord,
+    /// The rest it is at once it is made; none when it is started.
+    pub(crate) rests: Option<Status>,
 }
 
 impl Wanted {
@@ -30,8 +38,23 @@ impl Wanted {
     pub(crate) fn new(app: &App, spec: ContainerSpec, record: UnitRecord) -> Self {
         let record =
             UnitRecord { app_name: app.name.clone(), kind: app.platform.clone(), ..record };
-        Self { spec, record }
+        Self { spec, record, rests: None }
     }
+}
+
+/// A node for a unit, with what it calls the unit's image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The address of the node.
+    pub(crate) node: String,
+    /// What to make containers of there.
+    pub(crate) image: String,
+}
+
+/// Who finds places for units.
+pub(crate) trait Placing {
+    /// A place for a unit other than on these nodes, which failed; none when there is none.
+    fn elsewhere(&mut self, unit: &UnitRecord, failed: &BTreeSet<String>) -> Option<Place>;
 }
 
 /// What a sequence of the batch is for.
@@ -39,7 +62,16 @@ enum Job {
     /// An attempt at starting a unit, under this name.
     Start { unit: usize, name: String },
     /// Removing what an attempt left.
-    Clean { unit: usize, name: String, failure: Failure, forced: bool },
+    Clean { unit: usize, name: String, failure: Failure, next: Onward, forced: bool },
+}
+
+/// Where the next attempt at a unit is made, if one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Onward {
+    /// On the same node.
+    Here,
+    /// On another one.
+    Elsewhere,
 }
 
 /// What an attempt that failed leaves behind.
@@ -47,34 +79,48 @@ enum Job {
 enum Left {
     Nothing,
     MaybeAContainer,
+    /// The machine does not answer: nobody can look.
+    NobodyKnows,
 }
 
-/// Starts units. When one cannot be started, those that were are removed and the first failure is returned.
-pub(crate) fn start(node: &Node, wanted: &[Wanted]) -> Result<Vec<UnitRecord>, Failure> {
+/// Starts units, each at its place. When one cannot be started, those that were are removed and the first failure is returned.
+pub(crate) fn start(
+    wanted: &[Wanted],
+    places: Vec<Place>,
+    placing: &mut dyn Placing,
+) -> Result<Vec<UnitRecord>, Failure> {
     let mut launch = Launch {
-        node,
         wanted,
+        places,
+        placing,
+        failed_nodes: BTreeSet::new(),
+        tried: BTreeSet::new(),
         attempts: vec![Attempts::default(); wanted.len()],
         running: vec![None; wanted.len()],
-        names: 0,
         jobs: Vec::new(),
         failure: None,
     };
-    launch.run()?;
+    if let Err(failure) = launch.run() {
+        launch.failure.get_or_insert(failure);
+    }
     let Launch { running, failure, .. } = launch;
     let running: Vec<UnitRecord> = running.into_iter().flatten().collect();
     let Some(failure) = failure else { return Ok(running) };
     // What cannot be removed is logged there, and keeps its record.
-    let _ = removal::remove(node, &running, |_, _| {});
+    let _ = removal::remove_or_leave(&running, |_, _| {});
     Err(failure)
 }
 
 struct Launch<'a> {
-    node: &'a Node,
     wanted: &'a [Wanted],
+    /// Where each is.
+    places: Vec<Place>,
+    placing: &'a mut dyn Placing,
+    failed_nodes: BTreeSet<String>,
+    /// The units that were attempted.
+    tried: BTreeSet<usize>,
     attempts: Vec<Attempts>,
     running: Vec<Option<UnitRecord>>,
-    names: usize,
     /// By the index of the batch's sequences.
     jobs: Vec<Option<Job>>,
     failure: Option<Failure>,
@@ -82,72 +128,79 @@ struct Launch<'a> {
 
 impl Launch<'_> {
     fn run(&mut self) -> Result<(), Failure> {
-        let first = (0..self.wanted.len()).filter_map(|unit| self.attempt(unit)).collect();
-        let mut batch = Batch::submit(first).map_err(|error| self.engine(error))?;
+        let mut waiting = 0..self.wanted.len();
+        let first = waiting
+            .by_ref()
+            .take(limits::workers())
+            .filter_map(|unit| self.attempt(unit))
+            .collect();
+        let mut batch = Batch::submit(first).map_err(Error::from)?;
         while let Some(completion) = batch.next_ended() {
             let job = self.jobs.get_mut(completion.index).and_then(Option::take);
             let further = match job {
                 Some(Job::Start { unit, name }) => match completion.failure {
                     None => self.started(unit, name, &completion.replies),
-                    Some(error) => {
-                        let failure = start_failure(
-                            &self.node.address,
-                            completion.replies.len(),
-                            error.clone(),
-                        );
-                        match left_behind(completion.replies.len(), &error) {
-                            Left::Nothing => self.failed(unit, failure),
-                            Left::MaybeAContainer => self.clean(unit, name, failure, false),
+                    Some(error) => self.not_started(unit, name, completion.replies.len(), error),
+                },
+                Some(Job::Clean { unit, name, failure, next, forced }) => {
+                    match completion.failure {
+                        None | Some(EngineError::NotFound(_)) => {
+                            self.forget(unit, name);
+                            self.onward(unit, failure, next)
                         }
+                        Some(_) if !forced => self.clean(unit, name, failure, next, true),
+                        // The host removes what a failed operation leaves.
+                        Some(_) => self.onward(unit, failure, next),
                     }
-                },
-                Some(Job::Clean { unit, name, failure, forced }) => match completion.failure {
-                    None | Some(EngineError::NotFound(_)) => {
-                        self.forget(unit, name);
-                        self.failed(unit, failure)
-                    }
-                    Some(_) if !forced => self.clean(unit, name, failure, true),
-                    // The host removes what a failed operation leaves.
-                    Some(_) => self.failed(unit, failure),
-                },
+                }
                 None => None,
             };
+            // A unit that is over makes room for the next.
+            let further = further.or_else(|| {
+                let next = waiting.next().filter(|_| !self.is_over())?;
+                self.attempt(next)
+            });
             if let Some(sequence) = further {
-                batch.add(vec![sequence]).map_err(|error| self.engine(error))?;
+                batch.add(vec![sequence]).map_err(Error::from)?;
             }
         }
         Ok(())
     }
 
-    fn engine(&self, error: EngineError) -> Failure {
-        Failure::engine(&self.node.address, error)
+    fn node(&self, unit: usize) -> String {
+        self.places.get(unit).map(|place| place.node.clone()).unwrap_or_default()
     }
 
     /// The next attempt at a unit.
     fn attempt(&mut self, unit: usize) -> Option<Sequence> {
-        let Wanted { spec, record } = self.wanted.get(unit)?;
-        let name = name::of_unit(&record.app_name, self.names);
-        self.names += 1;
-        let steps = vec![
-            Step::Create { name: name.clone(), spec: Box::new(spec.clone()) },
-            Step::Start(name.clone()),
-            Step::Inspect(name.clone()),
-        ];
+        let Wanted { spec, record, rests } = self.wanted.get(unit)?;
+        let Place { node, image } = self.places.get(unit)?;
+        let name = if self.tried.insert(unit) {
+            record.name.clone()
+        } else {
+            // No unit of the change has a number that high.
+            name::of_unit(&record.app_name, self.wanted.len().saturating_add(self.jobs.len()))
+        };
+        let spec = Box::new(ContainerSpec { image: image.clone(), ..spec.clone() });
+        let mut steps = vec![Step::Create { name: name.clone(), spec }];
+        steps.extend(rests.is_none().then(|| Step::Start(name.clone())));
+        steps.push(Step::Inspect(name.clone()));
         self.jobs.push(Some(Job::Start { unit, name }));
-        Some(Sequence { node: self.node.address.clone(), steps })
+        Some(limits::sequence(node, steps))
     }
 
-    /// A unit runs.
+    /// A unit runs, or is made as far as it should be.
     fn started(&mut self, unit: usize, name: String, replies: &[StepReply]) -> Option<Sequence> {
         let wanted = self.wanted.get(unit)?;
+        let node = self.node(unit);
         let Some(container) = replies.iter().find_map(inspected) else {
             let error = EngineError::Failed("no inspect in the answer".to_owned());
-            let failure = self.engine(error);
-            return self.clean(unit, name, failure, false);
+            let failure = Failure::engine(&node, error);
+            return self.clean(unit, name, failure, Onward::Here, false);
         };
-        let record = running(&wanted.record, name, &self.node.host, container, name::now());
+        let record = made(wanted, name, &node, container, name::now());
         if let Err(error) = records::save(&record) {
-            return self.clean(unit, record.name, error.into(), false);
+            return self.clean(unit, record.name, error.into(), Onward::Here, false);
         }
         operation::progress(&messages::started(&record));
         if let Some(place) = self.running.get_mut(unit) {
@@ -156,20 +209,86 @@ impl Launch<'_> {
         None
     }
 
+    /// An attempt failed after so many steps.
+    fn not_started(
+        &mut self,
+        unit: usize,
+        name: String,
+        done: usize,
+        error: EngineError,
+    ) -> Option<Sequence> {
+        let node = self.node(unit);
+        let left = left_behind(done, &error);
+        let failure = start_failure(&node, done, error.clone());
+        let next =
+            if done == 0 && others_may_do(&error) { Onward::Elsewhere } else { Onward::Here };
+        if next == Onward::Elsewhere || left == Left::NobodyKnows {
+            self.failed_nodes.insert(node.clone());
+        }
+        match left {
+            Left::Nothing => self.onward(unit, failure, next),
+            Left::MaybeAContainer => self.clean(unit, name, failure, next, false),
+            Left::NobodyKnows => {
+                machine::note_failure(&node, &error);
+                self.abandon(unit, name, &node);
+                self.move_on(unit, failure)
+            }
+        }
+    }
+
+    /// An attempt is over, and what it left is gone.
+    fn onward(&mut self, unit: usize, failure: Failure, next: Onward) -> Option<Sequence> {
+        match next {
+            Onward::Here => self.failed(unit, failure),
+            Onward::Elsewhere => self.move_on(unit, failure),
+        }
+    }
+
+    /// Tries a unit on another node, unless it is lost anyway.
+    fn move_on(&mut self, unit: usize, failure: Failure) -> Option<Sequence> {
+        if self.is_over() {
+            self.failure.get_or_insert(failure);
+            return None;
+        }
+        let record = &self.wanted.get(unit)?.record;
+        if self.failed_nodes.len() < MOST_NODES
+            && let Some(place) = self.placing.elsewhere(record, &self.failed_nodes)
+        {
+            operation::progress(&messages::elsewhere(&failure, &place.node));
+            *self.places.get_mut(unit)? = place;
+            return self.attempt(unit);
+        }
+        let most = self.failed_nodes.len() >= MOST_NODES;
+        self.failure.get_or_insert(if most { too_many(failure) } else { failure });
+        None
+    }
+
+    /// Writes down what may be there on a machine that does not answer, so that it goes when it does.
+    fn abandon(&self, unit: usize, name: String, node: &str) {
+        let Some(Wanted { record, .. }) = self.wanted.get(unit) else { return };
+        let mut record = UnitRecord { name, node: node.to_owned(), ..record.clone() };
+        record.last_status_update = name::now();
+        if let Err(error) = orphans::leave(&record) {
+            let fields = [("unit", record.name.as_str()), ("error", &error.to_string())];
+            log::warn("what may be left of a unit is not written down", &fields);
+        }
+    }
+
     /// Removes what an attempt left, before anything else happens to the unit.
     fn clean(
         &mut self,
         unit: usize,
         name: String,
         failure: Failure,
+        next: Onward,
         forced: bool,
     ) -> Option<Sequence> {
         if failure.error == Error::Cancelled {
             operation::undoing();
         }
-        let node = &self.node.address;
+        let node = &self.node(unit);
         let sequence = if forced { only_remove(node, &name) } else { stop_and_remove(node, &name) };
-        self.jobs.push(Some(Job::Clean { unit, name, failure, forced }));
+        self.jobs.push(Some(Job::Clean { unit, name, failure, next, forced }));
         Some(sequence)
     }
 
@@ -183,10 +302,14 @@ impl Launch<'_> {
         }
     }
 
+    /// Whether no further attempt helps: another unit is lost already, or nobody wants them any more.
+    fn is_over(&self) -> bool {
+        self.failure.is_some() || operation::cancelled()
+    }
+
     /// An attempt is over.
     fn failed(&mut self, unit: usize, failure: Failure) -> Option<Sequence> {
-        // Another unit is lost already, or nobody wants them any more: no further attempt.
-        if self.failure.is_some() || operation::cancelled() {
+        if self.is_over() {
             self.failure.get_or_insert(failure);
             return None;
         }
@@ -208,13 +331,26 @@ fn inspected(reply: &StepReply) -> Option<&Container> {
         | StepReply::Image(_)
         | StepReply::Exec(_)
         | StepReply::Bytes(_)
-        | StepReply::Http(_) => None,
+        | StepReply::Http(_)
+        | StepReply::Containers(_) => None,
     }
 }
 
 /// The failure of an attempt whose first so many steps went well.
 fn start_failure(node: &str, done: usize, error: EngineError) -> Failure {
     if done == 1 { Failure::start(node, error) } else { Failure::engine(node, error) }
+}
+
+/// Whether another node may make a container that one could not (spec 5.3).
+fn others_may_do(error: &EngineError) -> bool {
+    matches!(error, EngineError::NotFound(_) | EngineError::Failed(_))
+}
+
+fn too_many(failure: Failure) -> Failure {
+    let tried = |text: &str| {
+        format!("CreateContainer: maximum number of tries exceeded, last error: {text}")
+    };
+    Failure { line: tried(&failure.line), error: failure.error.map_text(tried), ..failure }
 }
 
 /// Whether a container may be there after an attempt whose first so many steps went well. A create that was refused made none.
@@ -228,32 +364,27 @@ fn left_behind(done: usize, error: &EngineError) -> Left {
         {
             Left::Nothing
         }
+        EngineError::Unreachable(_) | EngineError::TimedOut(_) => Left::NobodyKnows,
         EngineError::NotFound(_)
         | EngineError::Conflict(_)
         | EngineError::Invalid(_)
         | EngineError::Denied(_)
-        | EngineError::Unreachable(_)
-        | EngineError::TimedOut(_)
         | EngineError::Cancelled
         | EngineError::Failed(_) => Left::MaybeAContainer,
     }
 }
 
-/// The record of a unit that runs.
-fn running(
-    template: &UnitRecord,
-    name: String,
-    host: &str,
-    container: &Container,
-    now: i64,
-) -> UnitRecord {
+/// The record of a unit that is there.
+fn made(wanted: &Wanted, name: String, node: &str, container: &Container, now: i64) -> UnitRecord {
     let mut record = UnitRecord {
         id: container.id.clone(),
         name,
-        host_addr: host.to_owned(),
-        ..template.clone()
+        host_addr: host_of(node),
+        node: node.to_owned(),
+        ..wanted.record.clone()
     };
-    record.set_status(Status::Starting, now);
+    record.set_status(wanted.rests.unwrap_or(Status::Starting), now);
+    record.is_new = true;
     set_network(&mut record, container);
     record
 }
@@ -277,7 +408,8 @@ mod tests {
         let refused = EngineError::Conflict("name in use".to_owned());
         let unknown = EngineError::TimedOut("too long".to_owned());
         assert_eq!(left_behind(0, &refused), Left::Nothing);
-        assert_eq!(left_behind(0, &unknown), Left::MaybeAContainer);
+        assert_eq!(left_behind(0, &unknown), Left::NobodyKnows);
+        assert_eq!(left_behind(1, &unknown), Left::NobodyKnows);
         assert_eq!(left_behind(0, &EngineError::Cancelled), Left::MaybeAContainer);
         assert_eq!(left_behind(1, &refused), Left::MaybeAContainer);
     }
@@ -298,11 +430,16 @@ mod tests {
                 host_port: "32768".to_owned(),
             }]),
         );
-        let record = running(&template, "a-1".to_owned(), "10.0.0.1", &container, 7);
+        let wanted =
+            |rests| Wanted { spec: ContainerSpec::default(), record: template.clone(), rests };
+        let node = "tcp://10.0.0.1:2376";
+        let record = made(&wanted(None), "a-1".to_owned(), node, &container, 7);
         assert_eq!((record.id.as_str(), record.name.as_str()), ("abc", "a-1"));
         assert_eq!(record.status, Some(Status::Starting));
         assert_eq!(record.status_before_error, Some(Status::Starting));
         assert_eq!(record.address().as_deref(), Some("http://10.0.0.1:32768"));
-        assert_eq!(record.last_success_status_update, 7);
+        assert_eq!((record.last_success_status_update, record.node.as_str()), (7, node));
+        let record = made(&wanted(Some(Status::Stopped)), "a-1".to_owned(), node, &container, 7);
+        assert_eq!(record.status, Some(Status::Stopped));
     }
 }

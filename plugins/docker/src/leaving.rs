@@ -6,42 +6,60 @@
 //!
 //! Whoever finds such a list, after the platform died in the middle, removes what is left of it: at the start, or with the next change of the app.
 
+use std::collections::BTreeSet;
+
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::state::{self, Entry};
 use gantry_sdk::{Error, Result, log};
 
-use crate::node::Node;
-use crate::removal;
+use crate::{orphans, removal};
 
 /// Where all lists are.
 const ALL: &str = "leaving/";
 
-/// Writes down which units of an app go, before the first of them does.
+/// Writes down which units of an app go, before the first of them does. Those of an earlier change that are still there stay on the list.
 pub(crate) fn begin(app: &str, units: &[UnitRecord]) -> Result<()> {
-    let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
-    let value = serde_json::to_vec(&names).map_err(|error| Error::Other(error.to_string()))?;
-    let key = key(app);
-    // A list from before: every unit on it that still exists is among the ones that go now.
-    let before = state::get(&key)?.map(|entry| entry.version);
-    state::put_if(&key, &value, before).map(drop)
+    change(app, |names| names.extend(units.iter().map(|unit| unit.name.clone())))
 }
 
 /// They are gone.
-pub(crate) fn end(app: &str) -> Result<()> {
-    let key = key(app);
-    match state::get(&key)? {
-        Some(entry) => state::delete_if(&key, entry.version),
-        None => Ok(()),
+pub(crate) fn end(app: &str, units: &[UnitRecord]) -> Result<()> {
+    change(app, |names| names.retain(|name| units.iter().all(|unit| unit.name != *name)))
+}
+
+/// The app is locked by whoever changes its list.
+fn change(app: &str, change: impl Fn(&mut BTreeSet<String>)) -> Result<()> {
+    let entry = state::get(&key(app))?;
+    let mut names = entry.as_ref().map(read).transpose()?.unwrap_or_default();
+    change(&mut names);
+    let version = entry.map(|entry| entry.version);
+    match (names.is_empty(), version) {
+        (true, None) => Ok(()),
+        (true, Some(version)) => state::delete_if(&key(app), version),
+        (false, version) => {
+            let names =
+                serde_json::to_vec(&names).map_err(|error| Error::Other(error.to_string()))?;
+            state::put_if(&key(app), &names, version).map(drop)
+        }
     }
 }
 
-/// Removes what is left of the units of an app that were on their way out, and gives the others.
-pub(crate) fn finish(node: &Node, app: &str, units: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+/// Removes what is left of the units of an app that were on their way out, and gives the others. What is on a node that does not answer goes when it does.
+pub(crate) fn finish(
+    app: &str,
+    units: Vec<UnitRecord>,
+    silent: &BTreeSet<String>,
+) -> Result<Vec<UnitRecord>> {
     let Some(entry) = state::get(&key(app))? else { return Ok(units) };
     let names = read(&entry)?;
     let (leaving, mut staying) = split(units, &names);
     let mut all_gone = true;
-    removal::remove_left(node, &leaving, |unit, result| match result {
+    let (away, leaving): (Vec<_>, Vec<_>) =
+        leaving.into_iter().partition(|unit| silent.contains(&unit.node));
+    for unit in &away {
+        orphans::leave(unit)?;
+    }
+    removal::remove_left(&leaving, |unit, result| match result {
         Ok(()) => log::info("a replaced unit is removed", &[("app", app), ("unit", &unit.id)]),
         Err(_) => {
             // It exists, whatever it was meant to do.
@@ -55,6 +73,11 @@ pub(crate) fn finish(node: &Node, app: &str, units: Vec<UnitRecord>) -> Result<V
     Ok(staying)
 }
 
+/// The names of the units of an app that are on their way out.
+pub(crate) fn names(app: &str) -> Result<BTreeSet<String>> {
+    Ok(state::get(&key(app))?.as_ref().map(read).transpose()?.unwrap_or_default())
+}
+
 /// The apps of which units are on their way out.
 pub(crate) fn apps() -> Result<Vec<String>> {
     let entries = state::all(ALL)?;
@@ -62,7 +85,7 @@ pub(crate) fn apps() -> Result<Vec<String>> {
 }
 
 /// The units that go, and those that stay.
-fn split(units: Vec<UnitRecord>, names: &[String]) -> (Vec<UnitRecord>, Vec<UnitRecord>) {
+fn split(units: Vec<UnitRecord>, names: &BTreeSet<String>) -> (Vec<UnitRecord>, Vec<UnitRecord>) {
     units.into_iter().partition(|unit| names.contains(&unit.name))
 }
 
@@ -70,7 +93,7 @@ fn key(app: &str) -> String {
     format!("{ALL}{app}")
 }
 
-fn read(entry: &Entry) -> Result<Vec<String>> {
+fn read(entry: &Entry) -> Result<BTreeSet<String>> {
     serde_json::from_slice(&entry.value)
         .map_err(|error| Error::Other(format!("unreadable list `{}`: {error}", entry.key)))
 }

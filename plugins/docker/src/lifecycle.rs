@@ -9,52 +9,60 @@ use gantry_sdk::containers::{
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{LabelSet, Labels, Result, Status, log};
 
-use crate::node::{Node, set_network};
-use crate::observe::is_among;
-use crate::{leaving, name, records};
+use crate::host::{host_of, set_network};
+use crate::observe::{Sight, is_silent};
+use crate::{leaving, name, observe, orphans, records};
 
-/// Drops the records of units that are gone, and adopts the owned containers that have none.
+/// Drops the records of units that are gone, adopts the owned containers that have none, and removes what was left of units on their way out. A machine that does not answer is looked at
+/// when it does.
 pub(crate) fn initialise() -> Result<()> {
-    if nodes().is_empty() {
-        return Ok(());
-    }
-    let node = Node::choose()?;
-    let (records, containers) =
-        look(records::all, || node.client.list_containers(true, &Labels::new()));
-    let records = records?;
-    let containers = match containers {
-        // The platform starts without its engine, and says so; what is written down stays.
-        Err(error) if may_pass(&error) => {
-            let fields = [("node", node.address.as_str()), ("error", &error.to_string())];
-            log::warn("units are not compared with the engine", &fields);
-            return Ok(());
+    let nodes = nodes();
+    let addresses: BTreeSet<&str> = nodes.iter().map(String::as_str).collect();
+    let (records, sight) = look(records::all, || Sight::of(&addresses, &Labels::new()));
+    let (records, sight) = (records?, sight?);
+    let mut silent = BTreeSet::new();
+    for (node, said) in sight.nodes() {
+        match said {
+            Ok(containers) => meet(node, containers, &records)?,
+            // The platform starts without it, and says so; what is written down stays.
+            Err(error) if is_silent(error) => {
+                let fields = [("node", node), ("error", &error.to_string())];
+                log::warn("units are not compared with the engine", &fields);
+                silent.insert(node.to_owned());
+            }
+            Err(error) => return Err(error.clone().into()),
         }
-        result => result?,
-    };
-    let Difference { gone, unknown } = compare(&records, &containers);
-    for record in gone {
-        log::info("a unit is gone", &[("app", &record.app_name), ("unit", &record.id)]);
-        records::remove(record)?;
     }
-    adopt(&node, &unknown)?;
     for app in leaving::apps()? {
         let mut units = records::of_app(&app)?;
-        units.retain(|record| is_among(record, &containers));
-        leaving::finish(&node, &app, units)?;
+        units.retain(|record| !sight.lacks(record));
+        // Where nobody answered, the next change of the app goes on with it.
+        if units.iter().any(|record| silent.contains(&record.node)) {
+            continue;
+        }
+        leaving::finish(&app, units, &silent)?;
     }
     Ok(())
 }
 
-/// Whether an engine that gave this error may do better in a while: one that is not there, or is just starting.
-fn may_pass(error: &EngineError) -> bool {
-    match error {
-        EngineError::Unreachable(_) | EngineError::TimedOut(_) | EngineError::Failed(_) => true,
-        EngineError::NotFound(_)
-        | EngineError::Conflict(_)
-        | EngineError::Invalid(_)
-        | EngineError::Denied(_)
-        | EngineError::Cancelled => false,
+/// What a machine has meets what is written down of it.
+pub(crate) fn meet(
+    node: &str,
+    containers: &[ContainerSummary],
+    records: &[UnitRecord],
+) -> Result<()> {
+    let orphans = orphans::on(node)?;
+    let of_node: Vec<&UnitRecord> = records.iter().filter(|record| record.node == node).collect();
+    let Difference { gone, unknown } = compare(&of_node, &orphans, containers);
+    for record in gone {
+        observe::forget(record)?;
     }
+    adopt(node, &unknown)?;
+    let left = orphans::remove(node, containers)?;
+    if left > 0 {
+        log::warn("what was left of units stays", &[("node", node), ("units", &left.to_string())]);
+    }
+    Ok(())
 }
 
 /// A line per host.
@@ -81,14 +89,25 @@ struct Difference<'a> {
     unknown: Vec<String>,
 }
 
-fn compare<'a>(records: &'a [UnitRecord], containers: &[ContainerSummary]) -> Difference<'a> {
+fn compare<'a>(
+    records: &[&'a UnitRecord],
+    orphans: &[UnitRecord],
+    containers: &[ContainerSummary],
+) -> Difference<'a> {
     let exist: BTreeSet<&str> = containers.iter().map(|container| container.id.as_str()).collect();
     let known: BTreeSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let is_orphan =
+        |container: &ContainerSummary| orphans.iter().any(|unit| orphans::is(unit, container));
     Difference {
-        gone: records.iter().filter(|record| !exist.contains(record.id.as_str())).collect(),
+        gone: records
+            .iter()
+            .copied()
+            .filter(|record| !exist.contains(record.id.as_str()))
+            .collect(),
         unknown: containers
             .iter()
             .filter(|container| !known.contains(container.id.as_str()) && is_unit(container))
+            .filter(|container| !is_orphan(container))
             .map(|container| container.id.clone())
             .collect(),
     }
@@ -100,16 +119,14 @@ fn is_unit(container: &ContainerSummary) -> bool {
     !labels.app_name().is_empty() && !labels.is_deploy() && !labels.is_isolated_run()
 }
 
-fn adopt(node: &Node, ids: &[String]) -> Result<()> {
-    let sequences = ids
-        .iter()
-        .map(|id| Sequence { node: node.address.clone(), steps: vec![Step::Inspect(id.clone())] })
-        .collect();
+fn adopt(node: &str, ids: &[String]) -> Result<()> {
+    let sequences =
+        ids.iter().map(|id| Sequence::new(node, vec![Step::Inspect(id.clone())])).collect();
     for completion in Batch::submit(sequences)?.all() {
         let replies = match completion.into_result() {
             // It went away meanwhile.
             Err(EngineError::NotFound(_)) => continue,
-            Err(error) if may_pass(&error) => {
+            Err(error) if is_silent(&error) => {
                 log::warn("a unit without record is not adopted", &[("error", &error.to_string())]);
                 continue;
             }
@@ -117,7 +134,7 @@ fn adopt(node: &Node, ids: &[String]) -> Result<()> {
         };
         for reply in replies {
             if let StepReply::Container(container) = reply {
-                let record = adopted(&container, &node.host, name::now());
+                let record = adopted(&container, node, name::now());
                 let fields = [("app", record.app_name.as_str()), ("unit", record.id.as_str())];
                 // One that was started meanwhile has a record by now, which says more.
                 if records::save_new(&record)? {
@@ -130,7 +147,7 @@ fn adopt(node: &Node, ids: &[String]) -> Result<()> {
 }
 
 /// The record of a container, from what it says about itself.
-fn adopted(container: &Container, host: &str, now: i64) -> UnitRecord {
+fn adopted(container: &Container, node: &str, now: i64) -> UnitRecord {
     let config = &container.config;
     let labels = LabelSet::new(config.labels.clone().unwrap_or_default(), "");
     let ports = config.exposed_ports.iter().flatten().map(|(port, _)| port);
@@ -144,7 +161,8 @@ fn adopted(container: &Container, host: &str, now: i64) -> UnitRecord {
         app_name: labels.app_name().to_owned(),
         process_name: labels.app_process().to_owned(),
         kind: labels.app_platform().to_owned(),
-        host_addr: host.to_owned(),
+        host_addr: host_of(node),
+        node: node.to_owned(),
         image: config.image.clone(),
         image_id: container.image.clone(),
         exposed_port: published.or(ports.clone().next()).cloned().unwrap_or_default(),
@@ -178,7 +196,7 @@ mod tests {
     #[test]
     fn records_and_containers_are_compared_by_id() {
         let record = |id: &str| UnitRecord { id: id.to_owned(), ..UnitRecord::default() };
-        let records = [record("1"), record("2")];
+        let (one, two) = (record("1"), record("2"));
         let app = ("app-name", "a");
         let containers = [
             container("2", &[app]),
@@ -186,9 +204,11 @@ mod tests {
             container("4", &[app, ("is-deploy", "true")]),
             container("5", &[app, ("is-isolated-run", "true")]),
             container("6", &[]),
+            container("7", &[app]),
         ];
-        let Difference { gone, unknown } = compare(&records, &containers);
-        assert_eq!(gone, [&records[0]]);
+        let orphans = [record("7")];
+        let Difference { gone, unknown } = compare(&[&one, &two], &orphans, &containers);
+        assert_eq!(gone, [&one]);
         assert_eq!(unknown, ["3"]);
     }
 
@@ -204,7 +224,8 @@ mod tests {
                 if there { vec![container("1", &[("app-name", "a")])] } else { Vec::new() }
             },
         );
-        assert_eq!(compare(&records, &containers).gone, Vec::<&UnitRecord>::new());
+        let records: Vec<&UnitRecord> = records.iter().collect();
+        assert_eq!(compare(&records, &[], &containers).gone, Vec::<&UnitRecord>::new());
     }
 
     #[test]
@@ -230,7 +251,7 @@ mod tests {
             },
         }))
         .unwrap();
-        let record = adopted(&container, "10.0.0.1", 5);
+        let record = adopted(&container, "tcp://10.0.0.1:2375", 5);
         assert_eq!((record.app_name.as_str(), record.process_name.as_str()), ("a", "web"));
         assert_eq!(
             (record.image.as_str(), record.image_id.as_str()),

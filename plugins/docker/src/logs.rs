@@ -6,7 +6,7 @@ use gantry_sdk::gantry_core::create::ContainerDefaults;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Availability, Result, Source, TailOptions};
 
-use crate::node::Node;
+use crate::host::Host;
 use crate::units::of_process;
 use crate::{observe, records};
 
@@ -34,12 +34,11 @@ pub(crate) fn tail(app: &App, options: &TailOptions) -> Result<Vec<Source>> {
     if units.is_empty() {
         return Ok(Vec::new());
     }
-    let node = Node::choose()?;
     let log_options =
         LogOptions { lines: options.lines, follow: options.follow, timestamps: false };
     let mut sources = Vec::with_capacity(units.len());
     for unit in units {
-        let lines = match node.client.container_logs(&unit.id, log_options) {
+        let lines = match Host::open(&unit.node)?.client.container_logs(&unit.id, log_options) {
             // It went away meanwhile.
             Err(EngineError::NotFound(_)) => continue,
             result => result?,

@@ -79,6 +79,50 @@ pub(crate) fn unbound_created(unit: &UnitRecord) -> String {
     line("Removed bind for unit", unit)
 }
 
+pub(crate) const ADDING_ROUTES: &str = "\n---- Adding routes to new units ----\n";
+
+pub(crate) fn added_route(unit: &UnitRecord) -> String {
+    line("Added route to unit", unit)
+}
+
+pub(crate) const REMOVING_ROUTES: &str = "\n---- Removing routes from old units ----\n";
+
+pub(crate) fn removed_route(unit: &UnitRecord) -> String {
+    line("Removed route from unit", unit)
+}
+
+pub(crate) const REMOVING_NEW_ROUTES: &str = "\n---- Removing routes from created units ----\n";
+
+pub(crate) const ADDING_OLD_ROUTES: &str = "\n---- Adding back routes to old units ----\n";
+
+pub(crate) fn added_old_route(unit: &UnitRecord) -> String {
+    line("Added route to unit", unit)
+}
+
+/// What routers look at from now on.
+pub(crate) fn setting_healthcheck(path: &str, status: i32, body: &str) -> String {
+    let mut what = format!("Path: {path}");
+    if status != 0 {
+        what.push_str(&format!(", Status: {status}"));
+    }
+    if !body.is_empty() {
+        what.push_str(&format!(", Body: {body}"));
+    }
+    format!("\n---- Setting router healthcheck ({what}) ----\n")
+}
+
+/// A machine failed, and its unit is tried on another one.
+pub(crate) fn elsewhere(failure: &Failure, node: &str) -> String {
+    format!(" ---> {}. Trying again on {node}\n", failure.line)
+}
+
+/// An old unit's machine does not answer: its container goes later.
+pub(crate) fn left(unit: &UnitRecord) -> String {
+    let UnitRecord { node, process_name, .. } = unit;
+    let short = unit.short_id();
+    format!(" ---> Old unit {short} [{process_name}] goes when {node} answers again\n")
+}
+
 /// Something failed; what was done before is undone next.
 pub(crate) fn rolling_back(failure: &Failure) -> String {
     format!("\n**** ROLLING BACK AFTER FAILURE ****\n ---> {} <---\n", failure.line)
@@ -87,6 +131,16 @@ pub(crate) fn rolling_back(failure: &Failure) -> String {
 /// The host has to get the image first, which may take its time.
 pub(crate) fn pulling(image: &str) -> String {
     format!("\n---- Pulling image {image} ----\n")
+}
+
+/// The same for one of several.
+pub(crate) fn pulling_on(image: &str, node: &str) -> String {
+    format!("\n---- Pulling image {image} on {node} ----\n")
+}
+
+/// A machine was added that nobody waits for.
+pub(crate) fn not_ready(node: &str, reason: &str) -> String {
+    format!(" ---> {node} is not ready yet: {reason}\n")
 }
 
 pub(crate) const DEPLOYING_IMAGE: &str = "\n---- Deploying application image ----\n";
@@ -142,6 +196,17 @@ mod tests {
         assert_eq!(destroyed(&unit()), " ---> Destroyed unit 0123456789 [web]\n");
         let line = " ---> Could not remove unit 0123456789 [web]: why\n";
         assert_eq!(not_removed(&unit(), "why"), line);
+    }
+
+    #[test]
+    fn what_routers_look_at_is_told() {
+        let text = setting_healthcheck("/", 0, "");
+        assert_eq!(text, "\n---- Setting router healthcheck (Path: /) ----\n");
+        let text = setting_healthcheck("/up", 200, "ok");
+        assert_eq!(
+            text,
+            "\n---- Setting router healthcheck (Path: /up, Status: 200, Body: ok) ----\n"
+        );
     }
 
     #[test]

@@ -1,66 +1,220 @@
-//! What the engine makes of the units that are written down. A record outlives its container when the platform dies, or when the host cleans up after a call that did: such a one is no unit.
+//! What the engines make of the units that are written down. A record outlives its container when the platform dies, or when the host cleans up after a call that did: such a one is no unit.
+//!
+//! Every engine is asked at once. One that does not answer has said nothing: its units are as they were written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use gantry_sdk::containers::ContainerSummary;
+use gantry_sdk::containers::{
+    Batch, ContainerFilter, ContainerSummary, EngineError, Sequence, Step, StepReply,
+    nodes as given_nodes,
+};
 use gantry_sdk::gantry_core::record::{Report, UnitRecord, reported_status};
-use gantry_sdk::{Labels, Result, Status, log};
+use gantry_sdk::{App, Labels, Result, Status, apps, log};
 
-use crate::node::Node;
+use crate::machine::is_of_machine;
 use crate::{leaving, records};
 
-/// The units of an app that exist, the oldest first, as the engine sees them now.
+/// How long an engine has to tell what it has.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What engines say they have, by node.
+#[derive(Debug, Default)]
+pub(crate) struct Sight(BTreeMap<String, std::result::Result<Vec<ContainerSummary>, EngineError>>);
+
+/// The units of an app, for a change of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Present {
+    /// Those that exist, as far as anybody knows; the oldest first.
+    pub(crate) units: Vec<UnitRecord>,
+    /// The nodes that did not answer.
+    pub(crate) silent: BTreeSet<String>,
+}
+
+impl Sight {
+    /// Asks these nodes for what they have with these labels. One that is not given any more is as silent as one that is down.
+    pub(crate) fn of(nodes: &BTreeSet<&str>, labels: &Labels) -> Result<Self> {
+        let filter = ContainerFilter { all: true, labels: labels.clone().into_iter().collect() };
+        let given: BTreeSet<String> = given_nodes().into_iter().collect();
+        let (asked, absent): (Vec<&str>, Vec<&str>) =
+            nodes.iter().partition(|node| given.contains(**node));
+        let sequences = asked
+            .iter()
+            .map(|node| Sequence::new(*node, vec![Step::List(filter.clone())]).within(PATIENCE))
+            .collect();
+        let answers = Batch::submit(sequences)?.all();
+        let seen = answers.into_iter().zip(asked).map(|(completion, node)| {
+            let listed = completion.into_result().map(|replies| {
+                sorted(replies.into_iter().filter_map(containers).flatten().collect())
+            });
+            (node.to_owned(), listed)
+        });
+        let gone = |node: &str| {
+            let why = format!("the Docker host `{node}` is not given to this provisioner any more");
+            (node.to_owned(), Err(EngineError::Unreachable(why)))
+        };
+        Ok(Self(seen.chain(absent.into_iter().map(gone)).collect()))
+    }
+
+    /// Asks for what there is of these records.
+    fn of_units(records: &[UnitRecord]) -> Result<Self> {
+        let nodes = records.iter().map(|record| record.node.as_str()).collect();
+        Self::of(&nodes, &labels_of(records))
+    }
+
+    /// The nodes with what they said, by address.
+    pub(crate) fn nodes(
+        &self,
+    ) -> impl Iterator<Item = (&str, std::result::Result<&[ContainerSummary], &EngineError>)> {
+        self.0.iter().map(|(node, said)| (node.as_str(), said.as_deref()))
+    }
+
+    /// What a node has; none when it did not say.
+    pub(crate) fn on(&self, node: &str) -> Option<&[ContainerSummary]> {
+        self.0.get(node)?.as_deref().ok()
+    }
+
+    /// Whether a unit is gone: its node has answered, and has no such container.
+    pub(crate) fn lacks(&self, record: &UnitRecord) -> bool {
+        self.on(&record.node).is_some_and(|containers| find(containers, &record.id).is_none())
+    }
+
+    /// The failures that are not of a machine that does not answer: nobody should go on after them.
+    fn strange(&self) -> Option<&EngineError> {
+        let failures = self.0.values().filter_map(|said| said.as_ref().err());
+        failures.filter(|error| !is_silent(error)).min_by_key(|error| error.to_string())
+    }
+
+    fn silent(&self) -> BTreeSet<String> {
+        let silent = self.0.iter().filter(|(_, said)| said.is_err());
+        silent.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// What the engines make of the records: a unit whose container is gone is left out, one that does not do what it should has failed.
+    fn observe(&self, records: Vec<UnitRecord>) -> Vec<UnitRecord> {
+        records
+            .into_iter()
+            .filter_map(|record| match self.on(&record.node) {
+                Some(containers) => seen(record, containers),
+                None => Some(record),
+            })
+            .collect()
+    }
+}
+
+/// Whether a node that gave this instead of a list has said nothing: it is not there, or just starting, or ill. It may do better in a while.
+pub(crate) fn is_silent(error: &EngineError) -> bool {
+    match error {
+        EngineError::Unreachable(_) | EngineError::TimedOut(_) | EngineError::Failed(_) => true,
+        EngineError::NotFound(_)
+        | EngineError::Conflict(_)
+        | EngineError::Invalid(_)
+        | EngineError::Denied(_)
+        | EngineError::Cancelled => false,
+    }
+}
+
+/// By id, for [`find`].
+fn sorted(mut containers: Vec<ContainerSummary>) -> Vec<ContainerSummary> {
+    containers.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    containers
+}
+
+/// The container with this id.
+pub(crate) fn find<'a>(sorted: &'a [ContainerSummary], id: &str) -> Option<&'a ContainerSummary> {
+    let place = sorted.binary_search_by(|container| container.id.as_str().cmp(id)).ok()?;
+    sorted.get(place)
+}
+
+fn containers(reply: StepReply) -> Option<Vec<ContainerSummary>> {
+    match reply {
+        StepReply::Containers(containers) => Some(containers),
+        StepReply::Done
+        | StepReply::Id(_)
+        | StepReply::Container(_)
+        | StepReply::Image(_)
+        | StepReply::Exec(_)
+        | StepReply::Bytes(_)
+        | StepReply::Http(_) => None,
+    }
+}
+
+/// The units of an app that exist, the oldest first, as the engines see them now.
 ///
 /// # Errors
 ///
-/// The engine does not tell.
+/// No engine tells.
 pub(crate) fn of_app(app: &str) -> Result<Vec<UnitRecord>> {
     let records = records::of_app(app)?;
-    if records.is_empty() {
-        return Ok(records);
+    let sight = Sight::of_units(&records)?;
+    if let Some(error) = sight.strange() {
+        return Err(error.clone().into());
     }
-    let containers = containers(&Node::choose()?, &records)?;
-    Ok(observe(records, &containers))
+    if let Some(error) = nobody_answers(&sight) {
+        return Err(error.into());
+    }
+    Ok(sight.observe(records))
+}
+
+/// Why nobody answers; none when somebody does, or nobody was asked.
+fn nobody_answers(sight: &Sight) -> Option<EngineError> {
+    let mut failures = sight.0.values().map(|said| said.as_ref().err());
+    let first = failures.next()??;
+    failures.all(|failure| failure.is_some()).then(|| first.clone())
 }
 
 /// The same for a change of the app: what is gone is forgotten, and what an earlier change was removing is removed first.
-pub(crate) fn to_change(app: &str) -> Result<Vec<UnitRecord>> {
+pub(crate) fn to_change(app: &str) -> Result<Present> {
     let records = records::of_app(app)?;
-    if records.is_empty() {
-        return Ok(records);
+    let sight = Sight::of_units(&records)?;
+    if let Some(error) = sight.strange() {
+        return Err(error.clone().into());
     }
-    let node = Node::choose()?;
-    let containers = containers(&node, &records)?;
-    for record in records.iter().filter(|record| !is_among(record, &containers)) {
-        log::info("a unit is gone", &[("app", app), ("unit", &record.id)]);
-        records::remove(record)?;
+    if let Some(error) = nobody_answers(&sight).filter(|error| !is_of_machine(error)) {
+        return Err(error.into());
     }
-    leaving::finish(&node, app, observe(records, &containers))
+    for record in records.iter().filter(|record| sight.lacks(record)) {
+        forget(record)?;
+    }
+    for (node, said) in sight.nodes() {
+        if let Err(error) = said {
+            let fields = [("app", app), ("node", node), ("error", &error.to_string())];
+            log::warn("a node with units of the app does not answer", &fields);
+        }
+    }
+    let silent = sight.silent();
+    let units = leaving::finish(app, sight.observe(records), &silent)?;
+    Ok(Present { units, silent })
 }
 
-/// What the engine makes of the records: a unit whose container is gone is left out, one that does not do what it should has failed. When the engine does not answer, what is written
-/// down has to do.
-pub(crate) fn observed(records: Vec<UnitRecord>) -> Vec<UnitRecord> {
-    if records.is_empty() {
-        return records;
+/// Forgets a unit whose container is gone, and tells its services.
+pub(crate) fn forget(record: &UnitRecord) -> Result<()> {
+    let UnitRecord { app_name, id, .. } = record;
+    log::info("a unit is gone", &[("app", app_name), ("unit", id)]);
+    if let Err(error) = apps::unbind_unit(app_name, &record.unit(&App::default())) {
+        let fields = [("unit", id.as_str()), ("error", &error.to_string())];
+        log::error("a unit stays bound", &fields);
     }
-    match Node::choose().and_then(|node| containers(&node, &records)) {
-        Ok(containers) => observe(records, &containers),
+    records::remove(record)
+}
+
+/// What the engines make of the records. Where one does not answer, what is written down has to do.
+pub(crate) fn observed(records: Vec<UnitRecord>) -> Vec<UnitRecord> {
+    match Sight::of_units(&records) {
+        Ok(sight) => {
+            for (node, said) in sight.nodes() {
+                if let Err(error) = said {
+                    let fields = [("node", node), ("error", &error.to_string())];
+                    log::warn("units as they were written down", &fields);
+                }
+            }
+            sight.observe(records)
+        }
         Err(error) => {
             log::warn("units as they were written down", &[("error", &error.to_string())]);
             records
         }
     }
-}
-
-/// The containers that records are compared with. Asked for after the records were read: a unit may start meanwhile, container first.
-fn containers(node: &Node, records: &[UnitRecord]) -> Result<Vec<ContainerSummary>> {
-    Ok(node.client.list_containers(true, &labels_of(records))?)
-}
-
-/// Whether a unit has its container among these.
-pub(crate) fn is_among(record: &UnitRecord, containers: &[ContainerSummary]) -> bool {
-    containers.iter().any(|container| container.id == record.id)
 }
 
 /// What the containers of all these records carry: the app's label when there is one app, so that the engine need not tell of all others.
@@ -73,19 +227,11 @@ fn labels_of(records: &[UnitRecord]) -> Labels {
     }
 }
 
-fn observe(records: Vec<UnitRecord>, containers: &[ContainerSummary]) -> Vec<UnitRecord> {
-    let states: BTreeMap<&str, &str> = containers
-        .iter()
-        .map(|container| (container.id.as_str(), container.state.as_str()))
-        .collect();
-    records
-        .into_iter()
-        .filter_map(|mut record| {
-            let runs = *states.get(record.id.as_str())? == "running";
-            record.status = status(&record, runs);
-            Some(record)
-        })
-        .collect()
+/// A unit as its engine sees it; none when it is gone.
+fn seen(mut record: UnitRecord, containers: &[ContainerSummary]) -> Option<UnitRecord> {
+    let container = find(containers, &record.id)?;
+    record.status = status(&record, container.state == "running");
+    Some(record)
 }
 
 /// The status of a unit, knowing whether its container runs. Doing what is expected changes nothing: only the unit itself says that it is up.
@@ -136,13 +282,11 @@ mod tests {
             (Status::Error, "running", Some(Status::Error)),
             (Status::Error, "dead", Some(Status::Error)),
         ];
-        for (written, state, seen) in table {
-            let seen_now = observe(vec![unit("1", written)], &[container("1", state)]);
-            assert_eq!(seen_now.len(), 1);
-            assert_eq!(seen_now[0].status, seen, "{written:?} {state}");
+        for (written, state, status) in table {
+            let now = seen(unit("1", written), &[container("1", state)]).unwrap();
+            assert_eq!(now.status, status, "{written:?} {state}");
         }
-        assert!(observe(vec![unit("1", Status::Started)], &[container("2", "running")]).is_empty());
-        assert!(!is_among(&unit("1", Status::Started), &[container("2", "running")]));
+        assert_eq!(seen(unit("1", Status::Started), &[container("2", "running")]), None);
     }
 
     #[test]
@@ -152,5 +296,47 @@ mod tests {
         assert_eq!(labels_of(&records)["app-name"], "a");
         records.push(other);
         assert!(labels_of(&records).is_empty());
+    }
+
+    fn on(node: &str, unit: UnitRecord) -> UnitRecord {
+        UnitRecord { node: node.to_owned(), ..unit }
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_has_said_nothing() {
+        let down = || EngineError::Unreachable("down".to_owned());
+        let sight = Sight(BTreeMap::from([
+            ("a".to_owned(), Ok(vec![container("1", "running")])),
+            ("b".to_owned(), Err(down())),
+        ]));
+        let records = vec![
+            on("a", unit("1", Status::Started)),
+            on("a", unit("2", Status::Started)),
+            on("b", unit("3", Status::Started)),
+        ];
+        let lacking: Vec<bool> = records.iter().map(|record| sight.lacks(record)).collect();
+        assert_eq!(lacking, [false, true, false]);
+        let units = sight.observe(records);
+        let ids: Vec<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
+        assert_eq!(ids, ["1", "3"]);
+        assert_eq!(sight.silent(), BTreeSet::from(["b".to_owned()]));
+        assert_eq!(sight.strange(), None);
+        assert_eq!(nobody_answers(&sight), None);
+    }
+
+    #[test]
+    fn when_nobody_answers_somebody_is_told() {
+        assert_eq!(nobody_answers(&Sight::default()), None);
+        let down = EngineError::Unreachable("down".to_owned());
+        let ill = EngineError::Failed("status 503".to_owned());
+        let strange = EngineError::Denied("not granted".to_owned());
+        let of = |other: &EngineError| {
+            Sight(
+                [("a".to_owned(), Err(down.clone())), ("b".to_owned(), Err(other.clone()))].into(),
+            )
+        };
+        assert_eq!(nobody_answers(&of(&ill)), Some(down.clone()));
+        assert_eq!(of(&ill).strange(), None);
+        assert_eq!(of(&strange).strange(), Some(&strange));
     }
 }

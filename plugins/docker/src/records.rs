@@ -6,6 +6,8 @@ use gantry_sdk::gantry_core::record::{UnitRecord, find_by_id_prefix};
 use gantry_sdk::state::{self, Entry};
 use gantry_sdk::{Error, Result};
 
+use crate::machine::Machines;
+
 /// How often a write is tried when others write the same record.
 const TRIES: usize = 5;
 
@@ -58,7 +60,7 @@ pub(crate) fn save_new(record: &UnitRecord) -> Result<bool> {
 /// Changes a record; none when it is gone.
 pub(crate) fn update(
     record: &UnitRecord,
-    change: impl Fn(&mut UnitRecord),
+    mut change: impl FnMut(&mut UnitRecord),
 ) -> Result<Option<UnitRecord>> {
     let key = key(record);
     for _ in 0..TRIES {
@@ -87,7 +89,16 @@ pub(crate) fn remove(record: &UnitRecord) -> Result<()> {
 }
 
 fn read_all(prefix: &str) -> Result<Vec<UnitRecord>> {
-    state::all(prefix)?.iter().map(read).collect()
+    let mut records: Vec<UnitRecord> =
+        state::all(prefix)?.iter().map(read).collect::<Result<_>>()?;
+    // Written down before there were several hosts.
+    if records.iter().any(|record| record.node.is_empty()) {
+        let machines = Machines::read()?;
+        for record in &mut records {
+            record.node = machines.address_of(record);
+        }
+    }
+    Ok(records)
 }
 
 fn prefix(app: &str) -> String {

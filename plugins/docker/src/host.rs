@@ -1,38 +1,32 @@
-//! The Docker host, and what its answers say about a unit.
-//!
-//! One host for now: the first of those that the operator gave. Records say which machine a unit is on, so several hosts add a choice here and change nothing else.
+//! A Docker host to call, and what its answers say about a unit.
 
+use gantry_sdk::Result;
 use gantry_sdk::container::Container;
-use gantry_sdk::containers::{self, Client};
+use gantry_sdk::containers::Client;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::url::url_to_host;
-use gantry_sdk::{Error, Result};
 
 /// A Docker host.
 #[derive(Debug)]
-pub(crate) struct Node {
-    /// Its address, as the operator wrote it.
+pub(crate) struct Host {
+    /// Its address, by which the platform knows it.
     pub(crate) address: String,
     /// The machine, as others reach it.
-    pub(crate) host: String,
+    pub(crate) name: String,
     /// Calls to it.
     pub(crate) client: Client,
 }
 
-impl Node {
-    /// The host for new units.
-    pub(crate) fn choose() -> Result<Self> {
-        let address = containers::nodes().into_iter().next().ok_or_else(|| {
-            let hint = "add one to the provisioner's `nodes` in the configuration";
-            Error::Unavailable(format!("there is no Docker node: {hint}"))
-        })?;
-        let client = Client::open(&address)?;
-        Ok(Self { host: machine(&address), address, client })
+impl Host {
+    /// The host with this address. Nothing is sent yet.
+    pub(crate) fn open(address: &str) -> Result<Self> {
+        let client = Client::open(address)?;
+        Ok(Self { address: address.to_owned(), name: host_of(address), client })
     }
 }
 
 /// The machine behind an engine's address. A socket is on this one.
-fn machine(address: &str) -> String {
+pub(crate) fn host_of(address: &str) -> String {
     let is_socket = ["unix:", "npipe:", "/"].iter().any(|start| address.starts_with(start));
     if is_socket { "127.0.0.1".to_owned() } else { url_to_host(address) }
 }
@@ -70,7 +64,7 @@ mod tests {
             ("https://docker.example:2376/", "docker.example"),
             ("10.0.0.6:2375", "10.0.0.6"),
         ] {
-            assert_eq!(machine(address), host, "{address}");
+            assert_eq!(host_of(address), host, "{address}");
         }
     }
 

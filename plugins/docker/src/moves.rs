@@ -1,0 +1,200 @@
+//! Units that change places (spec 5.12): away from a machine that goes, and over all of them when they are spread anew. The new unit is started, bound, checked and routed before the old one goes, so a
+//! move that fails leaves the old one serving.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gantry_sdk::gantry_core::node::RebalanceOptions;
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::{App, Error, Result, Status, apps, images, log, operation, quote};
+
+use crate::change::{self, Change, REPLACE};
+use crate::host::host_of;
+use crate::machine::{Machine, Machines, POOL};
+use crate::observe::{self, Present};
+use crate::placing::{self, Preference};
+use crate::scheduler::{self, Cluster, Filter, Node};
+use crate::{image, name, records};
+
+/// A unit, and where it goes; wherever there is room when nobody says.
+#[derive(Clone, Debug)]
+struct Step {
+    unit: UnitRecord,
+    to: Option<String>,
+}
+
+/// Units of one app that move together: those that rest stay at rest.
+type Group = (String, Option<Status>);
+
+/// Moves units to other machines.
+pub(crate) fn away(units: Vec<UnitRecord>) -> Result<()> {
+    let steps = units.into_iter().map(|unit| Step { unit, to: None }).collect();
+    run(steps).map(drop)
+}
+
+/// Spreads units anew, pool by pool; tells whether any moved, or would.
+pub(crate) fn rebalance(options: &RebalanceOptions) -> Result<bool> {
+    let machines = Machines::read()?;
+    let mut units = records::all()?;
+    units.retain(|unit| unit.building_image.is_empty());
+    let pools = pools(&units)?;
+    let asked = match options.metadata_filter.get(POOL).unwrap_or(&options.pool) {
+        pool if pool.is_empty() => pools.values().cloned().collect(),
+        pool => BTreeSet::from([pool.clone()]),
+    };
+    let mut any = false;
+    for pool in asked {
+        any |= in_pool(options, &machines, &units, &pools, pool)?;
+    }
+    Ok(any)
+}
+
+fn in_pool(
+    options: &RebalanceOptions,
+    machines: &Machines,
+    units: &[UnitRecord],
+    pools: &BTreeMap<String, String>,
+    pool: String,
+) -> Result<bool> {
+    let now = name::now();
+    let node = |machine: &Machine| Node {
+        address: machine.address.clone(),
+        metadata: machine.metadata_in(&pool),
+        enabled: machine.is_enabled(now),
+    };
+    let nodes: Vec<Node> = machines.of_pool(&pool).into_iter().map(node).collect();
+    let memory = placing::memory(None, units)?;
+    let cluster = Cluster { nodes: &nodes, units, pools, memory: &memory };
+    let filter = Filter {
+        metadata: options.metadata_filter.clone(),
+        apps: options.app_filter.clone(),
+        pool,
+    };
+    let Some(plan) = scheduler::rebalance(&cluster, &filter, options.force) else {
+        return Ok(false);
+    };
+    for line in &plan.lines {
+        operation::progress(line);
+    }
+    let (mut steps, mut placeless) = (Vec::new(), None);
+    for step in plan.moves {
+        match step.to {
+            Ok(to) => steps.push(Step { unit: step.unit.clone(), to: Some(to.address) }),
+            Err(why) => {
+                operation::progress(&scheduler::stays(step.unit, &why.to_string()));
+                placeless = placeless.or(Some(Error::Unavailable(why.to_string())));
+            }
+        }
+    }
+    if options.dry {
+        for Step { unit, to } in &steps {
+            let to = to.as_deref().map(host_of).unwrap_or_default();
+            operation::progress(&scheduler::would_move(unit, &unit.id, &to));
+        }
+        return Ok(!steps.is_empty());
+    }
+    let moved = run(steps)?;
+    placeless.map_or(Ok(moved > 0), Err)
+}
+
+/// The pool of each app that has units. One that nobody knows any more has none.
+fn pools(units: &[UnitRecord]) -> Result<BTreeMap<String, String>> {
+    let names: BTreeSet<&str> = units.iter().map(|unit| unit.app_name.as_str()).collect();
+    let mut pools = BTreeMap::new();
+    for name in names {
+        match apps::get(name) {
+            Ok(app) => pools.insert(name.to_owned(), app.pool),
+            Err(Error::NotFound(_)) => None,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(pools)
+}
+
+/// Moves units, the apps one after the other, and tells how many moved. What fails for one app keeps no other from moving; the first failure is returned.
+fn run(steps: Vec<Step>) -> Result<usize> {
+    let mut groups: BTreeMap<Group, Vec<Step>> = BTreeMap::new();
+    for step in steps {
+        let key = (step.unit.app_name.clone(), rests(&step.unit));
+        groups.entry(key).or_default().push(step);
+    }
+    let mut moved = 0;
+    let mut first = None;
+    for ((app, rests), steps) in groups {
+        match of_app(&app, rests, steps) {
+            Ok(count) => moved += count,
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first.map_or(Ok(moved), Err)
+}
+
+/// The rest that a unit is at, and stays at; none when it is to run.
+pub(crate) fn rests(unit: &UnitRecord) -> Option<Status> {
+    unit.expected_status().filter(|status| matches!(status, Status::Stopped | Status::Asleep))
+}
+
+/// Moves units of one app. It is locked meanwhile, and only what is still there moves.
+fn of_app(name: &str, rests: Option<Status>, steps: Vec<Step>) -> Result<usize> {
+    let ids: Vec<&str> = steps.iter().map(|step| step.unit.id.as_str()).collect();
+    let _lock = apps::lock(name).map_err(|error| {
+        error.map_text(|why| {
+            format!("couldn't move {}, unable to lock {}: {why}", ids.join(", "), quote(name))
+        })
+    })?;
+    let app = apps::get(name)?;
+    let Present { units, silent } = observe::to_change(name)?;
+    let there = |step: &Step| {
+        let unit = units.iter().find(|unit| unit.id == step.unit.id)?.clone();
+        Some(Step { unit, to: step.to.clone() })
+    };
+    let mut steps: Vec<Step> = steps.iter().filter_map(there).collect();
+    if steps.is_empty() {
+        return Ok(0);
+    }
+    // As the pipeline orders new units.
+    steps.sort_by(|one, other| one.unit.process_name.cmp(&other.unit.process_name));
+    for step in &steps {
+        operation::progress(&scheduler::moving(&step.unit, None));
+    }
+    let targets: Option<Vec<String>> = steps.iter().map(|step| step.to.clone()).collect();
+    let old: Vec<UnitRecord> = steps.into_iter().map(|step| step.unit).collect();
+    let new = replace(&app, rests, old.clone(), targets, silent)?;
+    for (old, new) in old.iter().zip(&new) {
+        operation::progress(&scheduler::moved(old, &new.id, &new.host_addr));
+    }
+    Ok(new.len())
+}
+
+/// Replaces units, which are ordered by process, by new ones of the app's current image, each elsewhere or where somebody says.
+pub(crate) fn replace(
+    app: &App,
+    rests: Option<Status>,
+    old: Vec<UnitRecord>,
+    targets: Option<Vec<String>>,
+    silent: BTreeSet<String>,
+) -> Result<Vec<UnitRecord>> {
+    let Some(first) = old.first() else { return Ok(Vec::new()) };
+    let ids: Vec<String> = old.iter().map(|unit| unit.id.clone()).collect();
+    let current = match images::current(&app.name) {
+        // An app whose history was emptied has none.
+        Err(Error::NotFound(_)) => first.image.clone(),
+        current => current?,
+    };
+    let host = placing::host_with(app, &current, &old, &silent)?;
+    let image = image::prepare(&host, &current, &old)?;
+    let mut wanted = BTreeMap::new();
+    for unit in &old {
+        *wanted.entry(unit.process_name.clone()).or_insert(0) += 1;
+    }
+    let mut change = Change::new(app, image, wanted, old, silent);
+    change.rests = rests;
+    change.preference = Preference { targets, ignored: ids.iter().cloned().collect() };
+    change::run(REPLACE, &mut change).map_err(|failure| {
+        let fields = [("app", app.name.as_str()), ("error", &failure.line)];
+        log::error("units are not moved", &fields);
+        let ids = ids.join(", ");
+        failure.error.map_text(|text| format!("Error moving unit {ids}: {text}"))
+    })?;
+    Ok(change.new)
+}

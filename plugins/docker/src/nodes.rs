@@ -1,0 +1,244 @@
+//! The machines of pools, as the operator sees and changes them (spec 5.12). The host gives the plugin each machine that the operator adds before it calls here, and takes it away afterwards when
+//! it is removed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gantry_sdk::gantry_core::node::{
+    AddNodeOptions, Node, NodeLookupError, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions,
+    find_node_by_addrs,
+};
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, operation};
+
+use crate::machine::{self, Creation, Machines};
+use crate::observe::{Sight, observed};
+use crate::{lifecycle, messages, moves, name, node_containers, orphans, records};
+
+/// Nodes on one page.
+const PAGE: usize = 500;
+
+/// The pause between two looks at a machine that is waited for.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The nodes, those that take no units among them.
+pub(crate) fn list(addresses: Option<&[String]>, after: Option<&str>) -> Result<NodePage> {
+    let machines = Machines::read()?;
+    let now = name::now();
+    let wanted = machines.all().iter().filter(|machine| {
+        addresses.is_none_or(|addresses| addresses.contains(&machine.address))
+            && after.is_none_or(|after| machine.address.as_str() > after)
+    });
+    let mut nodes: Vec<Node> = wanted.take(PAGE + 1).map(|machine| machine.node(now)).collect();
+    let more = nodes.len() > PAGE;
+    nodes.truncate(PAGE);
+    let next = nodes.last().filter(|_| more).map(|node| node.address.clone());
+    Ok(NodePage { nodes, next, problems: Vec::new() })
+}
+
+pub(crate) fn get(address: &str) -> Result<Node> {
+    Ok(Machines::read()?.find(address)?.node(name::now()))
+}
+
+/// The units on a node.
+pub(crate) fn units(address: &str) -> Result<Vec<Unit>> {
+    Machines::read()?.find(address)?;
+    let unknown = App::default();
+    Ok(observed(on(address)?).iter().map(|record| record.unit(&unknown)).collect())
+}
+
+fn on(address: &str) -> Result<Vec<UnitRecord>> {
+    let mut records = records::all()?;
+    records.retain(|record| record.node == address && record.building_image.is_empty());
+    Ok(records)
+}
+
+/// Adds a machine, or updates the one that is there. It takes units once it has answered and its node containers run.
+pub(crate) fn add(options: AddNodeOptions) -> Result<()> {
+    let AddNodeOptions { address, pool, iaas_id, mut metadata, wait, register, .. } = options;
+    if !register {
+        let text = "there is no provider that could make a machine: register one that exists";
+        return Err(Error::InvalidArgument(text.to_owned()));
+    }
+    Machines::read()?.find(&address).map_err(|_| {
+        Error::Unavailable(format!("no engine at `{address}` was given to this provisioner"))
+    })?;
+    metadata.insert(machine::POOL.to_owned(), pool);
+    metadata.insert(machine::IAAS_ID.to_owned(), iaas_id);
+    machine::update(&address, |machine| {
+        machine.tell(metadata.clone());
+        if machine.creation != Creation::Created || machine.last_success == 0 {
+            machine.creation = Creation::Pending;
+        }
+    })?;
+    let begun = name::now();
+    let patience = i64::from(wait).saturating_mul(1000);
+    loop {
+        let why = match make_ready(&address) {
+            Ok(()) => return Ok(()),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            // Nobody waits: it is looked at again with every examination.
+            Err(error) if wait == 0 => {
+                operation::progress(&messages::not_ready(&address, &error.to_string()));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if name::now().saturating_sub(begun) >= patience {
+            let text = why.to_string();
+            machine::update(&address, |machine| {
+                machine.creation = Creation::Error;
+                machine.last_error.clone_from(&text);
+            })?;
+            let text = format!("node {address} did not become ready in {wait} seconds: {text}");
+            return Err(Error::TimedOut(text));
+        }
+        operation::pause(AGAIN)?;
+    }
+}
+
+/// Makes a machine ready for units: it answers, what is there is known, its node containers run.
+pub(crate) fn make_ready(address: &str) -> Result<()> {
+    let written = on(address)?;
+    let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
+    for (node, said) in sight.nodes() {
+        let containers = said.map_err(|error| Error::from(error.clone()))?;
+        lifecycle::meet(node, containers, &written)?;
+    }
+    node_containers::ensure(address)?;
+    machine::update(address, |machine| machine.answered(name::now()))?;
+    Ok(())
+}
+
+/// Changes a machine. Enable wins over disable.
+pub(crate) fn update(options: UpdateNodeOptions) -> Result<()> {
+    let UpdateNodeOptions { address, pool, mut metadata, enable, disable } = options;
+    Machines::read()?.find(&address)?;
+    if !pool.is_empty() {
+        metadata.insert(machine::POOL.to_owned(), pool);
+    }
+    machine::update(&address, |machine| {
+        machine.tell(metadata.clone());
+        if enable {
+            machine.creation = Creation::Created;
+            machine.disabled_until = 0;
+        } else if disable {
+            machine.creation = Creation::Disabled;
+        }
+    })
+    .map(drop)
+}
+
+/// Removes a machine: no unit is started there any more, its units are moved away, and it is forgotten. When they cannot be moved, it stays, and takes no units.
+pub(crate) fn remove(options: RemoveNodeOptions) -> Result<()> {
+    let RemoveNodeOptions { address, rebalance } = options;
+    Machines::read()?.find(&address)?;
+    let units = on(&address)?;
+    if !rebalance && !units.is_empty() {
+        let (count, s) = (units.len(), if units.len() == 1 { "" } else { "s" });
+        return Err(Error::Conflict(format!(
+            "node {address} has {count} unit{s}: they must be moved away first"
+        )));
+    }
+    machine::update(&address, |machine| machine.creation = Creation::Disabled)?;
+    moves::away(units)?;
+    // What came meanwhile: it was being started when the machine was disabled.
+    moves::away(on(&address)?)?;
+    let sight = Sight::of(&BTreeSet::from([address.as_str()]), &Labels::new())?;
+    if let Some(containers) = sight.on(&address) {
+        // The last look at it: what is left there of units that were replaced goes now.
+        orphans::remove(&address, containers)?;
+    }
+    node_containers::leave(&address)?;
+    machine::forget(&address)
+}
+
+/// The node that an agent's words are about: the one with the units that it names, or else the one with its addresses.
+pub(crate) fn for_node_data(data: &NodeStatusData) -> Result<Node> {
+    let machines = Machines::read()?;
+    let records = records::all()?;
+    let address = match named(&records, data)? {
+        Some(address) => address,
+        None => {
+            let addresses: Vec<&str> =
+                machines.all().iter().map(|machine| machine.address.as_str()).collect();
+            let found =
+                find_node_by_addrs(&addresses, &data.addresses).map_err(|why| match why {
+                    NodeLookupError::NotFound => Error::NodeNotFound,
+                    why @ (NodeLookupError::Ambiguous(_) | NodeLookupError::Failed(_)) => {
+                        Error::InvalidArgument(why.to_string())
+                    }
+                })?;
+            (*addresses.get(found).ok_or(Error::NodeNotFound)?).to_owned()
+        }
+    };
+    Ok(machines.find(&address)?.node(name::now()))
+}
+
+/// The node of the units that an agent names, if it names some that are known.
+fn named(records: &[UnitRecord], data: &NodeStatusData) -> Result<Option<String>> {
+    let is_named = |record: &&UnitRecord| {
+        data.units.iter().any(|unit| {
+            (!unit.id.is_empty() && record.id == unit.id)
+                || (!unit.name.is_empty() && record.name == unit.name)
+        })
+    };
+    let mut nodes = records.iter().filter(is_named).map(|record| &record.node);
+    let Some(first) = nodes.next() else { return Ok(None) };
+    match nodes.find(|node| *node != first) {
+        Some(other) => Err(Error::InvalidArgument(format!(
+            "containers match multiple nodes: {first} and {other}"
+        ))),
+        None => Ok(Some(first.clone())),
+    }
+}
+
+/// How often a node failed since it last answered.
+pub(crate) fn failure_count(address: &str) -> Result<u32> {
+    Ok(Machines::read()?.find(address)?.failures)
+}
+
+/// Whether a node has ever answered.
+pub(crate) fn has_success(address: &str) -> Result<bool> {
+    Ok(Machines::read()?.find(address)?.last_success > 0)
+}
+
+/// Forgets a node's failures.
+pub(crate) fn reset_failures(address: &str) -> Result<()> {
+    Machines::read()?.find(address)?;
+    machine::update(address, machine::Machine::forgive).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_sdk::gantry_core::node::UnitStatusData;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_is_known_by_its_units() {
+        let unit = |id: &str, node: &str| UnitRecord {
+            id: id.to_owned(),
+            name: format!("n{id}"),
+            node: node.to_owned(),
+            ..UnitRecord::default()
+        };
+        let records = [unit("1", "a"), unit("2", "a"), unit("3", "b")];
+        let data = |units: &[(&str, &str)]| NodeStatusData {
+            units: units
+                .iter()
+                .map(|(id, name)| UnitStatusData {
+                    id: (*id).to_owned(),
+                    name: (*name).to_owned(),
+                    status: None,
+                })
+                .collect(),
+            ..NodeStatusData::default()
+        };
+        let named = |units: &[(&str, &str)]| named(&records, &data(units));
+        assert_eq!(named(&[("1", ""), ("", "n2"), ("x", "")]).unwrap().as_deref(), Some("a"));
+        assert_eq!(named(&[("x", "y")]).unwrap(), None);
+        let error = named(&[("1", ""), ("3", "")]).unwrap_err().to_string();
+        assert_eq!(error, "containers match multiple nodes: a and b");
+    }
+}

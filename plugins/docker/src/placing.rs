@@ -1,0 +1,480 @@
+//! Where new units go: the scheduler over what is written down, with room taken on the way (spec 5.11).
+//!
+//! Two changes may look for places at the same time. What one has chosen and not started yet is written down in `placing`, so that the other counts it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gantry_sdk::config::Config;
+use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::{App, Error, Settings, apps, log, operation};
+
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::image::Prepared;
+use crate::launch::{Place, Placing};
+use crate::machine::{self, Machine, Machines, is_of_machine};
+use crate::observe::PATIENCE;
+use crate::reservation::Reservation;
+use crate::scheduler::{Memory, Node, Placer};
+use crate::{messages, name, node_containers, records};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Where new units may be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preference {
+    /// There and nowhere else: one node for each unit.
+    pub(crate) targets: Option<Vec<String>>,
+    /// The ids of units that are about to go, and do not count.
+    pub(crate) ignored: BTreeSet<String>,
+}
+
+/// The places of units that are about to start.
+pub(crate) struct Places<'a> {
+    app: &'a App,
+    image: &'a Prepared,
+    preference: &'a Preference,
+    silent: &'a BTreeSet<String>,
+    /// By their nodes: what the image is called there.
+    images: BTreeMap<String, String>,
+    /// The nodes on which the node containers run.
+    ready: BTreeSet<String>,
+    found: Vec<Place>,
+    /// Given back when the units have started, or have not.
+    reserved: Option<Reservation>,
+}
+
+impl<'a> Places<'a> {
+    /// Finds a place for each unit, with the image there.
+    pub(crate) fn find(
+        app: &'a App,
+        image: &'a Prepared,
+        units: &[&UnitRecord],
+        preference: &'a Preference,
+        silent: &'a BTreeSet<String>,
+    ) -> Result<Self, Failure> {
+        let images = BTreeMap::from([(image.node.clone(), image.reference.clone())]);
+        let (ready, found) = (BTreeSet::new(), Vec::new());
+        let mut places =
+            Self { app, image, preference, silent, images, ready, found, reserved: None };
+        let mut failed = BTreeSet::new();
+        loop {
+            let nodes = places.choose(units, &failed)?;
+            match places.everywhere(&nodes) {
+                Ok(()) => {
+                    let images = &places.images;
+                    let place = |node: String| Place {
+                        image: images.get(&node).cloned().unwrap_or_default(),
+                        node,
+                    };
+                    places.found = nodes.into_iter().map(place).collect();
+                    return Ok(places);
+                }
+                Err((node, error)) => {
+                    if is_of_machine(&error) {
+                        machine::note_failure(&node, &error);
+                    }
+                    let may_go_on = others_may_do(&error);
+                    let failure = Failure::engine(&node, error);
+                    if !may_go_on || preference.targets.is_some() || !failed.insert(node) {
+                        return Err(failure);
+                    }
+                    // Nobody else to ask: why this one failed says more than that there is nobody.
+                    let machines = Machines::read()?;
+                    let next = candidates(&machines, app, silent, &failed);
+                    let Some(next) = next.first() else { return Err(failure) };
+                    operation::progress(&messages::elsewhere(&failure, &next.address));
+                }
+            }
+        }
+    }
+
+    /// The places, in the order of the units.
+    pub(crate) fn found(&self) -> Vec<Place> {
+        self.found.clone()
+    }
+
+    /// A node for each unit.
+    fn choose(&mut self, units: &[&UnitRecord], failed: &BTreeSet<String>) -> Result<Vec<String>> {
+        let machines = Machines::read()?;
+        let machines = candidates(&machines, self.app, self.silent, failed);
+        let nodes = allowed(&machines, self.app, self.preference)?;
+        if let Some(targets) = &self.preference.targets {
+            let takes = |target: &String| nodes.iter().any(|node| node.address == *target);
+            return match targets.iter().find(|target| !takes(target)) {
+                Some(target) => Err(Error::Unavailable(format!("node {target} takes no units"))),
+                None => Ok(targets.clone()),
+            };
+        }
+        let no_limit = memory(Some(self.app), &[])?.ratio == 0.0;
+        // With one machine that takes anything there is nothing to choose.
+        if let ([only], true) = (nodes.as_slice(), no_limit) {
+            return Ok(vec![only.address.clone(); units.len()]);
+        }
+        let wanted: Vec<&str> = units.iter().map(|unit| unit.process_name.as_str()).collect();
+        let reserved = self.reserved.take().unwrap_or_else(Reservation::new);
+        let chosen = reserved.take(self.app, units, |coming| {
+            let there = self.there(coming)?;
+            choose(self.app, &nodes, &there, memory(Some(self.app), &there)?, &wanted)
+        });
+        self.reserved = Some(reserved);
+        chosen
+    }
+
+    /// The units that count: those that are written down, and those that others are about to start.
+    fn there(&self, mut coming: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+        let mut there = records::all()?;
+        there.retain(|unit| !self.preference.ignored.contains(&unit.id));
+        let known: BTreeSet<&str> = there.iter().map(|unit| unit.name.as_str()).collect();
+        coming.retain(|unit| !known.contains(unit.name.as_str()));
+        there.extend(coming);
+        Ok(there)
+    }
+
+    /// Gets the image onto each of these nodes, all at once, and starts what runs on every one before any unit does. Gives the node that failed, with its failure.
+    fn everywhere(&mut self, nodes: &[String]) -> Result<(), (String, EngineError)> {
+        let new: BTreeSet<&str> =
+            nodes.iter().filter(|node| !self.ready.contains(*node)).map(String::as_str).collect();
+        let new: Vec<&str> = new.into_iter().collect();
+        node_containers::ensure_on(&new)?;
+        self.ready.extend(new.into_iter().map(ToOwned::to_owned));
+        let missing: BTreeSet<&String> =
+            nodes.iter().filter(|node| !self.images.contains_key(*node)).collect();
+        let missing: Vec<String> = missing.into_iter().cloned().collect();
+        let found = on_each(&missing, self.image)?;
+        self.images.extend(found);
+        Ok(())
+    }
+}
+
+impl Placing for Places<'_> {
+    fn elsewhere(&mut self, unit: &UnitRecord, failed: &BTreeSet<String>) -> Option<Place> {
+        if self.preference.targets.is_some() {
+            return None;
+        }
+        let mut failed = failed.clone();
+        loop {
+            let node = self.choose(&[unit], &failed).ok()?.into_iter().next()?;
+            match self.everywhere(std::slice::from_ref(&node)) {
+                Ok(()) => {
+                    let image = self.images.get(&node).cloned().unwrap_or_default();
+                    return Some(Place { node, image });
+                }
+                Err((node, error)) => {
+                    let fields = [("node", node.as_str()), ("error", &error.to_string())];
+                    log::warn("a node cannot take a unit", &fields);
+                    if is_of_machine(&error) {
+                        machine::note_failure(&node, &error);
+                    }
+                    if !failed.insert(node) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The machines that units of an app may be on. Those that did not answer are only asked when there are no others, and so are those that failed a moment ago.
+fn candidates<'m>(
+    machines: &'m Machines,
+    app: &App,
+    silent: &BTreeSet<String>,
+    failed: &BTreeSet<String>,
+) -> Vec<&'m Machine> {
+    let now = name::now();
+    let of_pool = || {
+        let all = machines.of_pool(&app.pool).into_iter();
+        all.filter(|machine| !failed.contains(&machine.address))
+    };
+    let well: Vec<_> = of_pool()
+        .filter(|machine| machine.is_enabled(now) && !silent.contains(&machine.address))
+        .collect();
+    if !well.is_empty() {
+        return well;
+    }
+    of_pool().filter(|machine| machine.takes_units()).collect()
+}
+
+/// The same for the scheduler.
+fn allowed(machines: &[&Machine], app: &App, preference: &Preference) -> Result<Vec<Node>> {
+    let nodes: Vec<Node> = machines
+        .iter()
+        .map(|machine| Node {
+            address: machine.address.clone(),
+            // One that serves every pool is of this one.
+            metadata: machine.metadata_in(&app.pool),
+            enabled: true,
+        })
+        .collect();
+    let targets = preference.targets.as_deref();
+    let candidates = crate::scheduler::candidates(&nodes, Some(&app.pool), targets)
+        .map_err(|why| Error::Unavailable(why.to_string()))?;
+    Ok(candidates.into_iter().cloned().collect())
+}
+
+/// The decision: a node for each unit, each in sight of those before.
+fn choose(
+    app: &App,
+    nodes: &[Node],
+    there: &[UnitRecord],
+    memory: Memory,
+    wanted: &[&str],
+) -> Result<Vec<String>> {
+    let candidates: Vec<&Node> = nodes.iter().collect();
+    let mut placer = Placer::new(&candidates, there, memory);
+    if let Some(why) = placer.imbalance() {
+        log::warn(&why, &[("app", &app.name)]);
+    }
+    wanted
+        .iter()
+        .map(|process| {
+            let place = placer
+                .place(&app.name, process)
+                .map_err(|why| Error::Unavailable(why.to_string()))?;
+            if let Some(warning) = place.warning {
+                log::warn(&warning, &[("app", &app.name)]);
+            }
+            Ok(place.address)
+        })
+        .collect()
+}
+
+/// What the operator says about memory, with what the apps of these units need.
+pub(crate) fn memory(app: Option<&App>, there: &[UnitRecord]) -> Result<Memory> {
+    let total_key = Config.string("docker:scheduler:total-memory-metadata");
+    let ratio = ratio(Config.get("docker:scheduler:max-used-memory").as_ref());
+    if total_key.is_empty() || ratio == 0.0 {
+        return Ok(Memory::default());
+    }
+    let mut of_apps: BTreeMap<String, i64> =
+        app.map(|app| (app.name.clone(), app.memory)).into_iter().collect();
+    for unit in there {
+        if !of_apps.contains_key(&unit.app_name) {
+            let bytes = match apps::get(&unit.app_name) {
+                Ok(app) => app.memory,
+                // An app that is gone needs nothing.
+                Err(Error::NotFound(_)) => 0,
+                Err(error) => return Err(error),
+            };
+            of_apps.insert(unit.app_name.clone(), bytes);
+        }
+    }
+    // A pool that gets more machines by itself takes units all the same (spec 5.11).
+    let grows = Config.get("docker:auto-scale:enabled").is_some_and(|value| value == true);
+    Ok(Memory { ratio, total_key, of_apps, grows })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the reference reads single precision")]
+fn ratio(value: Option<&serde_json::Value>) -> f32 {
+    value.and_then(serde_json::Value::as_f64).unwrap_or_default() as f32
+}
+
+/// What a node was asked about the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Whether it is there.
+    ByName,
+    /// The same by its id: its name means another one there.
+    ById,
+    /// To get it.
+    Pull,
+}
+
+impl Asked {
+    fn steps(self, image: &Prepared) -> Vec<Step> {
+        match self {
+            Self::ByName => vec![Step::InspectImage(image.reference.clone())],
+            Self::ById => vec![Step::InspectImage(image.id.clone())],
+            Self::Pull => {
+                let name = &image.name;
+                vec![Step::PullImage(name.clone()), Step::InspectImage(name.clone())]
+            }
+        }
+    }
+
+    /// What to ask next: none when the node has the image, or nothing helps. `found` is whether there is one of that name, and whether it is the one.
+    fn next(self, found: Option<bool>) -> Option<Self> {
+        match (self, found) {
+            (_, Some(true)) | (Self::Pull, _) => None,
+            (Self::ByName, Some(false)) => Some(Self::ById),
+            (Self::ByName | Self::ById, _) => Some(Self::Pull),
+        }
+    }
+}
+
+/// What each node calls the image, pulled where it is not there.
+fn on_each(
+    nodes: &[String],
+    image: &Prepared,
+) -> Result<BTreeMap<String, String>, (String, EngineError)> {
+    let ask = |node: &String, asked: Asked| Sequence::new(node, asked.steps(image));
+    let first = nodes.iter().map(|node| ask(node, Asked::ByName)).collect();
+    let ours = |error| (String::new(), error);
+    let mut batch = Batch::submit(first).map_err(ours)?;
+    let mut asked: Vec<(&String, Asked)> = nodes.iter().map(|node| (node, Asked::ByName)).collect();
+    let mut references = BTreeMap::new();
+    while let Some(completion) = batch.next_ended() {
+        let Some(&(node, what)) = asked.get(completion.index) else { continue };
+        let found = match &completion.failure {
+            None => {
+                let id = completion.replies.iter().find_map(id_of);
+                Some(id.is_some_and(|id| image.id.is_empty() || id == image.id))
+            }
+            Some(EngineError::NotFound(_)) if what != Asked::Pull => None,
+            Some(error) => return Err((node.clone(), error.clone())),
+        };
+        match what.next(found) {
+            Some(next) => {
+                if next == Asked::Pull {
+                    operation::progress(&messages::pulling_on(&image.name, node));
+                }
+                asked.push((node, next));
+                batch.add(vec![ask(node, next)]).map_err(ours)?;
+            }
+            None if found == Some(true) => {
+                let by_id = what == Asked::ById;
+                let reference = if by_id { &image.id } else { &image.reference };
+                references.insert(node.clone(), reference.clone());
+            }
+            None => return Err((node.clone(), another(image))),
+        }
+    }
+    Ok(references)
+}
+
+fn another(image: &Prepared) -> EngineError {
+    let (name, node) = (&image.name, &image.node);
+    EngineError::Conflict(format!(
+        "the image `{name}` is another one there than on {node}: give each version a tag of its own"
+    ))
+}
+
+/// Whether another node may do what one could not: it has the image, or can get it.
+fn others_may_do(error: &EngineError) -> bool {
+    match error {
+        EngineError::NotFound(_)
+        | EngineError::Unreachable(_)
+        | EngineError::TimedOut(_)
+        | EngineError::Failed(_) => true,
+        EngineError::Conflict(_)
+        | EngineError::Invalid(_)
+        | EngineError::Denied(_)
+        | EngineError::Cancelled => false,
+    }
+}
+
+fn id_of(reply: &StepReply) -> Option<&str> {
+    match reply {
+        StepReply::Image(image) => Some(&image.id),
+        StepReply::Done
+        | StepReply::Id(_)
+        | StepReply::Container(_)
+        | StepReply::Exec(_)
+        | StepReply::Bytes(_)
+        | StepReply::Http(_)
+        | StepReply::Containers(_) => None,
+    }
+}
+
+/// The node for one container that is no unit: the emptiest.
+pub(crate) fn host_for_one(app: &App) -> Result<Host> {
+    emptiest(app, &BTreeSet::new())
+}
+
+fn emptiest(app: &App, silent: &BTreeSet<String>) -> Result<Host> {
+    let machines = Machines::read()?;
+    let nodes = nodes_for(&machines, app, silent)?;
+    if let [only] = nodes.as_slice() {
+        return Host::open(&only.address);
+    }
+    let there = records::all()?;
+    let chosen = choose(app, &nodes, &there, memory(Some(app), &there)?, &[""])?;
+    Host::open(chosen.first().ok_or(Error::NodeNotFound)?)
+}
+
+/// The node that has an image: one that runs units of it, else any that says so; without one, the emptiest. Nodes that do not answer are noted, and not waited for.
+pub(crate) fn host_with(
+    app: &App,
+    image: &str,
+    units: &[UnitRecord],
+    silent: &BTreeSet<String>,
+) -> Result<Host> {
+    let machines = Machines::read()?;
+    let nodes = nodes_for(&machines, app, silent)?;
+    let runs =
+        |node: &&Node| units.iter().any(|unit| unit.image == image && unit.node == node.address);
+    let known = if let [only] = nodes.as_slice() { Some(only) } else { nodes.iter().find(runs) };
+    if let Some(node) = known {
+        return Host::open(&node.address);
+    }
+    let look = |node: &Node| {
+        Sequence::new(&node.address, vec![Step::InspectImage(image.to_owned())]).within(PATIENCE)
+    };
+    let looked = Batch::submit(nodes.iter().map(look).collect())?.all();
+    let mut silent = silent.clone();
+    let mut having = None;
+    for (looked, node) in looked.into_iter().zip(&nodes) {
+        match looked.failure {
+            None => having = having.or(Some(node)),
+            Some(error) if is_of_machine(&error) => {
+                machine::note_failure(&node.address, &error);
+                silent.insert(node.address.clone());
+            }
+            Some(EngineError::Cancelled) => return Err(Error::Cancelled),
+            Some(_) => {}
+        }
+    }
+    match having {
+        Some(node) => Host::open(&node.address),
+        None => emptiest(app, &silent),
+    }
+}
+
+fn nodes_for(machines: &Machines, app: &App, silent: &BTreeSet<String>) -> Result<Vec<Node>> {
+    let candidates = candidates(machines, app, silent, &BTreeSet::new());
+    allowed(&candidates, app, &Preference::default())
+}
+
+/// What the scheduler sees when units of an app go: the nodes of its pool, and the units of others.
+pub(crate) fn seen_by(app: &App, units: &[UnitRecord]) -> Result<(Vec<Node>, Vec<UnitRecord>)> {
+    let machines = Machines::read()?;
+    let nodes = nodes_for(&machines, app, &BTreeSet::new()).unwrap_or_default();
+    let mut others = Vec::new();
+    if nodes.len() > 1 {
+        others = records::all()?;
+        others.retain(|other| units.iter().all(|unit| unit.name != other.name));
+    }
+    Ok((nodes, others))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_gets_the_image_that_is_meant_or_says_that_it_has_another() {
+        let table = [
+            (Asked::ByName, None, Some(Asked::Pull)),
+            (Asked::ByName, Some(true), None),
+            (Asked::ByName, Some(false), Some(Asked::ById)),
+            (Asked::ById, Some(true), None),
+            (Asked::ById, None, Some(Asked::Pull)),
+            (Asked::Pull, Some(true), None),
+            (Asked::Pull, Some(false), None),
+        ];
+        for (asked, found, next) in table {
+            assert_eq!(asked.next(found), next, "{asked:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_another_node_may_do_is_tried_there() {
+        let text = String::new;
+        assert!(others_may_do(&EngineError::NotFound(text())));
+        assert!(others_may_do(&EngineError::Unreachable(text())));
+        assert!(!others_may_do(&EngineError::Denied(text())));
+        assert!(!others_may_do(&EngineError::Cancelled));
+    }
+}

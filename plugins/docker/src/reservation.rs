@@ -1,0 +1,142 @@
+//! Places that were chosen for units which have not started yet, in the plugin's durable keys: `placing/all`, a JSON list, for pools may share machines. Two changes that look for places at the same time see each other's.
+
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::state;
+use gantry_sdk::{App, Error, Result, log, operation};
+use serde::{Deserialize, Serialize};
+
+use crate::name;
+
+const KEY: &str = "placing/all";
+
+/// How often a write is tried when others choose at the same time.
+const TRIES: usize = 20;
+
+/// What one change has chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Chosen {
+    /// The change.
+    operation: String,
+    /// When it is over for sure, in milliseconds since 1970: one that died holds its places no longer.
+    until: i64,
+    /// The units, as far as the scheduler looks at them.
+    units: Vec<UnitRecord>,
+}
+
+impl Chosen {
+    /// Whether a change of this app chose them. Only one changes an app at a time, so an earlier one is dead.
+    fn is_of(&self, app: &str) -> bool {
+        self.units.iter().any(|unit| unit.app_name == app)
+    }
+}
+
+/// The places of a change, held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    operation: String,
+}
+
+impl Reservation {
+    /// That of this change, without any place yet.
+    pub(crate) fn new() -> Self {
+        Self { operation: operation::id() }
+    }
+
+    /// Chooses a node for each unit, knowing the other units that are about to start, and holds the places. Chooses anew when others chose meanwhile.
+    pub(crate) fn take(
+        &self,
+        app: &App,
+        units: &[&UnitRecord],
+        choose: impl Fn(Vec<UnitRecord>) -> Result<Vec<String>>,
+    ) -> Result<Vec<String>> {
+        let now = name::now();
+        let time = i64::try_from(operation::remaining().as_millis()).unwrap_or(i64::MAX);
+        for _ in 0..TRIES {
+            let entry = state::get(KEY)?;
+            let mut held = entry.as_ref().map(|entry| read(&entry.value)).unwrap_or_default();
+            held.retain(|chosen| {
+                chosen.until > now
+                    && (chosen.operation == self.operation || !chosen.is_of(&app.name))
+            });
+            for chosen in held.iter_mut().filter(|chosen| chosen.operation == self.operation) {
+                chosen.units.retain(|held| units.iter().all(|unit| unit.name != held.name));
+            }
+            let coming = held.iter().flat_map(|chosen| chosen.units.clone()).collect();
+            let nodes = choose(coming)?;
+            held.push(Chosen {
+                operation: self.operation.clone(),
+                until: now.saturating_add(time),
+                units: units.iter().zip(&nodes).map(|(unit, node)| at(unit, node)).collect(),
+            });
+            match state::put_if(KEY, &write(&held)?, entry.map(|entry| entry.version)) {
+                Err(Error::Conflict(_)) => {}
+                result => return result.map(|_| nodes),
+            }
+        }
+        Err(Error::Conflict("others choose nodes for their units all the time".to_owned()))
+    }
+
+    fn give_back(&self) -> Result<()> {
+        for _ in 0..TRIES {
+            let Some(entry) = state::get(KEY)? else { return Ok(()) };
+            let mut held = read(&entry.value);
+            held.retain(|chosen| chosen.operation != self.operation);
+            let written = if held.is_empty() {
+                state::delete_if(KEY, entry.version)
+            } else {
+                state::put_if(KEY, &write(&held)?, Some(entry.version)).map(drop)
+            };
+            match written {
+                Err(Error::Conflict(_)) => {}
+                result => return result,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // Held too long, they are nobody's after a while.
+        if let Err(error) = self.give_back() {
+            log::warn("places are not given back", &[("error", &error.to_string())]);
+        }
+    }
+}
+
+/// A unit as the scheduler sees it.
+fn at(unit: &UnitRecord, node: &str) -> UnitRecord {
+    UnitRecord {
+        name: unit.name.clone(),
+        app_name: unit.app_name.clone(),
+        process_name: unit.process_name.clone(),
+        node: node.to_owned(),
+        ..UnitRecord::default()
+    }
+}
+
+/// What cannot be read is nobody's.
+fn read(value: &[u8]) -> Vec<Chosen> {
+    serde_json::from_slice(value).unwrap_or_default()
+}
+
+fn write(held: &[Chosen]) -> Result<Vec<u8>> {
+    serde_json::to_vec(held).map_err(|error| Error::Other(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_read_as_it_was_written() {
+        let unit = UnitRecord { name: "a-1".to_owned(), ..UnitRecord::default() };
+        let held = vec![Chosen {
+            operation: "op".to_owned(),
+            until: 5,
+            units: vec![at(&unit, "tcp://h:1")],
+        }];
+        assert_eq!(read(&write(&held).unwrap()), held);
+        assert!(read(b"garbage").is_empty());
+    }
+}

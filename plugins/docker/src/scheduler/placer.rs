@@ -1,0 +1,405 @@
+//! Units that come and go, each choice in sight of those before (spec 5.11).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use gantry_sdk::gantry_core::error::ContractError;
+use gantry_sdk::gantry_core::record::UnitRecord;
+use gantry_sdk::gantry_core::url::url_to_host;
+
+use super::groups::Groups;
+use super::ranking::{For, Ranking};
+use super::{Memory, NoPlace, Node, numbers, place_of};
+
+/// A place that was found for a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The address of the node.
+    pub address: String,
+    /// Its machine.
+    pub host: String,
+    /// What is to be logged: the pool was full and takes the unit all the same.
+    pub warning: Option<String>,
+}
+
+/// A unit that was chosen to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its number: units count from 0 in the order in which they came.
+    pub unit: usize,
+    /// The host it was on, which may be none of the candidates.
+    pub host: String,
+}
+
+/// The candidates for the units of a pool, with what is on them.
+#[derive(Clone, Debug)]
+pub struct Placer<'a> {
+    hosts: Vec<Host<'a>>,
+    /// The numbers of hosts; those that are no candidates come after those that are.
+    numbers: HashMap<String, usize>,
+    names: Vec<String>,
+    processes: Processes,
+    units: usize,
+    groups: Groups,
+    adding: Ranking,
+    removing: Ranking,
+    memory: Memory,
+    /// How much memory may still be promised on each host that has a limit, the least first.
+    room: BTreeSet<(i64, usize)>,
+    /// The groups of the hosts that had room, by what was asked for.
+    with_room: HashMap<i64, (Vec<usize>, Groups)>,
+    looked_at: u64,
+}
+
+/// A candidate.
+#[derive(Clone, Debug)]
+struct Host<'a> {
+    node: &'a Node,
+    total: i64,
+    /// How much memory may still be promised; none for any amount.
+    room: Option<i64>,
+}
+
+/// The hosts that have room for a unit.
+#[derive(Clone, Debug, Default)]
+struct Fit {
+    /// None for all of them.
+    some: Option<Vec<usize>>,
+    /// What is to be said about that.
+    warning: Option<String>,
+}
+
+/// The processes that have units.
+#[derive(Clone, Debug, Default)]
+struct Processes {
+    numbers: HashMap<String, HashMap<String, usize>>,
+    units: Vec<Units>,
+}
+
+/// The units of a process, by the number of their host, the oldest first.
+type Units = BTreeMap<usize, VecDeque<usize>>;
+
+impl Processes {
+    fn number(&mut self, app: &str, process: &str) -> usize {
+        let known = self.numbers.get(app).and_then(|processes| processes.get(process));
+        if let Some(number) = known {
+            return *number;
+        }
+        let number = self.units.len();
+        self.units.push(Units::new());
+        self.numbers.entry(app.to_owned()).or_default().insert(process.to_owned(), number);
+        number
+    }
+
+    fn units(&self, process: usize) -> Option<&Units> {
+        self.units.get(process)
+    }
+
+    fn own(&self, process: usize, host: usize) -> i64 {
+        let units = self.units(process).and_then(|units| units.get(&host));
+        units.map_or(0, |units| i64::try_from(units.len()).unwrap_or(i64::MAX))
+    }
+}
+
+impl<'a> Placer<'a> {
+    /// The candidates with the units that are there already: of every app and in every status, wherever they are.
+    pub fn new<'u>(
+        candidates: &[&'a Node],
+        units: impl IntoIterator<Item = &'u UnitRecord>,
+        memory: Memory,
+    ) -> Self {
+        let hosts: Vec<Host<'a>> = candidates
+            .iter()
+            .map(|node| Host { node, total: 0, room: memory.limit(node) })
+            .collect();
+        let names: Vec<String> = candidates.iter().map(|node| node.address.clone()).collect();
+        let numbers = numbers(names.iter().map(String::as_str));
+        let all: Vec<_> = candidates.iter().map(|node| &node.metadata).collect();
+        let groups = Groups::of(&all);
+        let limited = hosts.iter().enumerate();
+        let room = limited.filter_map(|(number, host)| Some((host.room?, number))).collect();
+        let mut placer = Self {
+            adding: Ranking::new(For::Adding, &groups.of_nodes),
+            removing: Ranking::new(For::Removing, &groups.of_nodes),
+            hosts,
+            numbers,
+            names,
+            processes: Processes::default(),
+            units: 0,
+            groups,
+            memory,
+            room,
+            with_room: HashMap::new(),
+            looked_at: 0,
+        };
+        for unit in units {
+            placer.put(&unit.app_name, &unit.process_name, place_of(unit));
+        }
+        placer
+    }
+
+    /// Why the hosts are in no groups although their metadata differs: worth a line in the log.
+    #[must_use]
+    pub fn imbalance(&self) -> Option<String> {
+        let why = self.groups.imbalance.as_ref()?;
+        Some(format!("ignoring metadata diff when selecting node: {why}"))
+    }
+
+    /// How many hosts and groups of hosts were looked at for all choices so far.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at + self.adding.looked_at() + self.removing.looked_at()
+    }
+
+    /// The addresses of the hosts that have enough memory left for one more unit of an app.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn with_enough_memory(&mut self, app: &str) -> Result<Vec<String>, NoPlace> {
+        let fit = self.fit(app)?;
+        let hosts = fit.some.unwrap_or_else(|| (0..self.hosts.len()).collect());
+        let hosts = hosts.into_iter().filter_map(|host| self.hosts.get(host));
+        Ok(hosts.map(|host| host.node.address.clone()).collect())
+    }
+
+    /// Finds the place for one more unit of a process, and counts it there from now on.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn place(&mut self, app: &str, process: &str) -> Result<Place, NoPlace> {
+        let Fit { some, warning } = self.fit(app)?;
+        let number = self.processes.number(app, process);
+        let best = match some {
+            Some(fitting) => self.best_of(fitting, number, self.memory.of(app)),
+            None => self.adding.best(number),
+        };
+        let Some(host) = best.and_then(|number| self.hosts.get(number)) else {
+            return Err(NoPlace::NoNode);
+        };
+        let address = host.node.address.clone();
+        self.put(app, process, &address);
+        Ok(Place { host: url_to_host(&address), address, warning })
+    }
+
+    /// The host that the next unit of a process to go should be on: the fullest, by its address. None without candidates.
+    pub fn fullest(&mut self, app: &str, process: &str) -> Option<&str> {
+        let process = self.processes.number(app, process);
+        let best = self.removing.best(process)?;
+        self.hosts.get(best).map(|host| host.node.address.as_str())
+    }
+
+    /// Chooses the next unit of a process to go, and counts it no more: the oldest on the fullest host, or else any that there is.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn remove(&mut self, app: &str, process: &str) -> Result<Removed, ContractError> {
+        let number = self.processes.number(app, process);
+        let fullest = self.removing.best(number);
+        let units = self.processes.units.get_mut(number);
+        let found = units.and_then(|units| {
+            let host = fullest.filter(|host| units.contains_key(host));
+            let host = host.or_else(|| units.keys().next().copied())?;
+            let on_host = units.get_mut(&host)?;
+            let unit = on_host.pop_front()?;
+            if on_host.is_empty() {
+                units.remove(&host);
+            }
+            Some((unit, host))
+        });
+        let Some((unit, host)) = found else {
+            let (app, process) = (app.to_owned(), process.to_owned());
+            return Err(ContractError::ContainerNotFound { app, process });
+        };
+        self.changed(number, host, -1, self.memory.of(app));
+        Ok(Removed {
+            unit,
+            host: self.names.get(host).map_or_else(String::new, |name| url_to_host(name)),
+        })
+    }
+
+    /// Which hosts have enough memory left for one more unit of an app.
+    fn fit(&mut self, app: &str) -> Result<Fit, NoPlace> {
+        let bytes = self.memory.of(app);
+        if self.room.first().is_none_or(|(least, _)| *least >= bytes) {
+            return Ok(Fit::default());
+        }
+        self.looked_at += self.hosts.len() as u64;
+        let has_room = |host: &Host<'_>| host.room.is_none_or(|room| room >= bytes);
+        let hosts = self.hosts.iter().enumerate().filter(|(_, host)| has_room(host));
+        let some: Vec<usize> = hosts.map(|(number, _)| number).collect();
+        if !some.is_empty() {
+            return Ok(Fit { some: Some(some), warning: None });
+        }
+        let full = NoPlace::Memory { app: app.to_owned(), bytes };
+        if !self.memory.grows {
+            return Err(full);
+        }
+        let warning = format!("WARNING: {full}. Will ignore memory restrictions.");
+        Ok(Fit { some: None, warning: Some(warning) })
+    }
+
+    /// Counts one more unit of a process on a host.
+    fn put(&mut self, app: &str, process: &str, host: &str) {
+        let number = self.processes.number(app, process);
+        let host = self.numbers.get(host).copied().unwrap_or_else(|| {
+            self.numbers.insert(host.to_owned(), self.names.len());
+            self.names.push(host.to_owned());
+            self.names.len() - 1
+        });
+        if let Some(units) = self.processes.units.get_mut(number) {
+            units.entry(host).or_default().push_back(self.units);
+            self.units += 1;
+        }
+        self.changed(number, host, 1, self.memory.of(app));
+    }
+
+    /// Takes note that a host has one unit more or less, which needs so much memory.
+    fn changed(&mut self, process: usize, number: usize, change: i64, bytes: i64) {
+        let own = self.processes.own(process, number);
+        // Only candidates have a score.
+        let Some(host) = self.hosts.get_mut(number) else { return };
+        host.total += change;
+        if let Some(room) = &mut host.room {
+            self.room.remove(&(*room, number));
+            *room = room.saturating_sub(change.saturating_mul(bytes));
+            self.room.insert((*room, number));
+        }
+        self.adding.change(process, number, change, own, host.total);
+        self.removing.change(process, number, change, own, host.total);
+    }
+
+    /// The best of the hosts that have room, when some have none: those count for nothing, not even for the groups.
+    fn best_of(&mut self, fitting: Vec<usize>, process: usize, bytes: i64) -> Option<usize> {
+        if !self.groups.hold
+            && self.with_room.get(&bytes).is_none_or(|(before, _)| *before != fitting)
+        {
+            let hosts = fitting.iter().filter_map(|host| self.hosts.get(*host));
+            let metadata: Vec<_> = hosts.map(|host| &host.node.metadata).collect();
+            let groups = Groups::of(&metadata);
+            self.with_room.insert(bytes, (fitting.clone(), groups));
+        }
+        let seats = match self.with_room.get(&bytes) {
+            Some((_, groups)) if !self.groups.hold => groups.of_nodes.clone(),
+            _ => {
+                let seat = |host: &usize| self.groups.of_nodes.get(*host).copied().flatten();
+                fitting.iter().map(seat).collect()
+            }
+        };
+        let own = |host: usize| self.processes.own(process, host);
+        let mut sums: BTreeMap<usize, i64> = BTreeMap::new();
+        for (host, seat) in fitting.iter().zip(&seats) {
+            *sums.entry(seat.unwrap_or_default()).or_default() += own(*host);
+        }
+        let score = |(host, seat): (&usize, &Option<usize>)| {
+            let sum = seat.map_or(0, |group| sums.get(&group).copied().unwrap_or_default());
+            let total = self.hosts.get(*host).map_or(0, |host| host.total);
+            (sum, own(*host), total, *host)
+        };
+        fitting.iter().zip(&seats).map(score).min().map(|(.., host)| host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(address: &str, metadata: &[(&str, &str)]) -> Node {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let metadata = metadata.iter().map(owned).collect();
+        Node { address: address.to_owned(), metadata, enabled: true }
+    }
+
+    fn unit(app: &str, host: &str) -> UnitRecord {
+        UnitRecord {
+            app_name: app.to_owned(),
+            process_name: "web".to_owned(),
+            host_addr: host.to_owned(),
+            ..UnitRecord::default()
+        }
+    }
+
+    fn placer<'a>(nodes: &'a [Node], units: &[UnitRecord], memory: Memory) -> Placer<'a> {
+        Placer::new(&nodes.iter().collect::<Vec<_>>(), units, memory)
+    }
+
+    #[test]
+    fn units_on_a_host_in_no_group_count_for_the_first_group() {
+        // Groups [0] and [0, 1, 2]: the later one counts. h3 is in none.
+        let nodes = [
+            node("h0", &[("x", "2")]),
+            node("h1", &[("y", ""), ("z", "")]),
+            node("h2", &[("x", ""), ("z", "")]),
+            node("h3", &[("y", "1")]),
+        ];
+        let mut placer = placer(&nodes, &[unit("a", "h3")], Memory::default());
+        let groups: Vec<usize> = placer.groups.of_nodes.iter().flatten().copied().collect();
+        assert_eq!(groups, [1, 1, 1]);
+        // The group that the unit counts for has no host, so all are as before, and the host itself has more units.
+        assert_eq!(placer.place("a", "web").map(|place| place.host), Ok("h0".to_owned()));
+        // In the group of the other hosts is one now; on the host in no group the unit is not seen.
+        assert_eq!(placer.place("a", "web").map(|place| place.host), Ok("h3".to_owned()));
+    }
+
+    #[test]
+    fn the_oldest_unit_on_the_fullest_host_goes_first_and_one_elsewhere_last() {
+        let nodes = [node("http://h0:1", &[]), node("http://h1:1", &[])];
+        let units = [unit("a", "gone"), unit("a", "h0"), unit("a", "h1"), unit("a", "h1")];
+        let mut placer = placer(&nodes, &units, Memory::default());
+        let mut next = || placer.remove("a", "web").map(|removed| (removed.unit, removed.host));
+        assert_eq!(next().unwrap(), (2, "h1".to_owned()));
+        assert_eq!(next().unwrap(), (3, "h1".to_owned()));
+        assert_eq!(next().unwrap(), (1, "h0".to_owned()));
+        assert_eq!(next().unwrap(), (0, "gone".to_owned()));
+        assert_eq!(
+            next().unwrap_err().to_string(),
+            "Container of app \"a\" with process \"web\" was not found in any servers"
+        );
+    }
+
+    #[test]
+    fn two_nodes_on_one_machine_are_two_and_a_unit_that_says_the_machine_alone_is_on_the_last() {
+        let nodes = [node("http://h0:1", &[]), node("http://h1:1", &[]), node("http://h0:2", &[])];
+        let mut placer = placer(&nodes, &[unit("a", "h0")], Memory::default());
+        let mut next = || placer.place("a", "web").map(|place| place.address).unwrap();
+        assert_eq!([next(), next(), next()], ["http://h0:1", "http://h1:1", "http://h0:1"]);
+    }
+
+    #[test]
+    fn a_full_pool_that_grows_takes_units_with_a_warning() {
+        let nodes = [node("h0", &[("mem", "100")]), node("h1", &[("mem", "200")])];
+        let of_apps = BTreeMap::from([("a".to_owned(), 100)]);
+        let memory = Memory { ratio: 1.0, total_key: "mem".to_owned(), of_apps, grows: true };
+        let mut growing = placer(&nodes, &[], memory.clone());
+        let mut next = || growing.place("a", "web").unwrap();
+        assert_eq!([next().host, next().host, next().host], ["h0", "h1", "h1"]);
+        let over = next();
+        assert_eq!(over.host, "h0");
+        assert_eq!(
+            over.warning.as_deref(),
+            Some(
+                "WARNING: no nodes found with enough memory for container of \"a\": 0.0001MB. Will ignore memory restrictions."
+            )
+        );
+        let units = [unit("a", "h0"), unit("a", "h1"), unit("a", "h1")];
+        let mut full = placer(&nodes, &units, Memory { grows: false, ..memory });
+        let none = NoPlace::Memory { app: "a".to_owned(), bytes: 100 };
+        assert_eq!(full.place("a", "web"), Err(none));
+        // A unit less leaves room for one more.
+        assert_eq!(full.remove("a", "web").unwrap().host, "h1");
+        assert_eq!(full.place("a", "web").map(|place| place.host), Ok("h1".to_owned()));
+    }
+
+    #[test]
+    fn metadata_out_of_balance_is_worth_a_line() {
+        let nodes = [node("h0", &[("odd", "1")]), node("h1", &[])];
+        assert_eq!(
+            placer(&nodes, &[], Memory::default()).imbalance().as_deref(),
+            Some(
+                "ignoring metadata diff when selecting node: unbalanced metadata for node group: map[odd:1] vs map[]"
+            )
+        );
+        assert_eq!(placer(&nodes[..1], &[], Memory::default()).imbalance(), None);
+    }
+}

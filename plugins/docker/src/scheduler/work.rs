@@ -1,0 +1,184 @@
+//! How the work grows: 10,000 units over 1,000 nodes.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Instant;
+
+use gantry_sdk::gantry_core::record::UnitRecord;
+
+use super::{Cluster, Filter, Memory, Node, Placer, plan};
+
+const SIZES: [usize; 4] = [1_000, 2_000, 4_000, 10_000];
+
+/// What the work may be at most of `n log2 n`, for every shape.
+const MOST: f64 = 3.0;
+
+/// By how much its part of `n log2 n` may grow at most from the smallest size to the largest, for every shape.
+const GROWTH: f64 = 1.2;
+
+fn nodes(count: usize, zone: impl Fn(usize) -> Option<String>) -> Vec<Node> {
+    let node = |number: usize| {
+        let mut metadata = BTreeMap::from([("pool".to_owned(), "p".to_owned())]);
+        metadata.extend(zone(number).map(|zone| ("zone".to_owned(), zone)));
+        Node { address: format!("http://h{number}:2375"), metadata, enabled: true }
+    };
+    (0..count).map(node).collect()
+}
+
+/// No groups, a few, many, one a node.
+fn layouts(count: usize) -> [(&'static str, Vec<Node>); 4] {
+    [
+        ("no groups", nodes(count, |_| None)),
+        ("3 groups", nodes(count, |number| Some((number % 3).to_string()))),
+        ("groups of 10", nodes(count, |number| Some((number / 10).to_string()))),
+        ("a group a node", nodes(count, |number| Some(number.to_string()))),
+    ]
+}
+
+/// A number that looks like any other, the same in every run.
+fn scattered(number: usize) -> usize {
+    number.wrapping_mul(0x9e37_79b1) >> 7 & 0xffff
+}
+
+/// The number of a unit's app, by the unit's number and how many there are.
+type AppOf = fn(usize, usize) -> usize;
+
+/// One app; apps of ten units one after the other; few apps and many apps by turns; by chance.
+fn orders() -> [(&'static str, AppOf); 5] {
+    [
+        ("one app", |_, _| 0),
+        ("apps of 10", |unit, _| unit / 10),
+        ("10 apps by turns", |unit, _| unit % 10),
+        ("many apps by turns", |unit, count| unit % (count / 10)),
+        ("apps by chance", |unit, _| scattered(unit) % 40),
+    ]
+}
+
+/// Units of another app that are there already, so many on each host.
+fn loads(nodes: usize, on_host: impl Fn(usize) -> usize) -> Vec<UnitRecord> {
+    let on = |host: usize| {
+        let unit = UnitRecord {
+            app_name: "old".to_owned(),
+            host_addr: format!("h{host}"),
+            ..UnitRecord::default()
+        };
+        vec![unit; on_host(host)]
+    };
+    (0..nodes).flat_map(on).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of units and looks")]
+fn ratio(looks: u64, units: usize) -> f64 {
+    looks as f64 / (units as f64 * (units as f64).log2())
+}
+
+/// Written past the test harness, which keeps what a passing test prints.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// How many looks it takes to place so many units, and to take them away again.
+fn looks(candidates: &[&Node], existing: &[UnitRecord], apps: &[String]) -> [u64; 2] {
+    let mut placer = Placer::new(candidates, existing, Memory::default());
+    for app in apps {
+        placer.place(app, "web").unwrap();
+    }
+    let placing = placer.looked_at();
+    for app in apps {
+        placer.remove(app, "web").unwrap();
+    }
+    [placing, placer.looked_at() - placing]
+}
+
+/// Walks all shapes on hosts that carry so much already.
+fn check(load: &str, on_host: impl Fn(usize) -> usize) {
+    let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for count in SIZES {
+        for (layout, nodes) in layouts(count / 10) {
+            let candidates: Vec<&Node> = nodes.iter().collect();
+            let existing = loads(nodes.len(), &on_host);
+            for (order, app) in orders() {
+                let apps: Vec<String> =
+                    (0..count).map(|unit| format!("a{}", app(unit, count))).collect();
+                let looks = looks(&candidates, &existing, &apps);
+                for (what, looks) in ["placing", "removing"].into_iter().zip(looks) {
+                    let shape = format!("{what}, {order}, {layout}");
+                    ratios.entry(shape).or_default().push(ratio(looks, count));
+                }
+            }
+        }
+    }
+    let mut faults = Vec::new();
+    let (mut most, mut growth) = (0.0_f64, 0.0_f64);
+    for (shape, ratios) in &ratios {
+        let of_shape = ratios.iter().copied().fold(0.0, f64::max);
+        let grown = ratios[SIZES.len() - 1] / ratios[0];
+        if of_shape > MOST || grown > GROWTH {
+            faults.push(format!("{shape}: {ratios:.2?} of n log2 n"));
+        }
+        (most, growth) = (most.max(of_shape), growth.max(grown));
+    }
+    say(&format!(
+        "scheduler: {} shapes on {load}: at most {most:.2} of n log2 n, grown {growth:.2} times",
+        ratios.len()
+    ));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_work_on_empty_hosts_grows_no_worse_than_n_log_n() {
+    check("empty hosts", |_| 0);
+}
+
+#[test]
+fn the_work_on_uneven_hosts_grows_no_worse_than_n_log_n() {
+    check("uneven hosts", |host| scattered(host) % 20);
+}
+
+/// Plans to move 10,000 units over 1,000 nodes and says how long that took; gives how many go to each host.
+fn planned(layout: &str, nodes: &[Node], memory: &Memory) -> BTreeMap<String, usize> {
+    let unit = |number: usize| UnitRecord {
+        app_name: format!("a{}", number % 100),
+        host_addr: format!("h{}", scattered(number) % 1_000),
+        ..UnitRecord::default()
+    };
+    let units: Vec<UnitRecord> = (0..10_000).map(unit).collect();
+    let pools = (0..100).map(|app| (format!("a{app}"), "p".to_owned())).collect();
+    let cluster = Cluster { nodes, units: &units, pools: &pools, memory };
+    let began = Instant::now();
+    let plan = plan(&cluster, &Filter::default());
+    let took = began.elapsed();
+    say(&format!("scheduler: 10,000 units over 1,000 nodes, {layout}: planned in {took:?}"));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for step in plan.moves {
+        *counts.entry(step.to.unwrap().host).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_plan_for_10_000_units_uses_every_node() {
+    for (layout, nodes) in layouts(1_000) {
+        let counts = planned(layout, &nodes, &Memory::default());
+        assert_eq!(counts.len(), 1_000);
+        assert_eq!(counts.values().sum::<usize>(), 10_000);
+    }
+}
+
+#[test]
+fn a_plan_for_10_000_units_in_scarce_memory_fills_no_node_too_much() {
+    for (layout, mut nodes) in layouts(1_000) {
+        for node in &mut nodes[500..] {
+            node.metadata.insert("iaas-id".to_owned(), "8".to_owned());
+        }
+        let of_apps = (0..100).map(|app| (format!("a{app}"), 1)).collect();
+        let (total_key, grows) = ("iaas-id".to_owned(), false);
+        let memory = Memory { ratio: 1.0, total_key, of_apps, grows };
+        let counts = planned(&format!("{layout}, scarce memory"), &nodes, &memory);
+        assert_eq!(counts.values().sum::<usize>(), 10_000);
+        for node in &nodes[500..] {
+            let host = node.address.trim_start_matches("http://").trim_end_matches(":2375");
+            assert!(counts.get(host).is_none_or(|count| *count <= 8), "{host}");
+        }
+    }
+}
