@@ -61,7 +61,7 @@ fn deploy_on(home: &Home, app: &App, image: &str) -> Result<String> {
 }
 
 /// Takes back what the units of an app stand on when its first deploy failed (design 10.13).
-fn leave_nothing(app: &App, home: &Home) {
+pub(crate) fn leave_nothing(app: &App, home: &Home) {
     if app.deploys > 0 {
         return;
     }

@@ -50,6 +50,29 @@ pub fn exit_code(pod: &Value, container: &str) -> Option<i64> {
     Some(number(ended, "/exitCode"))
 }
 
+/// What the container of an agent gave as the reason of its end, when that was none of the good ones.
+pub fn reason(pod: &Value, container: &str) -> Option<String> {
+    let statuses = items(pod, "/status/containerStatuses").iter();
+    let ended = statuses
+        .filter(|status| text(status, "/name") == container)
+        .find_map(|status| status.pointer("/state/terminated"))?;
+    let message = text(ended, "/message").trim();
+    (number(ended, "/exitCode") != 0 && !message.is_empty()).then(|| message.to_owned())
+}
+
+/// Why a container of the pod will not start, when its image is the reason.
+pub fn image_missing(pod: &Value) -> Option<String> {
+    const REASONS: [&str; 4] =
+        ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+    let all = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let mut waiting = all
+        .into_iter()
+        .flat_map(|statuses| items(pod, statuses))
+        .filter_map(|status| status.pointer("/state/waiting"));
+    let missing = waiting.find(|waiting| REASONS.contains(&text(waiting, "/reason")))?;
+    Some(format!("{}: {}", text(missing, "/reason"), text(missing, "/message")))
+}
+
 fn not_failed(pod: &Value, events: &[Value]) -> Result<()> {
     match text(pod, "/status/phase") {
         "Failed" | "Unknown" => Err(Error::Other(invalid_phase(pod, events))),
@@ -141,6 +164,41 @@ mod tests {
         }
         let ended = pod("Failed", &[json!({"terminated": {"exitCode": 3}})]);
         assert_eq!((exit_code(&ended, "c0"), exit_code(&ended, "c1")), (Some(3), None));
+    }
+
+    #[test]
+    fn an_agent_says_why_it_ended() {
+        let ended = |code: i64, message: &str| {
+            pod(
+                "Failed",
+                &[json!({}), json!({"terminated": {"exitCode": code, "message": message}})],
+            )
+        };
+        assert_eq!(
+            reason(&ended(1, "`make` ended with 3\n"), "c1").as_deref(),
+            Some("`make` ended with 3")
+        );
+        for (pod, container) in [
+            (ended(0, "x"), "c1"),
+            (ended(1, ""), "c1"),
+            (ended(1, "x"), "c0"),
+            (ended(1, "x"), "c2"),
+        ] {
+            assert_eq!(reason(&pod, container), None);
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_missing_is_told_of_whichever_container_it_is() {
+        let waits =
+            |reason: &str| json!({"state": {"waiting": {"reason": reason, "message": "m"}}});
+        let with = |first: Value, second: Value| json!({"status": {"initContainerStatuses": [first], "containerStatuses": [second]}});
+        let told = Some("ErrImagePull: m".to_owned());
+        let starting = waits("PodInitializing");
+        assert_eq!(image_missing(&with(waits("ErrImagePull"), starting.clone())), told);
+        assert_eq!(image_missing(&with(json!({}), waits("ErrImagePull"))), told);
+        assert_eq!(image_missing(&with(json!({}), starting)), None);
+        assert_eq!(image_missing(&json!({})), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use gantry_sdk::cluster::{DeleteOptions, PodExecOptions, PodLogOptions};
 use gantry_sdk::streams::{Reader, Session, Writer};
-use gantry_sdk::{App, Error, Result, ShellOptions, Source, TailOptions, apps, operation};
+use gantry_sdk::{App, Error, Result, ShellOptions, Source, TailOptions, apps, operation, quote};
 use serde_json::Value;
 
 use crate::calls::{insist, insist_on_change};
@@ -169,6 +169,23 @@ fn delete_pod(home: &Home, pod: &str) -> Result<()> {
     Ok(insist_on_change(|| home.client.delete(&kinds::pod(), home.namespace(), pod, &options))?)
 }
 
+/// Ends a unit: its pod is deleted, and its ReplicaSet makes another one.
+///
+/// # Errors
+///
+/// No such unit, or the cluster refuses.
+pub(crate) fn kill(app: &App, unit: &str, force: bool) -> Result<()> {
+    let home = Home::of_pool(&app.pool)?;
+    let all = pods(&home, app)?;
+    let pod = meant(&all, app, unit)?;
+    if force {
+        return delete_pod(&home, name(pod));
+    }
+    let options = DeleteOptions::default();
+    let (namespace, pod) = (home.namespace(), name(pod));
+    Ok(insist_on_change(|| home.client.delete(&kinds::pod(), namespace, pod, &options))?)
+}
+
 /// The pod that somebody means: the one with this id or prefix of it, or the first that commands run in.
 fn meant<'a>(all: &'a [Value], app: &App, unit: &str) -> Result<&'a Value> {
     if unit.is_empty() {
@@ -182,8 +199,8 @@ fn meant<'a>(all: &'a [Value], app: &App, unit: &str) -> Result<&'a Value> {
         (Some(pod), None) => Ok(pod),
         (None, _) => Err(Error::UnitNotFound(unit.to_owned())),
         (Some(_), Some(_)) => {
-            let text = format!("several units start with `{unit}`");
-            Err(Error::Conflict(text))
+            let text = format!("ambiguous container name/id: {}", quote(unit));
+            Err(Error::InvalidArgument(text))
         }
     }
 }
@@ -275,7 +292,7 @@ mod tests {
         assert_eq!(of(""), Ok("web-a1"));
         assert_eq!(of("web-a"), Ok("web-a"));
         assert_eq!(of("web-a2"), Ok("web-a2"));
-        assert!(matches!(of("web-"), Err(Error::Conflict(_))));
+        assert!(matches!(of("web-"), Err(Error::InvalidArgument(_))));
         assert_eq!(of("x"), Err(Error::UnitNotFound("x".to_owned())));
     }
 }

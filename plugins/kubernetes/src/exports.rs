@@ -7,7 +7,7 @@ use gantry_sdk::streams::{Reader, Session, Writer};
 use gantry_sdk::{
     App, Availability, ClusterBuilder, Deployer, Description, Exec, InspectedImage, Lifecycle,
     Logs, NodeContainers, NodePage, Nodes, Plugin, Provisioner, Result, Rollback, Shell,
-    ShellOptions, Sleep, Source, TailOptions, Unit, UnitFinder, UnitPage, Volumes,
+    ShellOptions, Sleep, Source, TailOptions, Unit, UnitFinder, UnitKill, UnitPage, Volumes,
 };
 
 use crate::process::State;
@@ -18,7 +18,7 @@ use crate::{PROVISIONER, build, change, daemons, exec, machines, query, storage}
 pub struct Kubernetes;
 
 gantry_sdk::export!(
-    Kubernetes: deployer, rollback, exec, logs, lifecycle, sleep, shell, unit_finder, nodes,
+    Kubernetes: deployer, rollback, exec, logs, lifecycle, sleep, shell, unit_finder, unit_kill, nodes,
     node_containers, volumes, cluster_builder
 );
 
@@ -198,6 +198,12 @@ impl Lifecycle for Kubernetes {
 impl UnitFinder for Kubernetes {
     fn app_from_unit_id(unit_id: String) -> Result<String> {
         query::app_of(&unit_id)
+    }
+}
+
+impl UnitKill for Kubernetes {
+    fn kill(app: App, unit_id: String, force: bool) -> Result<()> {
+        exec::kill(&app, &unit_id, force)
     }
 }
 

@@ -4,10 +4,11 @@ use gantry_sdk::gantry_core::container::Image;
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
 use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
 use gantry_sdk::{Error, Result, images, operation};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::completion::image_missing;
 use crate::home::Home;
-use crate::object::{items, text};
+use crate::object::text;
 use crate::service::{Purpose, Site};
 use crate::{exec, name, wait};
 
@@ -113,14 +114,14 @@ fn read(site: &Site<'_>, image: &str) -> Result<Files> {
 fn look(home: &Home, pod: &str) -> Result<Files> {
     let ended = wait::pod(home, pod, home.timeouts.pod_running, |pod, _| {
         let phase = text(pod, "/status/phase");
-        Ok(["Succeeded", "Failed"].contains(&phase) || waits_for_ever(pod).is_some())
+        Ok(["Succeeded", "Failed"].contains(&phase) || image_missing(pod).is_some())
     });
     let ended = match ended {
         // Nothing goes on: the pod goes with this call.
         Err(Error::TimedOut(text)) => return Err(Error::UnitStartup(text)),
         ended => ended?,
     };
-    if let Some(reason) = waits_for_ever(&ended) {
+    if let Some(reason) = image_missing(&ended) {
         return Err(Error::UnitStartup(reason));
     }
     if text(&ended, "/status/phase") == "Failed" {
@@ -129,17 +130,6 @@ fn look(home: &Home, pod: &str) -> Result<Files> {
     }
     let output = exec::all_lines(home, pod, "")?;
     Ok(parsed(&String::from_utf8_lossy(&output)))
-}
-
-/// Why the container of a pod will not start, when its image is the reason.
-fn waits_for_ever(pod: &Value) -> Option<String> {
-    let waiting = items(pod, "/status/containerStatuses")
-        .iter()
-        .find_map(|status| status.pointer("/state/waiting"))?;
-    let reason = text(waiting, "/reason");
-    ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"]
-        .contains(&reason)
-        .then(|| format!("{reason}: {}", text(waiting, "/message")))
 }
 
 #[cfg(test)]

@@ -40,6 +40,17 @@ pub struct Defaults {
     pub deploy_image: String,
     /// The image of the agent that inspects images.
     pub inspect_image: String,
+    /// What does all three in their place, when the operator names it.
+    pub build_agent: Option<BuildAgent>,
+}
+
+/// This project's own agent: it needs neither root nor the socket of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildAgent {
+    /// Its image.
+    pub image: String,
+    /// The certificate of who vouches for the registry, as PEM; those of the web's own authorities when empty.
+    pub authority: String,
 }
 
 /// A registry of images.
@@ -106,6 +117,12 @@ impl Defaults {
             },
             deploy_image: image("kubernetes:deploy-sidecar-image"),
             inspect_image: image("kubernetes:deploy-inspect-image"),
+            build_agent: Some(settings.string("kubernetes:build-agent"))
+                .filter(|image| !image.is_empty())
+                .map(|image| BuildAgent {
+                    image,
+                    authority: settings.string("docker:registry-ca"),
+                }),
         }
     }
 }
@@ -323,6 +340,7 @@ mod tests {
         assert_eq!(defaults.registry, Registry::default());
         assert_eq!(defaults.deploy_image, "tsuru/deploy-agent:0.4.0");
         assert_eq!(defaults.inspect_image, "tsuru/deploy-agent:0.4.0");
+        assert_eq!(defaults.build_agent, None);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Node containers: what runs on every node of some pools (spec 6.4, 7.10).
+//! Node containers as objects of a cluster (spec 6.4, 7.10). What they are is `gantry_core::node::NodeContainer`.
 
 mod placement;
 
 use std::collections::BTreeMap;
 
-use gantry_sdk::{LabelSet, Labels, quote};
+use gantry_sdk::gantry_core::node::NodeContainer;
+use gantry_sdk::{LabelSet, Labels};
 use serde_json::{Value, json};
 
 use crate::manifest::{env, literal, metadata};
@@ -23,95 +24,6 @@ const BIG_SIBLING_BINDS: [&str; 3] = [
     "/var/lib/docker/containers:/var/lib/docker/containers:ro",
     "/mnt/sda1/var/lib/docker/containers:/mnt/sda1/var/lib/docker/containers:ro",
 ];
-
-/// What to run on every node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeContainer {
-    /// Its name.
-    pub name: String,
-    /// The image.
-    pub image: String,
-    /// The image by its digest; wins when it is not empty.
-    pub pinned_image: String,
-    /// Whether it is switched off; none when nobody says.
-    pub disabled: Option<bool>,
-    /// The program; the image's own when empty.
-    pub entrypoint: Vec<String>,
-    /// The arguments.
-    pub command: Vec<String>,
-    /// The environment, `NAME=value` each.
-    pub env: Vec<String>,
-    /// Labels of its own, which win over the platform's.
-    pub labels: Labels,
-    /// The folder it starts in.
-    pub working_dir: String,
-    /// Whether it has a terminal.
-    pub tty: bool,
-    /// Whether it may do everything on the node.
-    pub privileged: bool,
-    /// The network; `host` is the node's.
-    pub network_mode: String,
-    /// When it is started again: `always` unless it says `on-failure` or `no`.
-    pub restart_policy: String,
-    /// What it sees of the node: `<path of the node>:<path>[:ro]` each.
-    pub binds: Vec<String>,
-}
-
-impl NodeContainer {
-    /// What runs in a pool that has an entry of its own: what that says, and for the rest what the base says.
-    #[must_use]
-    pub fn over(&self, base: &Self) -> Self {
-        let text = |own: &String, base: &String| {
-            if own.is_empty() { base.clone() } else { own.clone() }
-        };
-        let list = |own: &Vec<String>, base: &Vec<String>| {
-            if own.is_empty() { base.clone() } else { own.clone() }
-        };
-        let mut labels = base.labels.clone();
-        labels.extend(self.labels.clone());
-        // An image of the pool's own is not what the base has pinned.
-        let pinned_image = if self.image.is_empty() {
-            text(&self.pinned_image, &base.pinned_image)
-        } else {
-            self.pinned_image.clone()
-        };
-        Self {
-            name: text(&self.name, &base.name),
-            image: text(&self.image, &base.image),
-            pinned_image,
-            disabled: self.disabled.or(base.disabled),
-            entrypoint: list(&self.entrypoint, &base.entrypoint),
-            command: list(&self.command, &base.command),
-            env: list(&self.env, &base.env),
-            labels,
-            working_dir: text(&self.working_dir, &base.working_dir),
-            tty: self.tty || base.tty,
-            privileged: self.privileged || base.privileged,
-            network_mode: text(&self.network_mode, &base.network_mode),
-            restart_policy: text(&self.restart_policy, &base.restart_policy),
-            binds: list(&self.binds, &base.binds),
-        }
-    }
-
-    /// Whether it can run: it is not switched off and has an image.
-    pub fn is_valid(&self) -> bool {
-        self.disabled != Some(true) && !self.image.is_empty()
-    }
-
-    /// What is told before it is looked after in a pool, or passed over.
-    pub fn headline(&self, name: &str, pool: &str) -> String {
-        let (name, pool) = (quote(name), quote(pool));
-        if self.is_valid() {
-            format!("upserting node container {name} [{pool}]\n")
-        } else {
-            format!("skipping node container {name} [{pool}], invalid config\n")
-        }
-    }
-
-    fn image(&self) -> &str {
-        if self.pinned_image.is_empty() { &self.image } else { &self.pinned_image }
-    }
-}
 
 /// The DaemonSet of a node container. `labels` are those of a node container, made with its own.
 pub fn daemon_set(
@@ -166,8 +78,8 @@ fn one(container: &NodeContainer, mounts: Vec<Value>) -> Value {
         "args": unless_empty(literal(&container.command)),
         "env": env(&envs),
         "resources": {},
-        "securityContext": container.privileged.then(|| json!({"privileged": true})),
-        "tty": container.tty.then_some(true),
+        "securityContext": (container.privileged == Some(true)).then(|| json!({"privileged": true})),
+        "tty": (container.tty == Some(true)).then_some(true),
         "volumeMounts": unless_empty(mounts),
         "workingDir": Some(&container.working_dir).filter(|folder| !folder.is_empty()),
     }))
@@ -216,40 +128,6 @@ fn restart_policy(policy: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pool_says_what_differs_from_the_base() {
-        let base = NodeContainer {
-            name: "bs".to_owned(),
-            image: "img".to_owned(),
-            pinned_image: "img@sha256:1".to_owned(),
-            env: vec!["A=1".to_owned()],
-            labels: Labels::from([("a".to_owned(), "1".to_owned())]),
-            privileged: true,
-            ..NodeContainer::default()
-        };
-        let own = NodeContainer {
-            image: "other".to_owned(),
-            disabled: Some(false),
-            labels: Labels::from([("b".to_owned(), "2".to_owned())]),
-            ..NodeContainer::default()
-        };
-        let merged = own.over(&base);
-        assert_eq!((merged.name.as_str(), merged.image()), ("bs", "other"));
-        assert_eq!((merged.env.as_slice(), merged.labels.len()), (&["A=1".to_owned()][..], 2));
-        assert!(merged.privileged && merged.is_valid());
-        assert_eq!(NodeContainer::default().over(&base).image(), "img@sha256:1");
-    }
-
-    #[test]
-    fn what_cannot_run_is_told() {
-        let mut container = NodeContainer { image: "i".to_owned(), ..NodeContainer::default() };
-        assert_eq!(container.headline("bs", ""), "upserting node container \"bs\" [\"\"]\n");
-        container.disabled = Some(true);
-        let line = "skipping node container \"bs\" [\"p1\"], invalid config\n";
-        assert_eq!(container.headline("bs", "p1"), line);
-        assert!(!NodeContainer::default().is_valid());
-    }
 
     #[test]
     fn a_policy_nobody_knows_is_always() {

@@ -1,6 +1,7 @@
 //! Pods that run once: what deploys, builds and inspects images, and what runs one command (spec 7.5, 7.8).
 
 mod agent;
+mod build_agent;
 
 use gantry_sdk::gantry_core::env::Variable;
 use gantry_sdk::{App, LabelSet};

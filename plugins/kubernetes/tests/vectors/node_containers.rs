@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_kubernetes::manifest::account;
-use gantry_kubernetes::node_container::{NodeContainer, Placement, daemon_set, place, upgrade};
+use gantry_kubernetes::node_container::{Placement, daemon_set, place, upgrade};
 use gantry_kubernetes::{PREFIX, PROVISIONER};
 use gantry_sdk::LabelSet;
 use gantry_sdk::gantry_core::labels::{NodeContainerOptions, ServiceAccountOptions};
+use gantry_sdk::gantry_core::node::NodeContainer;
 use serde_json::Value;
 
 use crate::objects;
@@ -130,6 +131,8 @@ fn merge(target: &mut Value, patch: &Value) {
 
 fn read(config: &Value) -> NodeContainer {
     let flag = |field: &str| config[field].as_bool();
+    // The reference has no way to say no.
+    let yes = |field: &str| flag(field).filter(|said| *said);
     NodeContainer {
         name: text(config, "Name").to_owned(),
         image: text(config, "Image").to_owned(),
@@ -140,8 +143,8 @@ fn read(config: &Value) -> NodeContainer {
         env: texts(config, "Env"),
         labels: map(config, "Labels"),
         working_dir: text(config, "WorkingDir").to_owned(),
-        tty: flag("Tty").unwrap_or_default(),
-        privileged: flag("Privileged").unwrap_or_default(),
+        tty: yes("Tty"),
+        privileged: yes("Privileged"),
         network_mode: text(config, "NetworkMode").to_owned(),
         restart_policy: text(config, "RestartPolicy").to_owned(),
         binds: texts(config, "Binds"),

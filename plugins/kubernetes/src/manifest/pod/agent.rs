@@ -1,6 +1,7 @@
 //! Pods in which the agent works beside the image: it deploys, builds or inspects (spec 7.5).
 //!
-//! They have two containers: one of the image, which only waits, and the agent's, which reaches into the first. A file in a folder that both see ends the wait.
+//! They have two containers: one of the image, which only waits, and the agent's, which reaches into the first. A file in a folder that both see ends the wait. With this project's own agent they
+//! are made otherwise; see `build_agent`.
 
 use gantry_sdk::commands::{UnitAgent, archive_build_command, deploy_command};
 use gantry_sdk::gantry_core::env::Variable;
@@ -8,6 +9,7 @@ use gantry_sdk::gantry_core::image::split_image_name;
 use gantry_sdk::{Error, Result};
 use serde_json::{Value, json};
 
+use super::build_agent::Task;
 use super::{OneShot, env};
 use crate::object::without_nulls;
 
@@ -21,7 +23,8 @@ pub const INSPECTOR: &str = "inspect-cont";
 const LATEST: &str = "latest";
 
 const ENGINE_SOCKET: &str = "/var/run/docker.sock";
-const SHARED_FOLDER: &str = "/tmp/intercontainer";
+/// The folder that both containers see.
+pub(super) const SHARED_FOLDER: &str = "/tmp/intercontainer";
 const DONE_FILE: &str = "/tmp/intercontainer/done";
 const ARCHIVE: &str = "/home/application/archive.tar.gz";
 
@@ -41,6 +44,9 @@ impl OneShot<'_> {
     ///
     /// No image to be made.
     pub fn deploy(&self, target: &str, agent: &UnitAgent) -> Result<Value> {
+        if let Some(own) = &self.defaults.build_agent {
+            return self.with_build_agent(own, Task::Deploy, &with_latest(target));
+        }
         self.with_agent(&Agent {
             container: COMMITTER,
             image: &self.defaults.deploy_image,
@@ -56,6 +62,10 @@ impl OneShot<'_> {
     ///
     /// No image to be made.
     pub fn build(&self, target: &str, agent: &UnitAgent) -> Result<Value> {
+        if let Some(own) = &self.defaults.build_agent {
+            let task = Task::Build { command: &agent.deploy_command };
+            return self.with_build_agent(own, task, &named(target));
+        }
         let url = format!("file://{ARCHIVE}");
         self.with_agent(&Agent {
             container: COMMITTER,
@@ -72,6 +82,9 @@ impl OneShot<'_> {
     ///
     /// No name for the image.
     pub fn inspect(&self, target: &str) -> Result<Value> {
+        if let Some(own) = &self.defaults.build_agent {
+            return self.with_build_agent(own, Task::Inspect, &with_latest(target));
+        }
         self.with_agent(&Agent {
             container: INSPECTOR,
             image: &self.defaults.inspect_image,
@@ -82,9 +95,7 @@ impl OneShot<'_> {
     }
 
     fn with_agent(&self, agent: &Agent<'_>) -> Result<Value> {
-        let Some(first) = agent.destinations.first() else {
-            return Err(Error::InvalidArgument("no destination images provided".to_owned()));
-        };
+        let first = first(&agent.destinations)?;
         let mut volumes = vec![
             json!({"name": "dockersock", "hostPath": {"path": ENGINE_SOCKET}}),
             json!({"name": "intercontainer", "emptyDir": {}}),
@@ -113,20 +124,9 @@ impl OneShot<'_> {
             "end() {{ touch {DONE_FILE}; }}\ntrap end EXIT\n\
              mkdir -p $(dirname {input}) && cat >{input} && {command}\n"
         );
-        let registry = &self.defaults.registry;
         let user = self.defaults.user.map(|user| user.to_string()).unwrap_or_default();
-        let variables = [
-            ("RUN_AS_SIDECAR", "true"),
-            ("DESTINATION_IMAGES", &destinations.join(",")),
-            ("SOURCE_IMAGE", self.image),
-            ("REGISTRY_AUTH_USER", &registry.user),
-            ("REGISTRY_AUTH_PASS", &registry.password),
-            ("REGISTRY_ADDRESS", &registry.address),
-            ("INPUT_FILE", input),
-            ("RUN_AS_USER", &user),
-        ];
-        let variables: Vec<Variable> =
-            variables.map(|(name, value)| (format!("DEPLOYAGENT_{name}"), value.to_owned())).into();
+        let variables =
+            self.agent_variables(destinations, &[("INPUT_FILE", input), ("RUN_AS_USER", &user)]);
         let socket = json!({"name": "dockersock", "mountPath": ENGINE_SOCKET});
         let shared = json!({"name": "intercontainer", "mountPath": SHARED_FOLDER});
         json!({
@@ -140,9 +140,39 @@ impl OneShot<'_> {
         })
     }
 
+    /// What an agent is told: the images, the registry, and more.
+    pub(super) fn agent_variables(
+        &self,
+        destinations: &[String],
+        more: &[(&str, &str)],
+    ) -> Vec<Variable> {
+        let registry = &self.defaults.registry;
+        let all = [
+            ("RUN_AS_SIDECAR", "true"),
+            ("DESTINATION_IMAGES", &destinations.join(",")),
+            ("SOURCE_IMAGE", self.image),
+            ("REGISTRY_AUTH_USER", &registry.user),
+            ("REGISTRY_AUTH_PASS", &registry.password),
+            ("REGISTRY_ADDRESS", &registry.address),
+        ];
+        let variable =
+            |(name, value): &(&str, &str)| (format!("DEPLOYAGENT_{name}"), (*value).to_owned());
+        all.iter().chain(more).map(variable).collect()
+    }
+
     fn mounts(&self, own: &[Value]) -> Vec<Value> {
         own.iter().chain(&self.volumes.mounts).cloned().collect()
     }
+}
+
+/// The image that is made.
+///
+/// # Errors
+///
+/// None is.
+pub(super) fn first(destinations: &[String]) -> Result<&String> {
+    let none = || Error::InvalidArgument("no destination images provided".to_owned());
+    destinations.first().ok_or_else(none)
 }
 
 /// The line of a command that is `[shell, flags, line]`.
