@@ -5,8 +5,12 @@
 
 mod cluster;
 mod node;
+mod node_container;
+mod plan;
 mod pool;
 mod problem;
+mod route;
+mod service;
 pub mod shell;
 mod unit;
 mod volume;
@@ -18,11 +22,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use cluster::{Cluster, ClusterChange, NewCluster, Secret};
-pub use node::{NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, PoolChoice};
+pub use node::{
+    NewNode, NodeChange, NodeHealth, NodeInfo, NodeList, NodeRemoval, PoolChoice, Rebalance,
+    ReportedUnit,
+};
+pub use node_container::{
+    NewNodeContainer, NodeContainerChange, NodeContainerInfo, NodeContainerOfPool,
+};
+pub use plan::{NewPlan, Plan, PlanChoice, PlanInfo, Quota, QuotaChange, UnitLimit, Unlimited};
 pub use pool::{NewPool, Pool};
 pub use problem::{Holder, Problem, ProblemKind};
-pub use unit::{AppState, UnitCount, UnitList};
+pub use route::{AppRoutes, Router, RouterInfo, RoutesChanged, RoutingTable, Swap};
+pub use service::{NewService, Service, ServiceBind, ServiceBindChange, ServiceChange};
+pub use unit::{AppState, UnitCount, UnitKill, UnitList};
 pub use volume::{BindChange, NewVolume, Volume, VolumeBind};
+
+/// The header with the arguments of a build, a JSON object in base64. They are in no URL: those are written down on the way.
+pub const BUILD_ARGS: &str = "gantry-build-args";
 
 /// An app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,16 +69,14 @@ pub struct App {
     pub created: String,
 }
 
-/// What a unit of an app may use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Plan {
-    /// Memory in bytes; 0 is no limit.
-    pub memory: i64,
-    /// Swap in bytes, on top of the memory.
-    pub swap: i64,
-    /// Relative weight of the CPU; 0 leaves the engine's default.
-    pub cpu_share: i32,
+/// The apps, or those with units of some statuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppList {
+    /// The apps, by name.
+    pub items: Vec<App>,
+    /// Why some of them may be missing: the provisioners that could not tell how their units are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 /// An app with what runs of it.
@@ -78,6 +92,12 @@ pub struct AppInfo {
     pub units: Option<Vec<Unit>>,
     /// Where its web process answers.
     pub addresses: Vec<String>,
+    /// The services that it is bound to.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// The routes to it, by router.
+    #[serde(default)]
+    pub routes: Vec<AppRoutes>,
     /// The images that can be returned to, oldest first.
     pub images: Vec<String>,
     /// The newest operations on it.
@@ -100,17 +120,28 @@ pub struct NewApp {
     /// The team that owns it; `admin` when empty.
     pub team_owner: String,
     /// What each unit may use.
-    pub plan: Plan,
+    pub plan: PlanChoice,
     /// How many units it may have; none for as many as wanted.
     pub unit_quota: Option<u32>,
+    /// Its routers; the configured default when not said.
+    pub routers: Option<Vec<String>>,
 }
 
 /// A change of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct AppChange {
-    /// Its new pool.
+    /// Its new pool; empty to leave it where it is.
     pub pool: String,
+    /// What its units may use from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanChoice>,
+    /// Routers that it gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_routers: Vec<String>,
+    /// Routers that it has no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove_routers: Vec<String>,
 }
 
 /// How an app is removed.
@@ -160,6 +191,9 @@ pub struct EnvVar {
     pub value: Option<String>,
     /// Whether people may see the value.
     pub public: bool,
+    /// The service that gives it, in place of what people set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// A command to run.

@@ -11,9 +11,12 @@ mod failure;
 mod node;
 mod node_container;
 mod operation;
+mod plan;
 mod plugin;
 mod pool;
+mod route;
 mod serve;
+mod service;
 mod show;
 mod table;
 mod ui;
@@ -22,7 +25,8 @@ mod volume;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -86,15 +90,19 @@ enum Command {
     #[command(subcommand)]
     Env(env::EnvCommand),
     #[command(subcommand)]
+    Service(service::ServiceCommand),
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
+    #[command(subcommand)]
     Volume(volume::VolumeCommand),
+    #[command(subcommand)]
+    Router(route::RouterCommand),
     #[command(subcommand)]
     Pool(pool::PoolCommand),
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     #[command(subcommand)]
     Node(node::NodeCommand),
-    #[command(subcommand)]
-    NodeContainer(node_container::NodeContainerCommand),
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     #[command(subcommand)]
@@ -166,6 +174,27 @@ fn pairs(option: &str, words: &[String]) -> Result<BTreeMap<String, String>, Fai
             .hint(format!("`--{option} KEY=VALUE`"))),
     };
     words.iter().map(pair).collect()
+}
+
+/// The text in a file that is named on the command line.
+fn text_of(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))
+}
+
+/// The same where `-` is standard input.
+fn text_of_input(file: &Path) -> Result<String, Failure> {
+    if file != Path::new("-") {
+        return text_of(file);
+    }
+    let mut text = String::new();
+    let read = std::io::stdin().lock().read_to_string(&mut text);
+    read.map(|_| text).map_err(|error| unreadable(file, &error))
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    let missing = error.kind() == ErrorKind::NotFound;
+    let exit = if missing { Exit::NotFound } else { Exit::Failed };
+    Failure::new(exit, format!("cannot read `{}`", file.display())).because(error)
 }
 
 /// Whether to ask before something is removed.
@@ -257,7 +286,16 @@ fn perform(cli: Cli, own: Option<PathBuf>, ui: &mut Ui) -> Result<Exit, Failure>
         Command::Env(command) => {
             ask(global, |client| async move { command.run(ui, &client).await })
         }
+        Command::Service(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Plan(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
         Command::Volume(command) => {
+            ask(global, |client| async move { command.run(ui, &client).await })
+        }
+        Command::Router(command) => {
             ask(global, |client| async move { command.run(ui, &client).await })
         }
         Command::Pool(command) => {
@@ -267,9 +305,6 @@ fn perform(cli: Cli, own: Option<PathBuf>, ui: &mut Ui) -> Result<Exit, Failure>
             ask(global, |client| async move { command.run(ui, &client).await })
         }
         Command::Node(command) => {
-            ask(global, |client| async move { command.run(ui, &client).await })
-        }
-        Command::NodeContainer(command) => {
             ask(global, |client| async move { command.run(ui, &client).await })
         }
         Command::Plugin(command) => {

@@ -5,14 +5,19 @@
 mod events;
 mod shell;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use http_body_util::{BodyExt, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use hyper::{Method, StatusCode};
@@ -22,7 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::api::{Accepted, Problem, ProblemKind};
+use crate::api::{Accepted, BUILD_ARGS, Problem, ProblemKind};
 
 pub use events::Event;
 pub use shell::{Keyboard, Screen, Told};
@@ -117,6 +122,12 @@ pub struct Client {
     token: Option<String>,
 }
 
+/// What is sent: whole, or as it comes.
+type Sent = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The kind of what is sent, and it.
+type Content = (&'static str, Sent);
+
 type Body = hyper::body::Incoming;
 type Response = hyper::Response<Body>;
 
@@ -154,7 +165,7 @@ impl Client {
         change: &Change,
     ) -> Result<Accepted> {
         let body = serde_json::to_vec(body).map_err(|error| self.foreign(&error))?;
-        self.send_change(method, path, "application/json", body, change).await
+        self.send_change(method, path, ("application/json", whole(body)), change).await
     }
 
     /// Sends bytes and gives the operation that does something with them.
@@ -168,7 +179,28 @@ impl Client {
         bytes: Vec<u8>,
         change: &Change,
     ) -> Result<Accepted> {
-        self.send_change(method, path, "application/wasm", bytes, change).await
+        self.send_change(method, path, ("application/wasm", whole(bytes)), change).await
+    }
+
+    /// Sends an archive as it comes, with the arguments of its build, and gives the operation that does something with it. An error in the stream breaks the request off.
+    ///
+    /// # Errors
+    /// The daemon is out of reach, or says why not.
+    pub async fn change_stream(
+        &self,
+        method: Method,
+        path: &str,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        args: &BTreeMap<String, String>,
+        change: &Change,
+    ) -> Result<Accepted> {
+        let body = StreamBody::new(archive.map(|part| part.map(Frame::data))).boxed_unsync();
+        let mut headers = Vec::new();
+        if !args.is_empty() {
+            let args = serde_json::to_vec(args).map_err(|error| self.foreign(&error))?;
+            headers.push((HeaderName::from_static(BUILD_ARGS), STANDARD.encode(args)));
+        }
+        self.send_with(method, path, ("application/x-tar", body), headers, change).await
     }
 
     /// Sends bytes and reads what the daemon makes of them.
@@ -176,7 +208,7 @@ impl Client {
     /// # Errors
     /// The daemon is out of reach, or says why not.
     pub async fn ask_bytes<T: DeserializeOwned>(&self, path: &str, bytes: Vec<u8>) -> Result<T> {
-        let body = Some(("application/wasm", bytes));
+        let body = Some(("application/wasm", whole(bytes)));
         let response = self.send(Method::POST, path, body, &[]).await?;
         self.read(response).await
     }
@@ -211,14 +243,15 @@ impl Client {
         body: &(impl Serialize + Sync),
     ) -> Result<BoxStream<'static, Result<Event>>> {
         let body = serde_json::to_vec(body).map_err(|error| self.foreign(&error))?;
-        self.event_stream(Method::POST, path, Some(("application/json", body)), None).await
+        let body = Some(("application/json", whole(body)));
+        self.event_stream(Method::POST, path, body, None).await
     }
 
     async fn event_stream(
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Vec<u8>)>,
+        body: Option<Content>,
         after: Option<&str>,
     ) -> Result<BoxStream<'static, Result<Event>>> {
         let mut headers = vec![(ACCEPT, "text/event-stream".to_owned())];
@@ -240,8 +273,18 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        kind: &'static str,
-        body: Vec<u8>,
+        body: Content,
+        change: &Change,
+    ) -> Result<Accepted> {
+        self.send_with(method, path, body, Vec::new(), change).await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: Content,
+        mut headers: Vec<(HeaderName, String)>,
         change: &Change,
     ) -> Result<Accepted> {
         let path = match (change.wait, path.contains('?')) {
@@ -250,8 +293,8 @@ impl Client {
             (true, true) => format!("{path}&wait=true"),
         };
         let key = change.key.clone().map(|key| (HeaderName::from_static("idempotency-key"), key));
-        let headers: Vec<_> = key.into_iter().collect();
-        let response = self.send(method, &path, Some((kind, body)), &headers).await?;
+        headers.extend(key);
+        let response = self.send(method, &path, Some(body), &headers).await?;
         self.read(response).await
     }
 
@@ -259,7 +302,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Vec<u8>)>,
+        body: Option<Content>,
         headers: &[(HeaderName, String)],
     ) -> Result<Response> {
         let request = self.request(method, path, body, headers)?;
@@ -279,9 +322,9 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, Vec<u8>)>,
+        body: Option<Content>,
         headers: &[(HeaderName, String)],
-    ) -> Result<hyper::Request<Full<Bytes>>> {
+    ) -> Result<hyper::Request<Sent>> {
         let authority = match &self.host {
             Host::Unix(_) => "gantry",
             Host::Http(authority) => authority,
@@ -294,20 +337,20 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let bytes = match body {
-            Some((kind, bytes)) => {
+        let body = match body {
+            Some((kind, body)) => {
                 request = request.header(CONTENT_TYPE, kind);
-                Bytes::from(bytes)
+                body
             }
-            None => Bytes::new(),
+            None => whole(Vec::new()),
         };
-        request.body(Full::new(bytes)).map_err(|error| self.foreign(&error))
+        request.body(body).map_err(|error| self.foreign(&error))
     }
 
     async fn exchange<S>(
         &self,
         connect: impl Future<Output = std::io::Result<S>>,
-        request: hyper::Request<Full<Bytes>>,
+        request: hyper::Request<Sent>,
     ) -> Result<Response>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -322,7 +365,7 @@ impl Client {
     async fn connected<S>(
         &self,
         connect: impl Future<Output = std::io::Result<S>>,
-    ) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<S>, Full<Bytes>>)>
+    ) -> Result<(SendRequest<Sent>, Connection<TokioIo<S>, Sent>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -362,6 +405,11 @@ impl Client {
     fn foreign(&self, what: &dyn std::fmt::Display) -> ClientError {
         ClientError::Foreign { host: self.host.clone(), what: what.to_string() }
     }
+}
+
+/// Bytes that are all there.
+fn whole(bytes: Vec<u8>) -> Sent {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A text as one part of a path or a value of a query.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use gantry_core::policy::Grant;
 use gantry_engine::EngineError;
-use gantry_engine::docker::Endpoint;
+use gantry_engine::docker::{Auth, Endpoint};
 use gantry_runtime::{Bound, Bounds};
 use serde_json::Value;
 
@@ -31,6 +31,12 @@ const DEFAULT_PROVISIONER: &str = "docker";
 
 /// The pool of an app that names none.
 const DEFAULT_POOL: &str = "default";
+
+/// The router that there is when none is configured, and that of an app that names none.
+const DEFAULT_ROUTER: &str = "default";
+
+/// The kind of router whose routes are kept in the table.
+const TABLE: &str = "table";
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +115,17 @@ impl ConfigError {
     }
 }
 
+/// How what died is looked for and replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Healing {
+    /// The pause between two looks; none is ever made when it is zero.
+    pub every: Duration,
+    /// How many units of all apps, and how often the same machine, are replaced in a while at most.
+    pub most: u32,
+    /// That while.
+    pub per: Duration,
+}
+
 /// The configuration as the daemon uses it: nothing optional is left open.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -124,6 +141,10 @@ pub struct Config {
     pub grace: Duration,
     /// How long what was cancelled has to undo.
     pub undo: Duration,
+    /// How what died is looked for and replaced.
+    pub healing: Healing,
+    /// How large the source of an app may be that is sent to be built, in bytes.
+    pub largest_source: u64,
     /// What compiling a plugin may take.
     pub compiler: CompilerConfig,
     /// The stack of every plugin, in bytes; the runtime's default when not said.
@@ -132,8 +153,14 @@ pub struct Config {
     pub calls: Option<u32>,
     /// The Docker hosts.
     pub docker_hosts: Vec<DockerHost>,
+    /// Who the Docker hosts are to registries.
+    pub registries: Auth,
     /// The pool of an app that names none.
     pub default_pool: String,
+    /// The router of an app that names none; none when such an app has none.
+    pub default_router: Option<String>,
+    /// The routers.
+    pub routers: BTreeMap<String, RouterConfig>,
     /// The provisioner of each pool that the configuration has.
     pub pools: BTreeMap<String, String>,
     /// What each plan of volumes means to each provisioner.
@@ -186,6 +213,17 @@ pub struct DockerHost {
     pub address: String,
     /// The folder with `ca.pem`, `cert.pem` and `key.pem`.
     pub tls: Option<PathBuf>,
+}
+
+/// A router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterConfig {
+    /// Its kind: `table`.
+    pub kind: String,
+    /// What it puts behind the name of an app; empty while nobody can tell.
+    pub domain: String,
+    /// Whether it looks whether units work.
+    pub healthcheck: bool,
 }
 
 /// What is configured for a provisioner.
@@ -306,7 +344,26 @@ impl Config {
     /// What is configured for a provisioner.
     #[must_use]
     pub fn provisioner(&self, name: &str) -> ProvisionerConfig {
-        self.provisioners.get(name).cloned().unwrap_or_default()
+        let mut configured = self.provisioners.get(name).cloned().unwrap_or_default();
+        self.tell_router_types(&mut configured.config);
+        configured
+    }
+
+    /// Labels carry the types of an app's routers; what is said under the provisioner's own `routers` counts.
+    fn tell_router_types(&self, config: &mut Value) {
+        if config.is_null() {
+            *config = Value::Object(serde_json::Map::new());
+        }
+        let routers = config.as_object_mut().map(|config| {
+            config.entry("routers").or_insert_with(|| Value::Object(serde_json::Map::new()))
+        });
+        let Some(Value::Object(routers)) = routers else { return };
+        for (name, router) in &self.routers {
+            let told = routers.entry(name).or_insert_with(|| Value::Object(serde_json::Map::new()));
+            if let Value::Object(told) = told {
+                told.entry("type").or_insert_with(|| router.kind.clone().into());
+            }
+        }
     }
 }
 
@@ -348,12 +405,19 @@ fn resolve(
     };
     let grace = time("operations.grace", raw.operations.grace, 30)?;
     let undo = time("operations.undo", raw.operations.undo, 30)?;
+    let healing = Healing {
+        every: time("healing.every", raw.healing.every, 30)?,
+        most: raw.healing.most.unwrap_or(3),
+        per: time("healing.per", raw.healing.per, 300)?,
+    };
     let size = |key: &str, text: Option<String>| {
         let read = |text: String| {
             measure::bytes(&text).map_err(|error| wrong(path, key, &text, &error.to_string()))
         };
         text.map(read).transpose()
     };
+    let largest_source =
+        size("builds.largest-source", raw.builds.largest_source)?.unwrap_or(1 << 30);
     let compiler = CompilerConfig {
         program: None,
         timeout: time("compiler.timeout", raw.compiler.timeout, 120)?,
@@ -378,11 +442,14 @@ fn resolve(
         let reason = format!("no such pool; there is `{names}`");
         return Err(wrong(path, "default-pool", &default_pool, &reason));
     }
+    let routers = routers(path, raw.routers)?;
+    let default_router = default_router(path, raw.default_router, &routers)?;
     let provisioners = raw
         .provisioners
         .into_iter()
         .map(|(name, raw)| Ok((name.clone(), provisioner(path, &name, raw)?)))
         .collect::<Result<_, ConfigError>>()?;
+    let registries = registries(path, raw.docker.registries)?;
     let docker_hosts = docker_hosts(raw.docker.hosts, environment)?;
     Ok(Config {
         data,
@@ -391,15 +458,80 @@ fn resolve(
         listen,
         grace,
         undo,
+        healing,
+        largest_source,
         compiler,
         stack,
         calls,
         docker_hosts,
+        registries,
         default_pool,
+        default_router,
+        routers,
         pools,
         volume_plans: raw.volume_plans,
         provisioners,
     })
+}
+
+/// The routers configured, else one that keeps its routes in the table.
+fn routers(
+    path: &Path,
+    raw: BTreeMap<String, raw::RawRouter>,
+) -> Result<BTreeMap<String, RouterConfig>, ConfigError> {
+    let mut routers = BTreeMap::new();
+    for (name, raw) in raw {
+        let refuse = |key: &str, value: &str, reason: &str| {
+            wrong(path, &format!("routers.{name}{key}"), value, reason)
+        };
+        if !is_router(&name) {
+            let reason = "not 1 to 63 lower case letters, digits and dashes";
+            return Err(refuse("", &name, reason));
+        }
+        let kind = raw.r#type.unwrap_or_else(|| TABLE.to_owned());
+        if kind != TABLE {
+            return Err(refuse(".type", &kind, "no such kind of router; there is `table`"));
+        }
+        let domain = raw.domain.unwrap_or_default();
+        if !domain.is_empty() && !is_domain(&domain) {
+            return Err(refuse(".domain", &domain, "it is no domain"));
+        }
+        let healthcheck = raw.healthcheck.unwrap_or(true);
+        routers.insert(name, RouterConfig { kind, domain, healthcheck });
+    }
+    if routers.is_empty() {
+        let table =
+            RouterConfig { kind: TABLE.to_owned(), domain: String::new(), healthcheck: true };
+        routers.insert(DEFAULT_ROUTER.to_owned(), table);
+    }
+    Ok(routers)
+}
+
+fn default_router(
+    path: &Path,
+    named: Option<String>,
+    routers: &BTreeMap<String, RouterConfig>,
+) -> Result<Option<String>, ConfigError> {
+    match named {
+        Some(none) if none.is_empty() => Ok(None),
+        Some(name) if routers.contains_key(&name) => Ok(Some(name)),
+        Some(name) => {
+            let names = routers.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
+            let reason = format!("no such router; there is `{names}`");
+            Err(wrong(path, "default-router", &name, &reason))
+        }
+        None if routers.contains_key(DEFAULT_ROUTER) => Ok(Some(DEFAULT_ROUTER.to_owned())),
+        None => Ok(routers.keys().next().filter(|_| routers.len() == 1).cloned()),
+    }
+}
+
+fn is_router(name: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(letter)
+}
+
+fn is_domain(domain: &str) -> bool {
+    domain.len() <= 190 && domain.split('.').all(is_router)
 }
 
 fn is_instance(id: &str) -> bool {
@@ -409,12 +541,27 @@ fn is_instance(id: &str) -> bool {
 
 fn token(file: Option<PathBuf>, environment: &Environment) -> Result<Option<Token>, ConfigError> {
     match file {
-        Some(path) => match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Token::new(&text)),
-            Err(source) => Err(ConfigError::Read { path, source }),
-        },
+        Some(path) => Ok(Token::new(&read(path)?)),
         None => Ok(environment.get("GANTRY_TOKEN").and_then(Token::new)),
     }
+}
+
+fn read(path: PathBuf) -> Result<String, ConfigError> {
+    std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })
+}
+
+fn registries(path: &Path, raw: Vec<raw::RawDockerRegistry>) -> Result<Auth, ConfigError> {
+    let mut auth = Auth::none();
+    for raw::RawDockerRegistry { address, user, password_file } in raw {
+        if address.is_empty() || address.contains('/') {
+            let reason = "not like `registry.example.com:5000`, as it stands in front of the names of its images";
+            return Err(wrong(path, "docker.registries.address", &address, reason));
+        }
+        // An editor ends a file with a line break, and no password has one.
+        let password = read(password_file)?;
+        auth = auth.with(address, user, password.trim_end_matches(['\r', '\n']));
+    }
+    Ok(auth)
 }
 
 /// The hosts configured, else the one that Docker's own client would talk to.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_engine::docker::Endpoint;
+use gantry_engine::docker::{Auth, Endpoint, Timeouts};
 use gantry_engine::{Containers, Docker, EngineError, Nodes};
 use gantry_runtime::{Compiler, Runtime, RuntimeSettings};
 use tokio::net::{TcpListener, UnixListener};
@@ -32,8 +32,7 @@ use crate::operation::sweep::Swept;
 use crate::service::{Parts, Service};
 
 pub use crate::operation::Drained;
-pub use crate::operation::sweep::Engines;
-pub use crate::service::ClusterEngines;
+pub use crate::service::{ClusterEngines, Engines};
 
 /// How long the end of a cancelled operation is waited for beyond the time it has to undo: the host cleans up after what was cut off.
 const CLEAN_UP: Duration = Duration::from_secs(60);
@@ -43,6 +42,9 @@ const FIRST_SWEEP: Duration = Duration::from_secs(10);
 
 /// How often what operations left is looked for again, and plugins that do not serve are tried again.
 const SWEEP_AGAIN: Duration = Duration::from_secs(15);
+
+/// How often routes that could not be rebuilt are tried again.
+const ROUTES_AGAIN: Duration = Duration::from_secs(15);
 
 /// How long connections have to end once there is nothing more to say.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -190,7 +192,9 @@ impl Daemon {
             hint: problem.hint,
         };
         // Before anything is taken back from them, and before a plugin looks for them.
+        service.give_hosts().await.map_err(stored)?;
         service.give_clusters().await.map_err(stored)?;
+        service.give_node_containers().await.map_err(stored)?;
         if tokio::time::timeout(FIRST_SWEEP, sweep(&service)).await.is_err() {
             tracing::warn!("what operations left is not removed yet");
         }
@@ -223,6 +227,18 @@ impl Daemon {
         let sweeper = Arc::clone(&service);
         tasks.spawn(async move {
             sweeping.run_until_cancelled(keep_sweeping(&sweeper)).await;
+        });
+        let (healer, ending) = (Arc::clone(&service), service.ending());
+        tasks.spawn(async move {
+            ending.run_until_cancelled(healer.keep_healing()).await;
+        });
+        let (cleaner, ending) = (Arc::clone(&service), service.ending());
+        tasks.spawn(async move {
+            ending.run_until_cancelled(cleaner.keep_cleaning_images()).await;
+        });
+        let (routing, ending) = (Arc::clone(&service), service.ending());
+        tasks.spawn(async move {
+            ending.run_until_cancelled(routing.keep_routing(ROUTES_AGAIN)).await;
         });
         let router = http::router(Arc::clone(&service));
         if let Some(listener) = listeners.unix {
@@ -278,21 +294,21 @@ fn engines(config: &Config) -> Result<Engines, DaemonError> {
         .docker_hosts
         .iter()
         .map(|host| {
-            let engine = engine(host).map_err(|error| DaemonError::DockerHost {
-                address: host.address.clone(),
-                source: Box::new(error),
+            let engine = engine(host, &config.registries).map_err(|error| {
+                DaemonError::DockerHost { address: host.address.clone(), source: Box::new(error) }
             })?;
             Ok((host.address.clone(), Arc::new(engine) as Arc<dyn Containers>))
         })
         .collect()
 }
 
-fn engine(host: &DockerHost) -> Result<Docker, EngineError> {
+fn engine(host: &DockerHost, registries: &Auth) -> Result<Docker, EngineError> {
     let endpoint = Endpoint::parse(&host.address)?;
-    Docker::new(match &host.tls {
+    let endpoint = match &host.tls {
         Some(folder) => endpoint.with_certificates(folder),
         None => endpoint,
-    })
+    };
+    Docker::with(endpoint, registries.clone(), Timeouts::default())
 }
 
 /// Removes what operations left, and tries the plugins again that do not serve; goes on with both.
@@ -317,6 +333,9 @@ async fn sweep(service: &Service) {
         let id = &record.begin.id;
         if removed > 0 {
             tracing::info!(operation = %id, removed, "removed what it left");
+            if let Some(app) = &record.begin.app {
+                service.reroute_app(app).await;
+            }
         }
         for (address, error) in failures {
             tracing::warn!(operation = %id, address, %error, "cannot tell what it left");

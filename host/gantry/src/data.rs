@@ -146,6 +146,11 @@ impl DataDirectory {
         }
     }
 
+    /// A file without a name: it is gone when nobody has it open any more.
+    pub(crate) fn nameless_file(&self) -> Result<File, DataError> {
+        tempfile::tempfile_in(&self.path).map_err(cannot_write(&self.path))
+    }
+
     fn plugin(&self, digest: &str) -> PathBuf {
         self.path.join("plugins").join(format!("{digest}.wasm"))
     }

@@ -3,17 +3,26 @@
 //! | path under `/v1` | |
 //! |---|---|
 //! | `version` | GET |
-//! | `apps`, `apps/{app}` | GET; POST creates, PATCH moves to another pool, DELETE removes |
+//! | `apps`, `apps/{app}` | GET; POST creates, PATCH moves to another pool or changes the plan or the routers, DELETE removes |
 //! | `apps/{app}/deploy`, `rollback`, `start`, `stop`, `restart`, `sleep` | POST |
+//! | `apps/{app}/build` | POST; builds the archive that is sent, and deploys it; query `dockerfile`, and its arguments as a JSON object in base64 in the header `Gantry-Build-Args` |
 //! | `apps/{app}/run` | POST; answers with events `stdout`, `stderr`, `line`, and `exit` or `problem` at the end |
 //! | `apps/{app}/log` | GET; events `line`, and `end` or `problem` at the end; resumes after `Last-Event-ID` |
 //! | `apps/{app}/shell` | GET; a websocket ([`crate::api::shell`]) |
 //! | `apps/{app}/units` | GET; POST adds, DELETE removes |
 //! | `apps/{app}/env` | GET; PATCH changes |
+//! | `apps/{app}/quota` | GET, PUT |
+//! | `plans`, `plans/{plan}` | GET; POST creates, DELETE removes |
+//! | `services`, `services/{service}` | GET; POST adds, PATCH changes, DELETE removes |
+//! | `services/{service}/binds` | POST binds an app, DELETE unbinds it |
+//! | `apps/{app}/swap` | POST exchanges its names on its routers with those of another app |
+//! | `routers`, `routers/{router}` | GET |
+//! | `routes` | GET; the whole routing table, `304` to a reader that has it (`ETag`, `If-None-Match`) |
+//! | `routes/events` | GET; events `changed` with the table's generation, the latest one when several come at once; the id is the table's tag; resumes after `Last-Event-ID` |
 //! | `pools`, `pools/{pool}` | GET, POST creates; DELETE removes |
 //! | `clusters`, `clusters/{cluster}` | GET; POST adds, PATCH changes, DELETE removes |
 //! | `nodes`, `nodes/{address}` | GET; POST adds, PATCH changes, DELETE removes |
-//! | `node-containers/{name}` | POST upgrades, DELETE removes |
+//! | `node-containers`, `node-containers/{name}` | GET; POST adds, PATCH changes, POST of one upgrades it, DELETE removes |
 //! | `volumes`, `volumes/{volume}` | GET; POST creates, DELETE removes |
 //! | `volumes/{volume}/binds` | POST gives it to an app, DELETE takes it back |
 //! | `plugins`, `plugins/{name}` | GET; PUT installs the bytes that are sent |
@@ -27,13 +36,18 @@
 //! `application/problem+json` document ([`crate::api::Problem`]).
 
 mod apps;
+mod builds;
 mod clusters;
 mod events;
+mod node_containers;
 mod nodes;
 mod operations;
+mod plans;
 mod plugins;
 mod pools;
 mod request;
+mod routes;
+mod services;
 mod shell;
 mod volumes;
 
@@ -89,6 +103,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/apps", get(apps::list).post(apps::create))
         .route("/v1/apps/{app}", get(apps::info).patch(apps::update).delete(apps::remove))
         .route("/v1/apps/{app}/deploy", post(apps::deploy))
+        .route("/v1/apps/{app}/build", post(builds::deploy))
         .route("/v1/apps/{app}/rollback", post(apps::rollback))
         .route("/v1/apps/{app}/start", post(apps::start))
         .route("/v1/apps/{app}/stop", post(apps::stop))
@@ -99,10 +114,25 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/apps/{app}/log", get(apps::log))
         .route(
             "/v1/apps/{app}/units",
-            get(apps::units).post(apps::add_units).delete(apps::remove_units),
+            get(apps::units).post(apps::add_units).put(apps::set_units).delete(apps::remove_units),
         )
+        .route("/v1/apps/{app}/units/{unit}/kill", post(apps::kill_unit))
         .route("/v1/apps/{app}/env", get(apps::envs).patch(apps::change_envs))
+        .route("/v1/apps/{app}/quota", get(plans::quota).put(plans::change_quota))
+        .route("/v1/apps/{app}/swap", post(routes::swap))
         .route("/v1/units", get(apps::all_units))
+        .route("/v1/routers", get(routes::routers))
+        .route("/v1/routers/{router}", get(routes::router))
+        .route("/v1/routes", get(routes::table))
+        .route("/v1/routes/events", get(routes::follow))
+        .route("/v1/plans", get(plans::list).post(plans::create))
+        .route("/v1/plans/{plan}", get(plans::info).delete(plans::remove))
+        .route("/v1/services", get(services::list).post(services::add))
+        .route(
+            "/v1/services/{service}",
+            get(services::info).patch(services::update).delete(services::remove),
+        )
+        .route("/v1/services/{service}/binds", post(services::bind).delete(services::unbind))
         .route("/v1/pools", get(pools::list).post(pools::create))
         .route("/v1/pools/{pool}", delete(pools::remove))
         .route("/v1/clusters", get(clusters::list).post(clusters::add))
@@ -111,10 +141,16 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
             get(clusters::info).patch(clusters::update).delete(clusters::remove),
         )
         .route("/v1/nodes", get(nodes::list).post(nodes::add))
+        .route("/v1/nodes/rebalance", post(nodes::rebalance))
+        .route("/v1/nodes/status", post(nodes::report))
         .route("/v1/nodes/{address}", get(nodes::info).patch(nodes::update).delete(nodes::remove))
+        .route("/v1/node-containers", get(node_containers::list).post(node_containers::add))
         .route(
             "/v1/node-containers/{name}",
-            post(nodes::upgrade_containers).delete(nodes::remove_containers),
+            get(node_containers::info)
+                .patch(node_containers::update)
+                .post(node_containers::upgrade)
+                .delete(node_containers::remove),
         )
         .route("/v1/volumes", get(volumes::list).post(volumes::create))
         .route("/v1/volumes/{volume}", get(volumes::info).delete(volumes::remove))

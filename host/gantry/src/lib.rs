@@ -11,6 +11,7 @@
 //! | `data`, `store` | the data directory and the database in it; the only SQL |
 //! | `operation` | every change: written down, alone on what it changes, followed by whoever wants to |
 //! | `counts` | how many units apps use |
+//! | `routing` | the routers over the routing table |
 //! | `platform` | apps, images and durable keys as plugins see them |
 //! | `service` | what the daemon can do, one file for each noun; the only place that calls a provisioner |
 //! | `http` | checks, converts and forwards; decides nothing |
@@ -31,5 +32,6 @@ mod http;
 mod near;
 mod operation;
 mod platform;
+mod routing;
 mod service;
 mod store;

@@ -25,7 +25,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,7 +35,7 @@ use crate::clock;
 use crate::store::{Begin, Begun, OperationRecord, Store, StoreError};
 
 pub(crate) use board::{Board, Update};
-pub(crate) use locks::Held;
+pub(crate) use locks::{Held, of_app};
 
 /// What an operation is to be.
 #[derive(Debug, Default)]
@@ -145,6 +145,20 @@ impl Operations {
         F: FnOnce(Work) -> W + Send + 'static,
         W: Future<Output = Result<Value, Problem>> + Send + 'static,
     {
+        self.begin_with(request, None, work).await
+    }
+
+    /// The same for what changes something more than it has the lock of.
+    pub(crate) async fn begin_with<F, W>(
+        self: &Arc<Self>,
+        request: Request,
+        also: Option<String>,
+        work: F,
+    ) -> Result<String, Refusal>
+    where
+        F: FnOnce(Work) -> W + Send + 'static,
+        W: Future<Output = Result<Value, Problem>> + Send + 'static,
+    {
         let Request { verb, app, plugin, digest, detail, lock, time, caller } = request;
         let at = clock::now();
         let id = self.ids.next(at);
@@ -172,10 +186,13 @@ impl Operations {
         }
         let holder =
             api::Holder { operation: id.clone(), verb: verb.to_owned(), since: clock::text(at) };
-        let held = match lock {
-            Some(what) => Some(self.locks.take(&what, holder, caller.wait).await?),
-            None => None,
-        };
+        // By name: of two that want the same two, one has both and the other waits for it with none.
+        let mut locks: Vec<String> = lock.into_iter().chain(also).collect();
+        locks.sort();
+        let mut held = Vec::with_capacity(locks.len());
+        for what in locks {
+            held.push(self.locks.take(&what, holder.clone(), caller.wait).await?);
+        }
         if self.tasks.is_closed() {
             return Err(Refusal::ShuttingDown);
         }
@@ -195,7 +212,7 @@ impl Operations {
         }
     }
 
-    fn start<F, W>(self: &Arc<Self>, begin: Begin, held: Option<Held>, time: Duration, work: F)
+    fn start<F, W>(self: &Arc<Self>, begin: Begin, held: Vec<Held>, time: Duration, work: F)
     where
         F: FnOnce(Work) -> W + Send + 'static,
         W: Future<Output = Result<Value, Problem>> + Send + 'static,
@@ -222,10 +239,44 @@ impl Operations {
         });
     }
 
+    /// Locks something for an operation under way, waiting this long for whoever has it locked; what the operation has locked already it is lent. Gives nothing when no such operation is
+    /// under way.
+    pub(crate) async fn lock(
+        &self,
+        what: &str,
+        operation: &str,
+        wait: Duration,
+    ) -> Result<Option<Held>, Refusal> {
+        let Some(board) = self.board(operation) else {
+            return Ok(None);
+        };
+        let holder = api::Holder {
+            operation: operation.to_owned(),
+            verb: board.verb(),
+            since: clock::text(clock::now()),
+        };
+        self.locks.take_within(what, holder, wait).await.map(Some)
+    }
+
+    /// Whether an operation has locked something.
+    pub(crate) fn is_locked(&self, what: &str) -> bool {
+        self.locks.is_taken(what)
+    }
+
     /// Asks an operation to stop; false when it is not under way.
     pub(crate) fn cancel(&self, id: &str) -> bool {
         let running = self.running().get(id).cloned();
         running.map(|running| running.cancel.cancel()).is_some()
+    }
+
+    /// Waits until an operation has ended.
+    pub(crate) async fn ended(&self, id: &str) {
+        if let Some(board) = self.board(id) {
+            let all = u64::MAX;
+            let told = board.follow(all);
+            futures_util::pin_mut!(told);
+            while told.next().await.is_some() {}
+        }
     }
 
     /// What an operation under way tells.

@@ -1,32 +1,41 @@
 //! The platform as provisioners see it: apps, images and durable keys, over the store.
-//!
-//! Services and routers are still to come: binding a unit is written to the log and does nothing else, and `TSURU_SERVICES` is empty.
+
+mod routers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use gantry_core::env::app_envs;
 use gantry_core::image::{ImageHistory, ImageMetadata, ImageNames, split_image_name};
 use gantry_core::settings::Settings;
 use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume, VolumeBind};
 use gantry_engine::call::{Entry, EntryPage};
-use gantry_engine::{Apps, Images, State};
+use gantry_engine::{AppLock, Apps, Images, State};
 
 use crate::counts::Counts;
-use crate::store::{AppRecord, Store, StoreError};
-
-/// The variable that tells which services are bound.
-const SERVICES: &str = "TSURU_SERVICES";
+use crate::operation::{Operations, Refusal, of_app};
+use crate::routing::Routing;
+use crate::service::{BindError, Bindings, BoundApp, hosts};
+use crate::store::{AppRecord, RoutesOf, Store, StoreError};
 
 /// Apps, images and keys over the store, as one provisioner sees them: the apps of others are not there for it.
 pub(crate) struct Platform {
     store: Arc<Store>,
     counts: Counts,
+    bindings: Bindings,
+    routing: Routing,
+    /// What may lock apps; none where nothing changes any.
+    operations: Option<Arc<Operations>>,
     provisioner: String,
     names: ImageNames,
     history_size: usize,
     plans: Plans,
 }
+
+/// How long the id and the address of a unit may be that services are told of.
+const LONGEST: usize = 255;
 
 /// What each plan of volumes means to each provisioner.
 type Plans = BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>;
@@ -40,6 +49,9 @@ impl Platform {
     ) -> Self {
         Self {
             counts: Counts::new(Arc::clone(&store)),
+            bindings: Bindings::new(Arc::clone(&store)),
+            routing: Routing::none(Arc::clone(&store)),
+            operations: None,
             store,
             provisioner: provisioner.to_owned(),
             names: ImageNames::from_settings(settings),
@@ -56,6 +68,16 @@ impl Platform {
     /// The same with the counts that others keep too.
     pub(crate) fn with_counts(self, counts: &Counts) -> Self {
         Self { counts: counts.clone(), ..self }
+    }
+
+    /// The same with the routers that its apps may have.
+    pub(crate) fn with_routing(self, routing: &Routing) -> Self {
+        Self { routing: routing.clone(), ..self }
+    }
+
+    /// The same with the operations that may lock its apps.
+    pub(crate) fn with_operations(self, operations: &Arc<Operations>) -> Self {
+        Self { operations: Some(Arc::clone(operations)), ..self }
     }
 
     async fn record(&self, name: &str) -> Result<AppRecord, Error> {
@@ -76,6 +98,12 @@ impl Platform {
         record.app.pool = begun.to_pool;
         record.provisioner = begun.to_provisioner;
         Ok(record)
+    }
+
+    /// An app as its services are told of it.
+    async fn bound(&self, name: &str) -> Result<BoundApp, Error> {
+        let hosts = hosts(Apps::routers(self, name).await?);
+        Ok(BoundApp { name: name.to_owned(), hosts })
     }
 
     /// What was written down of an image, as it was told.
@@ -136,15 +164,12 @@ impl Apps for Platform {
 
     async fn envs(&self, name: &str) -> Result<Vec<EnvVar>, Error> {
         self.record(name).await?;
-        let mut envs = self.store.envs(name).await.map_err(unavailable)?;
-        envs.retain(|env| env.name != SERVICES);
-        envs.push(EnvVar { name: SERVICES.to_owned(), value: "{}".to_owned(), public: false });
-        envs.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(envs)
+        let set = self.store.envs(name).await.map_err(unavailable)?;
+        Ok(app_envs(&set, &self.bindings.instances(name).await.map_err(unavailable)?))
     }
 
     async fn routers(&self, name: &str) -> Result<Vec<AppRouter>, Error> {
-        Ok(self.record(name).await?.routers)
+        self.routing.of_app(&self.record(name).await?).await.map_err(unavailable)
     }
 
     async fn volumes(&self, name: &str) -> Result<Vec<Volume>, Error> {
@@ -169,14 +194,23 @@ impl Apps for Platform {
     }
 
     async fn bind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error> {
-        self.record(name).await?;
-        tracing::debug!(app = name, unit = %unit.id, "bound to no service");
-        Ok(())
+        for (what, text) in [("id", &unit.id), ("address", &unit.ip)] {
+            if text.len() > LONGEST {
+                let why = format!("the {what} of a unit has more than {LONGEST} bytes");
+                return Err(Error::InvalidArgument(why));
+            }
+        }
+        let app = self.bound(name).await?;
+        self.bindings.bind_unit(&app, unit).await.map_err(|error| match error {
+            BindError::Service(error) => error.into(),
+            BindError::Store(error) => unavailable(error),
+            BindError::TooMany { .. } => Error::InvalidArgument(error.to_string()),
+        })
     }
 
     async fn unbind_unit(&self, name: &str, unit: &Unit) -> Result<(), Error> {
-        tracing::debug!(app = name, unit = %unit.id, "unbound from no service");
-        Ok(())
+        let app = self.bound(name).await?;
+        self.bindings.unbind_unit(&app, &unit.id).await.map_err(unavailable)
     }
 
     async fn set_quota_in_use(&self, name: &str, units: i32) -> Result<(), Error> {
@@ -189,6 +223,22 @@ impl Apps for Platform {
             Some(Err(available)) => Err(Error::QuotaExceeded { available, requested }),
             Some(Ok(())) => Ok(()),
         }
+    }
+
+    async fn lock(&self, name: &str, operation: &str, wait: Duration) -> Result<AppLock, Error> {
+        self.record(name).await?;
+        let held = match &self.operations {
+            Some(operations) => operations.lock(&of_app(name), operation, wait).await,
+            None => Ok(None),
+        };
+        let held = held.map_err(not_locked)?.ok_or_else(|| {
+            Error::InvalidArgument(format!("no operation `{operation}` is under way"))
+        })?;
+        // Whoever had it locked may have removed it, or moved it away.
+        self.record(name).await?;
+        // Whatever is changed of it meanwhile: its routes are looked at when the lock is free again.
+        self.routing.mark(RoutesOf::App(name)).await.map_err(unavailable)?;
+        Ok(AppLock::new((held, Look(self.routing.clone()))))
     }
 }
 
@@ -297,13 +347,34 @@ impl State for Platform {
     }
 }
 
+/// Looks at routes when it is dropped.
+struct Look(Routing);
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.look();
+    }
+}
+
+fn not_locked(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Busy { .. } => Error::Conflict(refusal.to_string()),
+        Refusal::KeyUsed(_) | Refusal::ShuttingDown | Refusal::Store(_) => {
+            Error::Unavailable(refusal.to_string())
+        }
+    }
+}
+
 fn moved_on(key: &str) -> Error {
     Error::Conflict(format!("the key `{key}` has another version than expected"))
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::operation::{Request, Work};
     use crate::store::{BindRecord, MoveRecord, VolumeRecord};
 
     async fn platform(quota: Option<u32>) -> (tempfile::TempDir, Platform) {
@@ -334,6 +405,7 @@ mod tests {
         assert_eq!(acme.envs("web").await.map(drop), not_there);
         assert_eq!(acme.routers("web").await.map(drop), not_there);
         assert_eq!(acme.bind_unit("web", &unit).await, not_there);
+        assert_eq!(acme.unbind_unit("web", &unit).await, not_there);
         assert_eq!(acme.set_quota_in_use("web", 1).await, not_there);
         assert_eq!(acme.reserve("web").await.map(drop), not_there);
         assert_eq!(acme.append("web", "theirs:1").await, not_there);
@@ -344,6 +416,101 @@ mod tests {
         assert_eq!(docker.current("web").await.unwrap(), image);
         assert!(docker.metadata(&image).await.unwrap().is_some());
         assert_eq!(docker.store.app("web").await.unwrap().unwrap().units_in_use, 0);
+    }
+
+    #[tokio::test]
+    async fn services_are_told_of_no_unit_with_an_endless_name() {
+        let (_folder, platform) = platform(None).await;
+        let unit = |id: usize, ip: usize| Unit {
+            id: "u".repeat(id),
+            ip: "1".repeat(ip),
+            ..Unit::default()
+        };
+        for (id, ip, what) in [(256, 0, "id"), (1, 256, "address")] {
+            let why = format!("the {what} of a unit has more than 255 bytes");
+            let refused = platform.bind_unit("web", &unit(id, ip)).await;
+            assert_eq!(refused, Err(Error::InvalidArgument(why)));
+        }
+        assert_eq!(platform.bind_unit("web", &unit(255, 255)).await, Ok(()));
+    }
+
+    /// An operation that has this locked, until it is told to end.
+    async fn holding(
+        operations: &Arc<Operations>,
+        lock: Option<String>,
+    ) -> (String, oneshot::Sender<()>) {
+        let (end, ended) = oneshot::channel::<()>();
+        let time = Duration::from_secs(60);
+        let request = Request { verb: "heal", lock, time, ..Request::default() };
+        let work = |_: Work| async move {
+            ended.await.unwrap();
+            Ok(serde_json::json!({}))
+        };
+        (operations.begin(request, work).await.unwrap(), end)
+    }
+
+    #[tokio::test]
+    async fn a_provisioner_locks_apps_of_its_own_and_only_in_an_operation() {
+        let (_folder, docker) = platform(None).await;
+        let operations = Operations::new(Arc::clone(&docker.store));
+        let acme = of(Arc::clone(&docker.store), "acme").with_operations(&operations);
+        let docker = docker.with_operations(&operations);
+        let (first, end) = holding(&operations, None).await;
+        let (second, done) = holding(&operations, None).await;
+        let now = Duration::ZERO;
+        assert_eq!(acme.lock("web", &first, now).await.map(drop), Err(no_app("web")));
+        assert_eq!(docker.lock("api", &first, now).await.map(drop), Err(no_app("api")));
+        let error = docker.lock("web", "0000", now).await.unwrap_err();
+        assert_eq!(error, Error::InvalidArgument("no operation `0000` is under way".to_owned()));
+        let lock = docker.lock("web", &first, now).await.unwrap();
+        let Err(Error::Conflict(text)) = docker.lock("web", &second, now).await else {
+            panic!("two have it");
+        };
+        let told = format!("`the app web` is being changed by operation `{first}` (heal, since ");
+        assert!(text.starts_with(&told), "{text}");
+        drop(lock);
+        docker.lock("web", &second, now).await.unwrap();
+        end.send(()).unwrap();
+        done.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_routes_of_an_app_are_looked_at_when_its_lock_is_free_again() {
+        let (_folder, docker) = platform(None).await;
+        let operations = Operations::new(Arc::clone(&docker.store));
+        let docker = docker.with_operations(&operations);
+        let (first, end) = holding(&operations, None).await;
+        let lock = docker.lock("web", &first, Duration::ZERO).await.unwrap();
+        let marked = docker.store.marked_routes().await.unwrap();
+        assert_eq!(marked.iter().map(|one| one.app.as_str()).collect::<Vec<_>>(), ["web"]);
+        let mut looked = std::pin::pin!(docker.routing.looked());
+        tokio::select! {
+            biased;
+            () = &mut looked => panic!("it is still being changed"),
+            () = std::future::ready(()) => {}
+        }
+        drop(lock);
+        looked.await;
+        assert!(!operations.is_locked(&of_app("web")));
+        end.send(()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_app_that_is_gone_when_its_lock_is_free_is_not_there() {
+        let (_folder, docker) = platform(None).await;
+        let operations = Operations::new(Arc::clone(&docker.store));
+        let docker = docker.with_operations(&operations);
+        let (_, end) = holding(&operations, Some(of_app("web"))).await;
+        let (second, done) = holding(&operations, None).await;
+        let mut waiting = docker.lock("web", &second, Duration::from_secs(60));
+        tokio::select! {
+            biased;
+            locked = &mut waiting => panic!("it is taken: {locked:?}"),
+            removed = docker.store.remove_app("web") => removed.unwrap(),
+        }
+        end.send(()).unwrap();
+        assert_eq!(waiting.await.map(drop), Err(no_app("web")));
+        done.send(()).unwrap();
     }
 
     #[tokio::test]
@@ -410,12 +577,13 @@ mod tests {
             value: value.to_owned(),
             public: true,
         };
-        let set = vec![env("ZED", "1"), env("ABLE", "2"), env(SERVICES, "forged")];
+        let set = vec![env("ZED", "1"), env("ABLE", "2"), env("TSURU_SERVICES", "forged")];
         platform.store.change_envs("web", set, Vec::new()).await.unwrap();
         let envs = platform.envs("web").await.unwrap();
         let pairs: Vec<_> =
             envs.iter().map(|env| (env.name.as_str(), env.value.as_str(), env.public)).collect();
-        assert_eq!(pairs, [("ABLE", "2", true), (SERVICES, "{}", false), ("ZED", "1", true)]);
+        let services = ("TSURU_SERVICES", "{}", false);
+        assert_eq!(pairs, [("ABLE", "2", true), services, ("ZED", "1", true)]);
     }
 
     #[tokio::test]

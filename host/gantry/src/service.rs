@@ -4,15 +4,23 @@
 //! a task of its own. A question is asked directly.
 
 mod apps;
+mod build;
 mod clusters;
 mod deploy;
+mod healing;
+mod hosts;
+mod images;
 mod logs;
 mod moves;
+mod node_containers;
 mod nodes;
+mod plans;
 mod plugins;
 mod pools;
 mod problem;
+mod routes;
 mod run;
+mod services;
 mod shell;
 mod units;
 mod volumes;
@@ -22,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gantry_engine::{Clusters, Nodes};
+use gantry_engine::{Changing, Clusters, Nodes};
 use gantry_runtime::{Bound, Provisioner, Registry, Runtime};
 use tokio_util::sync::CancellationToken;
 
@@ -34,17 +42,21 @@ use crate::data::DataDirectory;
 use crate::near;
 use crate::operation::in_service::InService;
 use crate::operation::objects::Written;
-use crate::operation::sweep::{Engines, Sweeper};
+use crate::operation::sweep::Sweeper;
 use crate::operation::{Operations, Update, resource};
+use crate::routing::Routing;
 use crate::store::{AppRecord, OperationRecord, Store};
 
+pub(crate) use build::options as build_options;
 pub use clusters::ClusterEngines;
+pub use hosts::Engines;
+pub(crate) use hosts::Hosts;
 pub(crate) use logs::{LogEvent, LogQuery};
-pub(crate) use nodes::NodeContainers;
 use plugins::Broken;
 pub(crate) use plugins::NewPlugin;
 pub(crate) use problem::OrProblem;
 pub(crate) use run::RunEvent;
+pub(crate) use services::{BindError, Bindings, BoundApp, hosts};
 pub(crate) use shell::OpenShell;
 
 /// How many operations `app info` shows.
@@ -74,8 +86,10 @@ pub(crate) struct Service {
     data: DataDirectory,
     store: Arc<Store>,
     counts: Counts,
+    bindings: Bindings,
+    routing: Routing,
     nodes: Arc<Nodes>,
-    engines: Engines,
+    hosts: Arc<Hosts>,
     clusters: Arc<Clusters>,
     cluster_engines: clusters::Engines,
     runtime: Runtime,
@@ -87,6 +101,12 @@ pub(crate) struct Service {
     tails: logs::Tails,
     /// The plugins that are installed and do not serve.
     broken: Mutex<BTreeMap<String, Broken>>,
+    /// Turns of those who send a source to build.
+    uploads: tokio::sync::Semaphore,
+    /// What people changed of the configuration of provisioners since the daemon started, or before.
+    changing: Changing,
+    /// Held while what they changed is read and given: the last who gives has read last.
+    giving_node_containers: tokio::sync::Mutex<()>,
     /// Streams end when it is cancelled.
     ending: CancellationToken,
 }
@@ -96,15 +116,18 @@ impl Service {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { config, data, store, nodes, engines, clusters: given, runtime } = parts;
         let clusters = Arc::new(Clusters::default());
+        let hosts = Arc::new(Hosts::new(Arc::clone(&nodes), engines, config.registries.clone()));
         let sweeper = Sweeper::new(
             Arc::clone(&store),
             data.instance(),
-            engines.clone(),
+            Arc::clone(&hosts),
             Arc::clone(&clusters),
         );
         Arc::new(Self {
             operations: Operations::new(Arc::clone(&store)),
             counts: Counts::new(Arc::clone(&store)),
+            bindings: Bindings::new(Arc::clone(&store)),
+            routing: Routing::new(Arc::clone(&store), &config),
             in_service: Arc::new(InService::new(Arc::clone(&store))),
             written: Arc::new(Written::new(Arc::clone(&store))),
             cluster_engines: clusters::Engines::new(Arc::clone(&clusters), given),
@@ -112,12 +135,15 @@ impl Service {
             registry: Registry::new(),
             tails: logs::Tails::default(),
             broken: Mutex::default(),
+            uploads: tokio::sync::Semaphore::new(build::AT_ONCE),
+            changing: Changing::default(),
+            giving_node_containers: tokio::sync::Mutex::default(),
             ending: CancellationToken::new(),
             config,
             data,
             store,
             nodes,
-            engines,
+            hosts,
             runtime,
             sweeper,
         })
@@ -310,5 +336,5 @@ impl Problem {
 
 /// The lock of an app.
 fn app_lock(app: &str) -> Option<String> {
-    Some(format!("the app {app}"))
+    Some(crate::operation::of_app(app))
 }

@@ -13,12 +13,17 @@
 
 mod apps;
 mod clusters;
+mod hosts;
 mod images;
 mod moves;
+mod node_containers;
 mod objects;
 mod operations;
+mod plans;
 mod plugins;
 mod pools;
+mod routes;
+mod services;
 mod state;
 mod volumes;
 
@@ -27,15 +32,20 @@ use std::sync::mpsc;
 use std::thread;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub(crate) use apps::AppRecord;
 pub(crate) use clusters::{ClusterPlace, ClusterRecord, LeftBehind, Put, of_pool};
+pub(crate) use hosts::HostRecord;
 pub(crate) use moves::MoveRecord;
+pub(crate) use node_containers::NodeContainerRecord;
 pub(crate) use objects::ObjectRecord;
-pub(crate) use operations::{Begin, Begun, Line, OperationRecord};
+pub(crate) use operations::{Begin, Begun, Line, Made, OperationRecord};
+pub(crate) use plans::PlanRecord;
 pub(crate) use plugins::PluginRecord;
 pub(crate) use pools::{InPool, PoolRecord};
+pub(crate) use routes::{NotSwapped, RoutesOf, RoutesRecord};
+pub(crate) use services::{BindBegun, ServiceBind, ServiceRecord, Telling, Variables};
 pub(crate) use volumes::{BindRecord, NotBound, VolumeRecord};
 
 /// The name of the database in the data directory.
@@ -47,6 +57,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("store/schema-2.sql"),
     include_str!("store/schema-3.sql"),
     include_str!("store/schema-4.sql"),
+    include_str!("store/schema-5.sql"),
+    include_str!("store/schema-6.sql"),
+    include_str!("store/schema-7.sql"),
+    include_str!("store/schema-8.sql"),
+    include_str!("store/schema-9.sql"),
 ];
 
 /// What a provisioner may keep here: its keys, and what it wrote of images.
@@ -150,6 +165,8 @@ pub(crate) struct Store {
     writer: Worker,
     reader: Worker,
     owner_bytes: u64,
+    /// Of the routing table, for those who wait for a new one.
+    generations: watch::Sender<u64>,
 }
 
 impl Store {
@@ -158,6 +175,7 @@ impl Store {
         let path = folder.join(FILE);
         let mut writer = connect(&path, OpenFlags::default())?;
         migrate(&mut writer, &path)?;
+        let generation = routes::generation(&writer).map_err(|e| sort_out(e, &path))?;
         let reader = connect(&path, OpenFlags::default())?;
         reader.pragma_update(None, "query_only", true).map_err(|e| sort_out(e, &path))?;
         Ok(Self {
@@ -165,6 +183,7 @@ impl Store {
             writer: Worker::start("store-writer", writer),
             reader: Worker::start("store-reader", reader),
             owner_bytes: OWNER_BYTES,
+            generations: watch::Sender::new(generation),
         })
     }
 
@@ -184,8 +203,13 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> JobResult<T> + Send + 'static,
     {
-        let result = self.writer.ask(|connection| in_transaction(connection, job)).await?;
-        result.map_err(|error| self.explain(error))
+        let generations = self.generations.clone();
+        let ask = move |connection: &mut Connection| {
+            let result = in_transaction(connection, job);
+            tell(connection, &generations);
+            result
+        };
+        self.writer.ask(ask).await?.map_err(|error| self.explain(error))
     }
 
     /// Changes something in one transaction that is on the disk when this returns.
@@ -194,9 +218,11 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> JobResult<T> + Send + 'static,
     {
-        let ask = |connection: &mut Connection| {
+        let generations = self.generations.clone();
+        let ask = move |connection: &mut Connection| {
             connection.pragma_update(None, "synchronous", "FULL")?;
             let result = in_transaction(connection, job);
+            tell(connection, &generations);
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             result
         };
@@ -239,6 +265,14 @@ fn in_transaction<T>(
     let value = job(&transaction)?;
     transaction.commit()?;
     Ok(value)
+}
+
+/// Tells those who wait for it which generation the routing table has after a write. Here, so that no write can forget it, and whoever asked for it need not be there any more.
+fn tell(connection: &Connection, generations: &watch::Sender<u64>) {
+    // What cannot be read now shows with the next write.
+    if let Ok(generation) = routes::generation(connection) {
+        generations.send_if_modified(|known| std::mem::replace(known, generation) != generation);
+    }
 }
 
 /// Refuses the transaction when a provisioner keeps more than it may with what was written.

@@ -327,14 +327,14 @@ async fn a_plugin_is_proven_before_it_serves() -> Result<()> {
     assert_eq!(looked.plugin.plugin, "docker");
     ensure!(looked.grants.iter().all(|grant| !grant.in_force), "nothing is granted to a look");
 
-    let good = put("/v1/plugins/docker?file=d.wasm&grant=images:push", plugin()?).await?;
+    let good = put("/v1/plugins/docker?file=d.wasm&grant=cluster:read:Pod", plugin()?).await?;
     house.end_of(&good).await?.unwrap();
     let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
     let grant = |name: &str| info.grants.iter().find(|grant| grant.grant == name).cloned();
     let remove = grant("images:remove").expect("it is asked for");
     ensure!(remove.asked.is_some() && remove.granted && remove.in_force, "{remove:?}");
-    let push = grant("images:push").expect("it is granted");
-    ensure!(push.granted && !push.in_force, "granted and not asked for: {push:?}");
+    let pods = grant("cluster:read:Pod").expect("it is granted");
+    ensure!(pods.granted && !pods.in_force, "granted and not asked for: {pods:?}");
     let taken = refused(put("/v1/plugins/docker", plugin()?).await)?.unwrap_err();
     assert_eq!(taken.kind, ProblemKind::Conflict);
     Ok(())

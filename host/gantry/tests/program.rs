@@ -373,10 +373,11 @@ fn the_printed_configuration_can_be_used_as_it_is() -> Result<()> {
 #[test]
 fn whatever_is_removed_is_asked_for_first_or_confirmed_on_the_command_line() -> Result<()> {
     let home = tempfile::tempdir()?;
-    for group in ["app", "volume", "pool", "cluster", "node", "node-container"] {
+    for group in ["app", "volume", "pool", "cluster", "node", "node container"] {
         let remove = |more: &[&str]| -> Result<_> {
             let mut command = gantry(home.path());
-            Ok(told(&command.args([group, "remove", "x"]).args(more).output()?))
+            command.args(group.split(' ')).args(["remove", "x"]);
+            Ok(told(&command.args(more).output()?))
         };
         let (code, text) = remove(&[])?;
         assert_eq!(code, Some(2), "{group}: {text}");
@@ -401,7 +402,7 @@ fn what_has_no_name_is_nothing_and_is_refused_before_the_daemon_is_asked() -> Re
         &["env", "set", "", "A=b"],
         &["node", "info", ""],
         &["node", "remove", "", "-y"],
-        &["node-container", "remove", "", "-y"],
+        &["node", "container", "remove", "", "-y"],
         &["volume", "info", " "],
         &["pool", "remove", "", "-y"],
         &["cluster", "info", ""],

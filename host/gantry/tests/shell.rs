@@ -132,17 +132,19 @@ async fn a_shell_that_cannot_be_opened_says_why_like_any_other_request() -> Resu
     let own = || house.client.clone();
     for (path, kind, why) in [
         ("/v1/apps/nobody/shell", ProblemKind::NotFound, ""),
-        (
-            "/v1/apps/plain/shell",
-            ProblemKind::NotSupported,
-            "provisioner \"docker\" does not support running shell",
-        ),
+        ("/v1/apps/plain/shell", ProblemKind::NotFound, "no units for this app"),
         ("/v1/apps/web/shell?unit=none", ProblemKind::NotFound, "unit \"none\" not found"),
         ("/v1/apps/web/shell?width=wide", ProblemKind::Invalid, ""),
     ] {
         let problem = problem(own(), path).await?;
         ensure!(problem.kind == kind && problem.detail.contains(why), "{path}: {problem:?}");
     }
+    let other = House::with_routed("").await?;
+    other.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "edge"})).await?;
+    let problem_there = problem(other.client.clone(), "/v1/apps/web/shell").await?;
+    assert_eq!(problem_there.kind, ProblemKind::NotSupported);
+    let why = "provisioner \"routed\" does not support running shell";
+    ensure!(problem_there.detail.contains(why), "{problem_there:?}");
     let stranger = Client::new(house.tcp()?, Some("wrong".to_owned()));
     assert_eq!(problem(stranger, "/v1/apps/web/shell").await?.kind, ProblemKind::Unauthorized);
     // Without a websocket it is a request that cannot be.

@@ -54,10 +54,22 @@ pub(crate) fn warehouse() -> Result<Vec<u8>> {
     built(&BUILT, &["-p", "gantry-sdk", "--example", "warehouse"], "examples/warehouse.wasm")
 }
 
+/// The compiled Kubernetes plugin, built once a run.
+pub(crate) fn kubernetes() -> Result<Vec<u8>> {
+    static BUILT: Built = OnceLock::new();
+    built(&BUILT, &["-p", "gantry-kubernetes"], "gantry_kubernetes.wasm")
+}
+
 /// The compiled example of the SDK that takes every request and has no unit, built once a run.
 pub(crate) fn unitless() -> Result<Vec<u8>> {
     static BUILT: Built = OnceLock::new();
     built(&BUILT, &["-p", "gantry-sdk", "--example", "labels"], "examples/labels.wasm")
+}
+
+/// The compiled guest that adds routes itself, built once a run.
+fn routers() -> Result<Vec<u8>> {
+    static BUILT: Built = OnceLock::new();
+    built(&BUILT, &["-p", "gantry-guests", "--example", "routers"], "examples/routers.wasm")
 }
 
 fn built(built: &Built, what: &[&str], file: &str) -> Result<Vec<u8>> {
@@ -204,6 +216,15 @@ impl House {
         Ok(house)
     }
 
+    /// The same with a second provisioner `routed`, which adds routes itself, and its pool `edge`.
+    pub(crate) async fn with_routed(config: &str) -> Result<Self> {
+        let house = Self::with_docker(config).await?;
+        house.install("routed", routers()?).await?;
+        let edge = serde_json::json!({"name": "edge", "provisioner": "routed"});
+        house.done(Method::POST, "/v1/pools", edge).await?;
+        Ok(house)
+    }
+
     /// Gives the cluster in memory to the warehouse, for every pool of it.
     pub(crate) async fn with_cluster(self) -> Result<Self> {
         let north = serde_json::json!({
@@ -300,6 +321,11 @@ impl House {
         let (lines, served, tcp) = started.await??;
         self.running = Some(Running { runtime, shutdown, served, tcp });
         Ok(lines)
+    }
+
+    /// Gives the next daemon another configuration.
+    pub(crate) fn configure(&mut self, config: &str) {
+        config.clone_into(&mut self.more_config);
     }
 
     /// Makes something else of every plugin file.

@@ -3,12 +3,17 @@
 use std::process::Stdio;
 
 use anyhow::{Result, ensure};
-use gantry::api::{AppInfo, AppState, PluginInfo, Problem, ProblemKind, UnitList};
-use gantry::client::Change;
+use gantry::api::{
+    AppInfo, AppList, AppState, NodeInfo, PluginInfo, Problem, ProblemKind, UnitList,
+};
+use gantry::client::{Change, escape};
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::support::{House, NORTH, refused};
+
+/// The machine that the configuration names.
+const ENGINE: &str = "http://10.1.1.1:2375";
 
 /// A house with the app `web` on Docker, and `far` of the warehouse in the pool `yard`; both are deployed.
 async fn with_apps() -> Result<House> {
@@ -177,6 +182,73 @@ async fn the_units_of_every_app_are_listed_and_what_does_not_answer_is_told() ->
     let (_, page, _) = cli(&house, &["unit", "list", "--output", "json"]).await?;
     let list: UnitList = serde_json::from_str(&page)?;
     assert_eq!((list.items.len(), list.problems.len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn apps_are_listed_by_the_status_of_their_units() -> Result<()> {
+    let mut house = with_apps().await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "rest"})).await?;
+    house.done(Method::POST, "/v1/apps/rest/deploy", json!({"image": "plain:1"})).await?;
+    house.done(Method::POST, "/v1/apps/rest/stop", json!({})).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "new"})).await?;
+    let names =
+        |list: &AppList| -> Vec<String> { list.items.iter().map(|app| app.name.clone()).collect() };
+    // The warehouse cannot tell its apps apart: they all pass.
+    for (query, expected) in [
+        ("", ["far", "new", "rest", "web"].as_slice()),
+        ("?status=", &["far", "new", "rest", "web"]),
+        ("?status=stopped", &["far", "rest"]),
+        ("?status=starting,started", &["far", "web"]),
+        ("?status=stopped,started,starting", &["far", "rest", "web"]),
+        ("?status=asleep", &["far"]),
+    ] {
+        let list: AppList = house.client.get(&format!("/v1/apps{query}")).await?;
+        assert_eq!(names(&list), expected, "{query}");
+        assert_eq!(list.problems, []);
+    }
+    let wrong = refused(house.client.get::<AppList>("/v1/apps?status=stopped,Up").await)?;
+    let wrong = wrong.unwrap_err();
+    assert_eq!((wrong.kind, wrong.detail.as_str()), (ProblemKind::Invalid, "`Up`: invalid status"));
+    let hint =
+        "there is `created`, `building`, `error`, `starting`, `started`, `stopped`, `asleep`";
+    assert_eq!(wrong.hint.as_deref(), Some(hint));
+    let (code, _, text) = cli(&house, &["app", "list", "--status", "up"]).await?;
+    ensure!(code == Some(2) && text.contains("error, starting, started, stopped"), "{text}");
+    let (code, page, text) = cli(&house, &["app", "list", "--status", "stopped"]).await?;
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    ensure!(page.lines().count() == 3 && page.contains("\nrest "), "{page}");
+    let (_, page, _) =
+        cli(&house, &["app", "list", "--status", "stopped", "--output", "json"]).await?;
+    let all: Vec<Value> = serde_json::from_str(&page)?;
+    assert_eq!(all.len(), 2, "{page}");
+
+    // A provisioner that does not answer is told of, and its apps are missing.
+    let docker: PluginInfo = house.client.get("/v1/plugins/docker").await?;
+    house.stop().await?;
+    let plugins = house.folder.path().join("data/plugins");
+    std::fs::write(plugins.join(format!("{}.wasm", docker.plugin.digest)), b"other bytes")?;
+    house.start().await?;
+    let list: AppList = house.client.get("/v1/apps?status=stopped").await?;
+    assert_eq!((names(&list), list.problems.len()), (vec!["far".to_owned()], 1));
+    assert_eq!(list.problems[0].title, "could not list the apps of `docker` by status");
+    let (code, page, text) = cli(&house, &["app", "list", "--status", "stopped"]).await?;
+    ensure!(code.is_some_and(|code| code != 0), "{code:?}");
+    ensure!(page.lines().count() == 2 && page.contains("far"), "{page}");
+    ensure!(text.starts_with("warning: could not list the apps of `docker`"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_tells_how_it_did_of_late_where_its_provisioner_knows() -> Result<()> {
+    let house = House::with_both("").await?;
+    let path = format!("/v1/nodes/{}", escape(ENGINE));
+    let info: NodeInfo = house.client.get(&path).await?;
+    assert_eq!(info.health.map(|health| health.failures), Some(0), "{info:?}");
+    assert_eq!(info.problem, None);
+    let (code, page, text) = cli(&house, &["node", "info", ENGINE]).await?;
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    ensure!(page.contains("Failures:     0\nHas answered: "), "{page}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use gantry_core::Unit;
 use gantry_core::node::Node;
 use serde::{Deserialize, Serialize};
 
-use super::Problem;
+use super::{Problem, Secret};
 
 /// The nodes of every provisioner that has some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +26,21 @@ pub struct NodeInfo {
     pub node: Node,
     /// The units on it; none when the provisioner could not tell.
     pub units: Option<Vec<Unit>>,
-    /// Why the units are not known.
+    /// How it did of late; none when its provisioner does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<NodeHealth>,
+    /// Why the units, or how it did, are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+}
+
+/// How a node did of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// How often it failed since it last answered.
+    pub failures: u32,
+    /// Whether it has ever answered.
+    pub has_answered: bool,
 }
 
 /// A node to be added.
@@ -49,6 +61,12 @@ pub struct NewNode {
     pub wait: u32,
     /// Its provisioner; the one of the pool when empty.
     pub provisioner: String,
+    /// The certificate authority of its engine, as PEM; empty for none.
+    pub ca_cert: String,
+    /// The certificate for its engine, as PEM; empty for none.
+    pub client_cert: String,
+    /// The key of that certificate, as PEM; empty for none. It is shown to nobody.
+    pub client_key: Secret,
 }
 
 impl Default for NewNode {
@@ -61,6 +79,9 @@ impl Default for NewNode {
             register: true,
             wait: 0,
             provisioner: String::new(),
+            ca_cert: String::new(),
+            client_cert: String::new(),
+            client_key: Secret::default(),
         }
     }
 }
@@ -85,6 +106,31 @@ pub struct NodeChange {
 pub struct NodeRemoval {
     /// Whether its units are left to their fate instead of being moved away first.
     pub no_rebalance: bool,
+}
+
+/// Units that are spread anew over nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rebalance {
+    /// Only in this pool; in every one when empty.
+    pub pool: String,
+    /// Only from nodes with all of this metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Only units of these apps; of all when empty.
+    pub apps: Vec<String>,
+    /// Whether to tell only what would move.
+    pub dry: bool,
+    /// Whether to spread also what is even enough.
+    pub force: bool,
+}
+
+/// What a node's agent was told about a unit that it named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedUnit {
+    /// The unit's id, as the agent named it.
+    pub id: String,
+    /// Whether there is such a unit: an agent may remove what nobody knows.
+    pub found: bool,
 }
 
 /// Where node containers are upgraded or removed.

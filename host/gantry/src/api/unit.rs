@@ -26,6 +26,14 @@ pub struct UnitCount {
     pub process: String,
 }
 
+/// How a unit is ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnitKill {
+    /// Whether it is not asked to end by itself first.
+    pub force: bool,
+}
+
 /// What is going on with an app, by its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

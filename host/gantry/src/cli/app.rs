@@ -1,21 +1,26 @@
 //! `gantry app`: apps, deploys, commands and logs.
 
+mod deploy;
 mod log;
+mod quota;
 mod run;
 mod shell;
+mod swap;
 mod update;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use gantry_core::Status;
 use hyper::Method;
 
 use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::plan::Choice;
 use super::ui::Ui;
-use super::{AppName, Sure, show};
-use crate::api::{App, AppInfo, AppRemoval, Deploy, Items, NewApp, Operation, Plan, ProcessChoice};
+use super::{AppName, Sure, missing, named, show};
+use crate::api::{AppInfo, AppList, AppRemoval, Deploy, NewApp, Operation, ProcessChoice};
 use crate::client::{Client, escape};
-use crate::config::parse_bytes;
 
 /// Create, deploy, run, move and remove apps
 #[derive(Debug, Subcommand)]
@@ -24,13 +29,15 @@ pub(crate) enum AppCommand {
     List(List),
     Info(Info),
     Update(update::Update),
+    Quota(quota::Quota),
     Remove(Remove),
-    Deploy(DeployArgs),
+    Deploy(deploy::DeployArgs),
     Rollback(Rollback),
     Start(Start),
     Stop(Stop),
     Restart(Restart),
     Sleep(Sleep),
+    Swap(swap::Swap),
     Run(run::Run),
     Shell(shell::Shell),
     Log(log::Log),
@@ -38,11 +45,13 @@ pub(crate) enum AppCommand {
 
 /// Create an app
 ///
-/// Nothing runs before the first deploy.
+/// Nothing runs before the first deploy. Without a plan it has the default one, if there is one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry app create web
-  gantry app create web --memory 256MiB --unit-quota 10 --team-owner shop")]
+  gantry app create web --plan small
+  gantry app create web --memory 256MiB --unit-quota 10 --team-owner shop
+  gantry app create web --router edge --router internal")]
 pub(crate) struct Create {
     /// Its name: lower case letters, digits and dashes, starting with a letter
     name: String,
@@ -55,25 +64,39 @@ pub(crate) struct Create {
     /// The team that owns it
     #[arg(short, long, default_value = "admin")]
     team_owner: String,
-    /// Memory of one unit (`256MiB`); 0 is no limit
-    #[arg(long, default_value = "0", value_parser = amount)]
-    memory: i64,
-    /// Swap of one unit on top of its memory
-    #[arg(long, default_value = "0", value_parser = amount)]
-    swap: i64,
-    /// Relative weight of the CPU; 0 leaves the engine's default
-    #[arg(long, default_value = "0", value_parser = clap::value_parser!(i32).range(0..))]
-    cpu_share: i32,
+    #[command(flatten)]
+    plan: Choice,
     /// How many units it may have; as many as wanted when not given
     #[arg(long, value_name = "UNITS")]
     unit_quota: Option<u32>,
+    /// A router that it is reached through, as often as needed; the configured default when not given
+    #[arg(short, long = "router", value_name = "NAME", value_parser = named)]
+    routers: Vec<String>,
+    /// It has no router
+    #[arg(long, conflicts_with = "routers")]
+    no_router: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
 
 /// List the apps
+///
+/// With `--status` every provisioner is asked. What does not answer is told; the apps of the
+/// others are listed all the same, and the exit code is not 0.
 #[derive(Debug, Args)]
-pub(crate) struct List {}
+#[command(after_help = "Examples:
+  gantry app list
+  gantry app list --status error,stopped")]
+pub(crate) struct List {
+    /// Only apps with a unit of one of these; every app of a provisioner that cannot tell apart
+    #[arg(
+        long = "status",
+        value_name = "STATUS",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(Status::ALL.map(Status::as_str))
+    )]
+    statuses: Vec<String>,
+}
 
 /// Show an app: its units, where it answers, its images and its latest operations
 #[derive(Debug, Args)]
@@ -94,26 +117,6 @@ pub(crate) struct Remove {
     /// Forget the app even if its units cannot be removed, as when their cluster is gone
     #[arg(long)]
     force: bool,
-    #[command(flatten)]
-    change: ChangeArgs,
-}
-
-/// Deploy an image as the app's new version
-///
-/// New units are started and checked before an old one is touched. When it fails, the
-/// old units serve on and nothing new is left. It goes on when this command is gone;
-/// Ctrl-C cancels it and waits for the undo.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  gantry app deploy web --image registry.example/web:2
-  gantry app deploy -a web -i web:2 --wait
-  id=$(gantry app deploy web -i web:2 --detach) && gantry operation info $id --follow")]
-pub(crate) struct DeployArgs {
-    #[command(flatten)]
-    app: AppName,
-    /// The image
-    #[arg(short, long)]
-    image: String,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -184,9 +187,10 @@ impl AppCommand {
     pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         match self {
             Self::Create(args) => args.run(ui, client).await,
-            Self::List(List {}) => list(ui, client).await,
+            Self::List(args) => args.run(ui, client).await,
             Self::Info(args) => info(ui, client, args.app.name()).await,
             Self::Update(args) => args.run(ui, client).await,
+            Self::Quota(args) => args.run(ui, client).await,
             Self::Remove(args) => args.run(ui, client).await,
             Self::Deploy(args) => args.run(ui, client).await,
             Self::Rollback(args) => args.run(ui, client).await,
@@ -194,6 +198,7 @@ impl AppCommand {
             Self::Stop(args) => args.of.run(ui, client, "stop", "stopped").await,
             Self::Restart(args) => args.of.run(ui, client, "restart", "restarted").await,
             Self::Sleep(args) => args.of.run(ui, client, "sleep", "put to sleep").await,
+            Self::Swap(args) => args.run(ui, client).await,
             Self::Run(args) => args.run(ui, client).await,
             Self::Shell(args) => args.run(ui, client).await,
             Self::Log(args) => args.run(ui, client).await,
@@ -217,12 +222,6 @@ fn done(
     Exit::Done
 }
 
-/// An amount of bytes that an app can have.
-fn amount(text: &str) -> Result<i64, String> {
-    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
-    i64::try_from(bytes).map_err(|_| format!("more than {} bytes", i64::MAX))
-}
-
 impl Create {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let new = NewApp {
@@ -230,8 +229,9 @@ impl Create {
             platform: self.platform,
             pool: self.pool,
             team_owner: self.team_owner,
-            plan: Plan { memory: self.memory, swap: self.swap, cpu_share: self.cpu_share },
+            plan: self.plan.choice(),
             unit_quota: self.unit_quota,
+            routers: (self.no_router || !self.routers.is_empty()).then_some(self.routers),
         };
         let accepted = client.change(Method::POST, "/v1/apps", &new, &self.change.change()).await?;
         let operation = finish(ui, client, &self.change, accepted).await?;
@@ -244,13 +244,20 @@ impl Create {
     }
 }
 
-async fn list(ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
-    let apps: Items<App> = client.get("/v1/apps").await?;
-    ui.data(&apps.items, |page| page.table(&show::apps(&apps.items)));
-    if apps.items.is_empty() {
-        ui.hint("create one: `gantry app create NAME`");
+impl List {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let statuses = self.statuses.join(",");
+        let path = match statuses.as_str() {
+            "" => "/v1/apps".to_owned(),
+            statuses => format!("/v1/apps?status={}", escape(statuses)),
+        };
+        let apps: AppList = client.get(&path).await?;
+        ui.data(&apps.items, |page| page.table(&show::apps(&apps.items)));
+        if apps.items.is_empty() && statuses.is_empty() {
+            ui.hint("create one: `gantry app create NAME`");
+        }
+        Ok(missing(ui, &apps.problems))
     }
-    Ok(Exit::Done)
 }
 
 async fn info(ui: &mut Ui, client: &Client, app: &str) -> Result<Exit, Failure> {
@@ -272,18 +279,6 @@ impl Remove {
         let accepted = client.change(Method::DELETE, &path(app, ""), &body, &change).await?;
         let operation = finish(ui, client, &self.change, accepted).await?;
         Ok(done(ui, operation, |_| format!("removed the app `{app}`")))
-    }
-}
-
-impl DeployArgs {
-    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
-        let (app, change) = (self.app.name(), self.change.change());
-        let body = Deploy { image: self.image };
-        let accepted = client.change(Method::POST, &path(app, "/deploy"), &body, &change).await?;
-        let operation = finish(ui, client, &self.change, accepted).await?;
-        Ok(done(ui, operation, |operation| {
-            format!("deployed `{app}`: {}", image(operation, &body.image))
-        }))
     }
 }
 

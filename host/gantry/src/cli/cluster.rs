@@ -14,7 +14,7 @@ use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
-use super::{Sure, named, pairs, show};
+use super::{Sure, named, pairs, show, text_of};
 use crate::api::{Cluster, ClusterChange, Items, NewCluster, Secret};
 use crate::client::{Client, escape};
 use kubeconfig::Resolved;
@@ -164,19 +164,11 @@ fn path(name: &str) -> String {
     format!("/v1/clusters/{}", escape(name))
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
-        let missing = error.kind() == std::io::ErrorKind::NotFound;
-        let exit = if missing { Exit::NotFound } else { Exit::Failed };
-        Failure::new(exit, format!("cannot read `{}`", file.display())).because(&error)
-    })
-}
-
 impl Place {
     /// What it comes to, with the files read.
     fn resolve(self) -> Result<Resolved, Failure> {
         if let Some(file) = self.kubeconfig {
-            let text = read(&file)?;
+            let text = text_of(&file)?;
             let folder = file.parent().unwrap_or_else(|| Path::new(""));
             let wanted = self.context.as_deref().unwrap_or_default();
             let resolved = kubeconfig::resolve(&text, wanted, |path| {
@@ -190,7 +182,7 @@ impl Place {
                 failure
             });
         }
-        let contents = |file: Option<PathBuf>| file.as_deref().map(read).transpose();
+        let contents = |file: Option<PathBuf>| file.as_deref().map(text_of).transpose();
         Ok(Resolved {
             addresses: self.addresses,
             ca_cert: contents(self.ca_cert)?,

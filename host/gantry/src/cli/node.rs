@@ -1,17 +1,20 @@
 //! `gantry node`: the machines of pools.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use hyper::Method;
 
 use super::change::{ChangeArgs, finish};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::node_container::NodeContainerCommand;
 use super::ui::Ui;
-use super::{Sure, missing, named, pairs, show};
-use crate::api::{NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval};
+use super::{Sure, missing, named, pairs, show, text_of};
+use crate::api::{self, NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, Secret};
 use crate::client::{Client, escape};
 
-/// List, add, change and remove the machines of pools
+/// Look after the machines of pools, and what runs on every one
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     List(List),
@@ -19,6 +22,9 @@ pub(crate) enum NodeCommand {
     Add(Add),
     Update(Update),
     Remove(Remove),
+    Rebalance(Rebalance),
+    #[command(subcommand)]
+    Container(NodeContainerCommand),
 }
 
 /// List the nodes of every provisioner that has some
@@ -30,6 +36,9 @@ pub(crate) struct List {
     /// Only those of this pool
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
+    /// Only those of this provisioner
+    #[arg(long, value_name = "NAME")]
+    provisioner: Option<String>,
 }
 
 /// Show a node and the units on it
@@ -46,7 +55,8 @@ pub(crate) struct Info {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry node add 10.0.0.7 --pool prod
-  gantry node add 10.0.0.7 --pool prod --metadata rack=7 --wait 120")]
+  gantry node add 10.0.0.7 --pool prod --metadata rack=7 --wait 120
+  gantry node add tcp://10.0.0.7:2376 --pool prod --tls ~/.docker")]
 pub(crate) struct Add {
     /// Its address
     #[arg(value_parser = named)]
@@ -67,6 +77,18 @@ pub(crate) struct Add {
     /// Its provisioner; the pool's when not given
     #[arg(long, default_value = "", hide_default_value = true)]
     provisioner: String,
+    /// A folder with `ca.pem`, `cert.pem` and `key.pem`, for a Docker host that speaks TLS
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ca_cert", "client_cert", "client_key"])]
+    tls: Option<PathBuf>,
+    /// The certificate authority of its engine
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+    /// The certificate to show to its engine
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     /// Print the operation's id and leave; `gantry operation info ID --follow` picks it up
     #[arg(long)]
     detach: bool,
@@ -122,6 +144,35 @@ pub(crate) struct Remove {
     change: ChangeArgs,
 }
 
+/// Spread the units anew over the nodes
+///
+/// Every unit is started in its new place before the old one goes. Without `--force` and
+/// without a filter nothing moves that is even enough.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry node rebalance --dry-run
+  gantry node rebalance --pool prod --force
+  gantry node rebalance --app web --metadata rack=7")]
+pub(crate) struct Rebalance {
+    /// Only in this pool
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pool: String,
+    /// Only from nodes with this metadata; as often as needed
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// Only units of this app; as often as needed
+    #[arg(short, long, value_name = "APP", value_parser = named)]
+    app: Vec<String>,
+    /// Tell only what would move
+    #[arg(long)]
+    dry_run: bool,
+    /// Spread also what is even enough
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
 impl NodeCommand {
     pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         match self {
@@ -130,6 +181,8 @@ impl NodeCommand {
             Self::Add(args) => args.run(ui, client).await,
             Self::Update(args) => args.run(ui, client).await,
             Self::Remove(args) => args.run(ui, client).await,
+            Self::Rebalance(args) => args.run(ui, client).await,
+            Self::Container(command) => command.run(ui, client).await,
         }
     }
 }
@@ -140,10 +193,12 @@ fn path(address: &str) -> String {
 
 impl List {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
-        let path = match &self.pool {
-            Some(pool) => format!("/v1/nodes?pool={}", escape(pool)),
-            None => "/v1/nodes".to_owned(),
-        };
+        let filters = [("pool", &self.pool), ("provisioner", &self.provisioner)];
+        let filters: Vec<String> = filters
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("{key}={}", escape(value.as_ref()?))))
+            .collect();
+        let path = format!("/v1/nodes?{}", filters.join("&"));
         let list: NodeList = client.get(&path).await?;
         ui.data(&list, |page| page.table(&show::nodes(&list.items)));
         Ok(missing(ui, &list.problems))
@@ -163,7 +218,14 @@ impl Info {
 
 impl Add {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let file = |name: &str| self.tls.as_ref().map(|folder| folder.join(name));
+        let ca_cert = pem(file("ca.pem").or(self.ca_cert))?;
+        let client_cert = pem(file("cert.pem").or(self.client_cert))?;
+        let client_key = Secret::new(pem(file("key.pem").or(self.client_key))?);
         let new = NewNode {
+            ca_cert,
+            client_cert,
+            client_key,
             address: self.address.clone(),
             pool: self.pool.clone(),
             iaas_id: self.iaas_id,
@@ -205,6 +267,36 @@ impl Update {
     }
 }
 
+/// What a file of certificates says; nothing when none is named.
+fn pem(file: Option<PathBuf>) -> Result<String, Failure> {
+    file.map_or_else(|| Ok(String::new()), |file| text_of(&file))
+}
+
+impl Rebalance {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let body = api::Rebalance {
+            pool: self.pool,
+            metadata: pairs("metadata", &self.metadata)?,
+            apps: self.app,
+            dry: self.dry_run,
+            force: self.force,
+        };
+        let change = self.change.change();
+        let accepted = client.change(Method::POST, "/v1/nodes/rebalance", &body, &change).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            let moved = operation.result.as_ref().and_then(|told| told.get("moved")?.as_bool());
+            let said = match (body.dry, moved.unwrap_or_default()) {
+                (false, true) => "the units are spread anew",
+                (false, false) => "nothing moved",
+                (true, true) => "these units would move",
+                (true, false) => "nothing would move",
+            };
+            ui.data(&operation, |page| page.line(said));
+        }
+        Ok(Exit::Done)
+    }
+}
+
 impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let address = &self.address;
@@ -218,5 +310,21 @@ impl Remove {
             ui.data(&operation, |page| page.line(format!("removed the node `{address}`")));
         }
         Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_there_ends_as_every_other_file_that_is_not() {
+        assert_eq!(pem(None).unwrap(), "");
+        let nowhere = pem(Some("/nowhere/ca.pem".into())).unwrap_err();
+        assert_eq!(
+            (nowhere.exit, &*nowhere.what),
+            (Exit::NotFound, "cannot read `/nowhere/ca.pem`")
+        );
+        assert_eq!(pem(Some("/".into())).unwrap_err().exit, Exit::Failed);
     }
 }

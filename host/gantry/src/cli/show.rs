@@ -1,6 +1,8 @@
 //! How people see what the daemon tells.
 
+mod bound;
 mod places;
+mod routes;
 
 use gantry_core::{Status, Unit};
 
@@ -8,7 +10,11 @@ use super::table::Table;
 use super::ui::Page;
 use crate::api::{App, AppInfo, AppState, EnvVar, Operation, OperationInfo, Plugin, PluginInfo};
 
-pub(crate) use places::{cluster, clusters, node_info, nodes, pools, volume, volumes};
+pub(crate) use bound::{plan, plans, service, services};
+pub(crate) use places::{
+    cluster, clusters, node_container, node_containers, node_info, nodes, pools, volume, volumes,
+};
+pub(crate) use routes::{router_info, routers};
 
 /// The apps.
 pub(crate) fn apps(apps: &[App]) -> Table {
@@ -80,6 +86,7 @@ pub(crate) fn app_info(page: &mut Page, info: &AppInfo) {
     page.field("Pool", &app.pool);
     page.field("Provisioner", &app.provisioner);
     page.field("Team owner", &app.team_owner);
+    page.field("Plan", &app.plan.name);
     page.field("Memory", size(app.plan.memory));
     page.field("Swap", size(app.plan.swap));
     page.field("CPU share", nonzero(app.plan.cpu_share.into()));
@@ -89,7 +96,9 @@ pub(crate) fn app_info(page: &mut Page, info: &AppInfo) {
     for (index, address) in info.addresses.iter().enumerate() {
         page.field(if index == 0 { "Addresses" } else { "" }, address);
     }
+    page.field("Services", info.services.join(", "));
     page.field("Created", &app.created);
+    page.section("Routers", &routes::of_app(&app.routers, &info.routes));
     page.section("Units", &units(info.units.as_deref().unwrap_or_default()));
     let mut images = Table::new(["IMAGE"]);
     for image in info.images.iter().rev().skip(1) {
@@ -114,9 +123,10 @@ fn nonzero(number: i64) -> String {
 
 /// A variable.
 pub(crate) fn env(env: &EnvVar) -> String {
-    match &env.value {
-        Some(value) => format!("{}={value}", env.name),
-        None => format!("{}=*** (private)", env.name),
+    match (&env.value, &env.service) {
+        (Some(value), _) => format!("{}={value}", env.name),
+        (None, None) => format!("{}=*** (private)", env.name),
+        (None, Some(service)) => format!("{}=*** (private, of the service {service})", env.name),
     }
 }
 

@@ -37,20 +37,22 @@ fn help_says_where_to_start() {
     Usage: gantry [OPTIONS] <COMMAND>
 
     Commands:
-      serve           Serve: run the daemon until it is told to end
-      app             Create, deploy, run, move and remove apps
-      unit            List, add and remove the units of an app
-      env             Show and change the environment of an app
-      volume          Create volumes, give them to apps, and remove them
-      pool            Create, list and remove pools: where apps live
-      cluster         Add, look at, change and remove clusters
-      node            List, add, change and remove the machines of pools
-      node-container  Upgrade and remove the containers that run on every node
-      plugin          Install, look into and swap plugins
-      operation       List, follow and cancel operations: every change is one
-      completions     Print completions for a shell
-      exit-codes      List the exit codes
-      help            Print this message or the help of the given subcommand(s)
+      serve        Serve: run the daemon until it is told to end
+      app          Create, deploy, run, move and remove apps
+      unit         List, add, remove and kill the units of an app
+      env          Show and change the environment of an app
+      service      Add services, bind apps to them, and remove them
+      plan         Create, look at and remove plans: what units of apps may use
+      volume       Create volumes, give them to apps, and remove them
+      router       Look at routers: through what apps are reached
+      pool         Create, list and remove pools: where apps live
+      cluster      Add, look at, change and remove clusters
+      node         Look after the machines of pools, and what runs on every one
+      plugin       Install, look into and swap plugins
+      operation    List, follow and cancel operations: every change is one
+      completions  Print completions for a shell
+      exit-codes   List the exit codes
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help
@@ -96,24 +98,36 @@ fn help_says_where_to_start() {
 #[test]
 fn help_of_deploy_has_examples() {
     insta::assert_snapshot!(help(&["app", "deploy"]), @r"
-    Deploy an image as the app's new version
+    Deploy an image, or what is built of a directory or an archive, as the app's new version
 
     New units are started and checked before an old one is touched. When it fails, the old
     units serve on and nothing new is left. It goes on when this command is gone; Ctrl-C
     cancels it and waits for the undo.
 
-    Usage: gantry app deploy [OPTIONS] --image <IMAGE> <APP|--app <APP>>
+    A directory (or a tar archive, plain or compressed with gzip, or `-` for one on standard
+    input) is built on the image of the app's platform, or with `--dockerfile` as that says. A
+    directory with a Dockerfile needs no option for that when the platform of the app is
+    `static`. What `.dockerignore` lists stays out of the build of a Dockerfile, and what
+    `.tsuruignore` lists out of every other.
+
+    Usage: gantry app deploy [OPTIONS] [APP] [PATH]...
 
     Arguments:
-      [APP]
-              The app
+      [APP] [PATH]...
+              The app, unless `--app` names it, and what is built
 
     Options:
       -a, --app <APP>
               The app
 
       -i, --image <IMAGE>
-              The image
+              The image, in place of a path
+
+          --dockerfile[=<FILE>]
+              Build as this file of the source says [default: Dockerfile]
+
+          --build-arg <KEY=VALUE>
+              An argument of the Dockerfile, as often as needed
 
           --wait
               Wait for the operation that is changing the same thing, instead of failing
@@ -158,6 +172,9 @@ fn help_of_deploy_has_examples() {
     Examples:
       gantry app deploy web --image registry.example/web:2
       gantry app deploy -a web -i web:2 --wait
+      gantry app deploy web .
+      gantry app deploy web . --dockerfile=docker/Dockerfile --build-arg VERSION=2
+      git archive HEAD | gantry app deploy web -
       id=$(gantry app deploy web -i web:2 --detach) && gantry operation info $id --follow
     ");
 }
@@ -205,6 +222,8 @@ fn an_app_is_named_by_its_place_or_by_a_flag_and_not_by_both() {
         vec!["env", "set", "web", "A=b=c"],
         vec!["app", "shell", "web", "--unit", "3f2a"],
         vec!["app", "update", "-a", "web", "--pool", "prod"],
+        vec!["app", "update", "web", "--plan", "small", "--memory", "1GiB"],
+        vec!["app", "quota", "-a", "web", "--units", "unlimited"],
     ] {
         parses(&words);
     }
@@ -318,9 +337,21 @@ fn completions_know_every_group() {
     let mut text = Vec::new();
     clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "gantry", &mut text);
     let text = String::from_utf8(text).expect("a script is text");
-    for group in
-        ["app", "unit", "env", "volume", "pool", "cluster", "node", "plugin", "operation", "serve"]
-    {
+    for group in [
+        "app",
+        "unit",
+        "env",
+        "service",
+        "plan",
+        "volume",
+        "router",
+        "pool",
+        "cluster",
+        "node",
+        "plugin",
+        "operation",
+        "serve",
+    ] {
         assert!(
             text.contains(&format!("gantry__subcmd__{group}"))
                 || text.contains(&format!("gantry__{group}")),

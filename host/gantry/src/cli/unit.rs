@@ -9,15 +9,17 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::ui::Ui;
 use super::{app_and_words, missing, named, show};
-use crate::api::{Items, Operation, UnitCount, UnitList};
+use crate::api::{Items, Operation, UnitCount, UnitKill, UnitList};
 use crate::client::{Client, escape};
 
-/// List, add and remove the units of an app
+/// List, add, remove and kill the units of an app
 #[derive(Debug, Subcommand)]
 pub(crate) enum UnitCommand {
     List(List),
     Add(Add),
     Remove(Remove),
+    Set(Set),
+    Kill(Kill),
 }
 
 /// List the units of an app, or of every app
@@ -71,6 +73,37 @@ pub(crate) struct Remove {
     count: Count,
 }
 
+/// Start or remove units until there are so many
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry unit set web 5
+  gantry unit set -a web 2 --process worker")]
+pub(crate) struct Set {
+    #[command(flatten)]
+    count: Count,
+}
+
+/// End a unit; it is started anew
+///
+/// Asked to end by itself first, unless `--force` says otherwise.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gantry unit kill web 0a1b2c3d4e
+  gantry unit kill -a web 0a1b2c3d4e --force")]
+pub(crate) struct Kill {
+    /// The app, unless `--app` names it, and the unit: its id or the beginning of it
+    #[arg(value_names = ["APP", "UNIT"], num_args = 1..=2, required = true)]
+    words: Vec<String>,
+    /// The app
+    #[arg(short = 'a', long = "app", value_name = "APP")]
+    app: Option<String>,
+    /// End it at once
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
 impl UnitCommand {
     pub(crate) async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         match self {
@@ -82,6 +115,8 @@ impl UnitCommand {
             Self::Remove(args) => {
                 args.count.run(ui, client, Method::DELETE, "removed", "from").await
             }
+            Self::Set(args) => args.count.set(ui, client).await,
+            Self::Kill(args) => args.run(ui, client).await,
         }
     }
 }
@@ -108,13 +143,7 @@ impl Count {
         preposition: &str,
     ) -> Result<Exit, Failure> {
         let (app, words) = app_and_words(self.app, self.words)?;
-        let count = match words.as_slice() {
-            [] => 1,
-            [count] => count.parse().map_err(|_| {
-                Failure::new(Exit::Usage, format!("`{count}` is not a number of units"))
-            })?,
-            _ => return Err(Failure::new(Exit::Usage, "one number of units is enough")),
-        };
+        let count = number(&words)?.unwrap_or(1);
         let body = UnitCount { count, process: self.process };
         let path = format!("/v1/apps/{}/units", escape(&app));
         let accepted = client.change(method, &path, &body, &self.change.change()).await?;
@@ -128,6 +157,53 @@ impl Count {
             }
         }
         Ok(Exit::Done)
+    }
+}
+
+impl Count {
+    async fn set(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let (app, words) = app_and_words(self.app, self.words)?;
+        let count = number(&words)?.ok_or_else(|| {
+            Failure::new(Exit::Usage, "nobody says how many units")
+                .hint(format!("`gantry unit set {app} 3`"))
+        })?;
+        let body = UnitCount { count, process: self.process };
+        let path = format!("/v1/apps/{}/units", escape(&app));
+        let accepted = client.change(Method::PUT, &path, &body, &self.change.change()).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            let units = if count == 1 { "unit" } else { "units" };
+            ui.data(&operation, |page| page.line(format!("`{app}` has {count} {units}")));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Kill {
+    async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
+        let (app, words) = app_and_words(self.app, self.words)?;
+        let [unit] = words.as_slice() else {
+            return Err(Failure::new(Exit::Usage, "name one unit")
+                .hint(format!("`gantry unit list {app}` lists them")));
+        };
+        let body = UnitKill { force: self.force };
+        let path = format!("/v1/apps/{}/units/{}/kill", escape(&app), escape(unit));
+        let accepted = client.change(Method::POST, &path, &body, &self.change.change()).await?;
+        if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
+            ui.data(&operation, |page| page.line(format!("killed the unit `{unit}` of `{app}`")));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The number of units in what is left of the words; none when there is none.
+fn number(words: &[String]) -> Result<Option<u32>, Failure> {
+    match words {
+        [] => Ok(None),
+        [count] => count
+            .parse()
+            .map(Some)
+            .map_err(|_| Failure::new(Exit::Usage, format!("`{count}` is not a number of units"))),
+        _ => Err(Failure::new(Exit::Usage, "one number of units is enough")),
     }
 }
 

@@ -26,12 +26,22 @@ pub(super) const KEYS: &[(&str, Known)] = &[
     ("data", Leaf),
     ("instance", Leaf),
     ("default-pool", Leaf),
+    ("default-router", Leaf),
     ("http", Table(&[("socket", Leaf), ("listen", Leaf), ("token-file", Leaf)])),
     ("operations", Table(&[("grace", Leaf), ("undo", Leaf)])),
+    ("healing", Table(&[("every", Leaf), ("most", Leaf), ("per", Leaf)])),
+    ("builds", Table(&[("largest-source", Leaf)])),
     ("compiler", Table(&[("timeout", Leaf), ("memory", Leaf)])),
     ("runtime", Table(&[("stack", Leaf), ("calls", Leaf)])),
-    ("docker", Table(&[("hosts", List(&[("address", Leaf), ("tls", Leaf)]))])),
+    (
+        "docker",
+        Table(&[
+            ("hosts", List(&[("address", Leaf), ("tls", Leaf)])),
+            ("registries", List(&[("address", Leaf), ("user", Leaf), ("password-file", Leaf)])),
+        ]),
+    ),
     ("pools", Named(&Table(&[("provisioner", Leaf)]))),
+    ("routers", Named(&Table(&[("type", Leaf), ("domain", Leaf), ("healthcheck", Leaf)]))),
     ("volume-plans", Named(&Named(&Open))),
     ("provisioners", Named(&Table(&[("grants", Leaf), ("limits", Open), ("config", Open)]))),
 ];

@@ -14,12 +14,16 @@ pub(super) struct Raw {
     pub(super) data: Option<PathBuf>,
     pub(super) instance: Option<String>,
     pub(super) default_pool: Option<String>,
+    pub(super) default_router: Option<String>,
     pub(super) http: RawHttp,
     pub(super) operations: RawOperations,
+    pub(super) healing: RawHealing,
+    pub(super) builds: RawBuilds,
     pub(super) compiler: RawCompiler,
     pub(super) runtime: RawRuntime,
     pub(super) docker: RawDocker,
     pub(super) pools: BTreeMap<String, RawPool>,
+    pub(super) routers: BTreeMap<String, RawRouter>,
     pub(super) volume_plans: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>,
     pub(super) provisioners: BTreeMap<String, RawProvisioner>,
 }
@@ -41,6 +45,20 @@ pub(super) struct RawOperations {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+pub(super) struct RawHealing {
+    pub(super) every: Option<String>,
+    pub(super) most: Option<u32>,
+    pub(super) per: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(super) struct RawBuilds {
+    pub(super) largest_source: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct RawCompiler {
     pub(super) timeout: Option<String>,
     pub(super) memory: Option<String>,
@@ -57,6 +75,7 @@ pub(super) struct RawRuntime {
 #[serde(default)]
 pub(super) struct RawDocker {
     pub(super) hosts: Vec<RawDockerHost>,
+    pub(super) registries: Vec<RawDockerRegistry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,10 +84,26 @@ pub(super) struct RawDockerHost {
     pub(super) tls: Option<PathBuf>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct RawDockerRegistry {
+    pub(super) address: String,
+    pub(super) user: String,
+    pub(super) password_file: PathBuf,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawPool {
     pub(super) provisioner: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRouter {
+    pub(super) r#type: Option<String>,
+    pub(super) domain: Option<String>,
+    pub(super) healthcheck: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

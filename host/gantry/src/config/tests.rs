@@ -80,7 +80,13 @@ fn the_sample_shows_every_key_and_each_is_read() {
         assert!(shown, "the sample does not show `{key}`");
     }
     let environment = Environment::of([("HOME", "/home/ann"), ("GANTRY_TOKEN", "t")]);
-    let config = load(&text.replace("token-file", "#"), &environment).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    let text = text
+        .replace("token-file", "#")
+        .replace("/etc/gantry/registry-password", &password.to_string_lossy());
+    let config = load(&text, &environment).unwrap();
     let limits = &config.provisioner("docker").limits;
     for bound in Bound::ALL {
         assert!(text.contains(&format!("{bound} = ")), "the sample does not show `{bound}`");
@@ -136,6 +142,26 @@ fn a_wrong_value_is_refused_by_key() {
         (
             "default-pool = \"prod\"\n[pools.dev]",
             "`default-pool` in `gantry.toml` cannot be `prod`: no such pool; there is `dev`",
+        ),
+        (
+            "default-router = \"edge\"\n[routers.front]",
+            "`default-router` in `gantry.toml` cannot be `edge`: no such router; there is `front`",
+        ),
+        (
+            "routers.front.type = \"galeb\"",
+            "`routers.front.type` in `gantry.toml` cannot be `galeb`: no such kind of router; there is `table`",
+        ),
+        (
+            "routers.front.domain = \"https://x\"",
+            "`routers.front.domain` in `gantry.toml` cannot be `https://x`: it is no domain",
+        ),
+        (
+            "docker.registries = [{ address = \"https://r.example\", user = \"u\", password-file = \"p\" }]",
+            "`docker.registries.address` in `gantry.toml` cannot be `https://r.example`: not like `registry.example.com:5000`, as it stands in front of the names of its images",
+        ),
+        (
+            "[routers.\"a,b\"]",
+            "`routers.a,b` in `gantry.toml` cannot be `a,b`: not 1 to 63 lower case letters, digits and dashes",
         ),
     ];
     for (text, expected) in cases {
@@ -221,6 +247,48 @@ fn the_command_line_wins_over_the_file() {
 }
 
 #[test]
+fn an_app_that_names_no_router_gets_the_default_one_if_there_is_one() {
+    for (text, expected) in [
+        ("", Some("default")),
+        ("[routers.edge]", Some("edge")),
+        ("[routers.edge]\n[routers.default]", Some("default")),
+        ("[routers.edge]\n[routers.front]", None),
+        ("default-router = \"front\"\n[routers.edge]\n[routers.front]", Some("front")),
+        ("default-router = \"\"", None),
+    ] {
+        let config = load(text, &home()).unwrap();
+        assert_eq!(config.default_router.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_provisioner_is_told_the_types_of_routers_unless_it_is_told_others() {
+    let text = "[routers.front]\n[routers.edge]\n\
+                [provisioners.docker.config.routers.edge]\ntype = \"galeb\"\n";
+    let config = load(text, &home()).unwrap();
+    let table = serde_json::json!({"type": "table"});
+    let told = serde_json::json!({"routers": {"edge": {"type": "galeb"}, "front": table}});
+    assert_eq!(config.provisioner("docker").config, told);
+    let told = serde_json::json!({"routers": {"edge": table, "front": table}});
+    assert_eq!(config.provisioner("acme").config, told);
+}
+
+#[test]
 fn a_token_is_never_shown() {
     assert_eq!(format!("{:?}", Token::new("secret")), "Some(Token(…))");
+}
+
+#[test]
+fn the_password_of_a_registry_is_in_a_file_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let text = format!(
+        "docker.registries = [{{ address = \"r.example:5000\", user = \"ann\", password-file = {file:?} }}]"
+    );
+    assert!(matches!(load(&text, &home()), Err(ConfigError::Read { .. })), "there is no file");
+    std::fs::write(&file, "open sesame\n").unwrap();
+    let config = load(&text, &home()).unwrap();
+    assert_eq!(config.registries, Auth::none().with("r.example:5000", "ann", "open sesame"));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("r.example:5000") && !shown.contains("sesame"), "{shown}");
 }

@@ -7,14 +7,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::StreamExt;
-use gantry_core::Unit;
+use gantry_core::{Status, Unit};
 use serde::Deserialize;
 
 use super::request::{After, Asked, Document};
 use super::{Answer, accepted, events};
 use crate::api::{
-    Accepted, App, AppChange, AppInfo, AppRemoval, Deploy, EnvChange, EnvVar, Items, NewApp,
-    ProcessChoice, Run, RunEnd, RunOutput, UnitCount, UnitList,
+    Accepted, AppChange, AppInfo, AppList, AppRemoval, Deploy, EnvChange, EnvVar, Items, NewApp,
+    Problem, ProblemKind, ProcessChoice, Run, RunEnd, RunOutput, UnitCount, UnitKill, UnitList,
 };
 use crate::operation::Caller;
 use crate::service::{LogEvent, LogQuery, RunEvent, Service};
@@ -22,8 +22,30 @@ use crate::service::{LogEvent, LogQuery, RunEvent, Service};
 type Changed = Answer<(StatusCode, Json<Accepted>)>;
 type Here = State<Arc<Service>>;
 
-pub(super) async fn list(State(service): Here) -> Answer<Json<Items<App>>> {
-    Ok(Json(Items { items: service.apps().await? }))
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ListArgs {
+    /// Only apps with a unit of one of these, separated by commas.
+    status: String,
+}
+
+pub(super) async fn list(
+    State(service): Here,
+    Asked(ListArgs { status }): Asked<ListArgs>,
+) -> Answer<Json<AppList>> {
+    Ok(Json(service.apps(&statuses(&status)?).await?))
+}
+
+fn statuses(words: &str) -> Result<Vec<Status>, Problem> {
+    let status = |word: &str| {
+        word.parse().map_err(|error: gantry_core::Error| {
+            let known = Status::ALL.map(Status::as_str).join("`, `");
+            Problem::new(ProblemKind::Invalid, "could not list the apps")
+                .because(format!("`{word}`: {error}"))
+                .hint(format!("there is `{known}`"))
+        })
+    };
+    words.split(',').filter(|_| !words.is_empty()).map(status).collect()
 }
 
 pub(super) async fn info(State(service): Here, Path(app): Path<String>) -> Answer<Json<AppInfo>> {
@@ -51,9 +73,9 @@ pub(super) async fn update(
     State(service): Here,
     Path(app): Path<String>,
     caller: Caller,
-    Document(AppChange { pool }): Document<AppChange>,
+    Document(change): Document<AppChange>,
 ) -> Changed {
-    Ok(accepted(service.move_app(caller, &app, pool).await?))
+    Ok(accepted(service.update_app(caller, &app, change).await?))
 }
 
 pub(super) async fn deploy(
@@ -128,6 +150,24 @@ pub(super) async fn add_units(
     Document(UnitCount { count, process }): Document<UnitCount>,
 ) -> Changed {
     Ok(accepted(service.add_units(caller, &app, count, process).await?))
+}
+
+pub(super) async fn set_units(
+    State(service): Here,
+    Path(app): Path<String>,
+    caller: Caller,
+    Document(UnitCount { count, process }): Document<UnitCount>,
+) -> Changed {
+    Ok(accepted(service.set_units(caller, &app, count, process).await?))
+}
+
+pub(super) async fn kill_unit(
+    State(service): Here,
+    Path((app, unit)): Path<(String, String)>,
+    caller: Caller,
+    Document(kill): Document<UnitKill>,
+) -> Changed {
+    Ok(accepted(service.kill_unit(caller, &app, unit, kill.force).await?))
 }
 
 pub(super) async fn remove_units(

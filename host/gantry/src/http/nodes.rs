@@ -1,4 +1,4 @@
-//! `/v1/nodes` and `/v1/node-containers`.
+//! `/v1/nodes`.
 
 use std::sync::Arc;
 
@@ -9,9 +9,13 @@ use serde::Deserialize;
 
 use super::request::{Asked, Document};
 use super::{Answer, accepted};
-use crate::api::{Accepted, NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, PoolChoice};
+use gantry_core::node::NodeStatusData;
+
+use crate::api::{
+    Accepted, Items, NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, Rebalance, ReportedUnit,
+};
 use crate::operation::Caller;
-use crate::service::{NodeContainers, Service};
+use crate::service::Service;
 
 type Changed = Answer<(StatusCode, Json<Accepted>)>;
 type Here = State<Arc<Service>>;
@@ -20,13 +24,15 @@ type Here = State<Arc<Service>>;
 #[serde(default)]
 pub(super) struct Filter {
     pool: Option<String>,
+    provisioner: Option<String>,
 }
 
 pub(super) async fn list(
     State(service): Here,
     Asked(filter): Asked<Filter>,
 ) -> Answer<Json<NodeList>> {
-    Ok(Json(service.nodes(filter.pool.as_deref()).await?))
+    let Filter { pool, provisioner } = filter;
+    Ok(Json(service.nodes(pool.as_deref(), provisioner.as_deref()).await?))
 }
 
 pub(super) async fn info(State(service): Here, Path(node): Path<String>) -> Answer<Json<NodeInfo>> {
@@ -59,22 +65,17 @@ pub(super) async fn remove(
     Ok(accepted(service.remove_node(caller, &node, removal).await?))
 }
 
-pub(super) async fn upgrade_containers(
+pub(super) async fn rebalance(
     State(service): Here,
-    Path(name): Path<String>,
     caller: Caller,
-    Document(choice): Document<PoolChoice>,
+    Document(asked): Document<Rebalance>,
 ) -> Changed {
-    let what = NodeContainers::Upgrade;
-    Ok(accepted(service.node_containers(caller, what, &name, choice).await?))
+    Ok(accepted(service.rebalance(caller, asked).await?))
 }
 
-pub(super) async fn remove_containers(
+pub(super) async fn report(
     State(service): Here,
-    Path(name): Path<String>,
-    caller: Caller,
-    Document(choice): Document<PoolChoice>,
-) -> Changed {
-    let what = NodeContainers::Remove;
-    Ok(accepted(service.node_containers(caller, what, &name, choice).await?))
+    Document(data): Document<NodeStatusData>,
+) -> Answer<Json<Items<ReportedUnit>>> {
+    Ok(Json(Items { items: service.report_node(&data).await? }))
 }

@@ -65,6 +65,11 @@ impl Board {
         Self { store, told: Mutex::new(told), news: watch::Sender::new(0) }
     }
 
+    /// What the operation does.
+    pub(super) fn verb(&self) -> String {
+        self.told().record.begin.verb.clone()
+    }
+
     /// Writes down how the operation ended and tells whoever reads.
     ///
     /// An end that is not written down makes the next start take the operation for interrupted and remove what it made. So nobody is told that it is done before it is written, and

@@ -2,20 +2,24 @@
 //!
 //! The ledger of the journal layer above knows it too, but it is gone with the daemon. After a crash the store must be able to tell new units that nobody uses from new units that are the
 //! app: the first are removed, the second are not. So the mark is on the disk before the image is current and before the first old unit is touched; when it cannot be written, nothing is touched.
+//!
+//! An operation of one app has one mark: from then on all that it makes is that app. One that changes several (units that move to other nodes) puts them in service one after the other: of
+//! such a one it is also written down what is *not* in service, before it is made, and no longer once it is. So what nobody wrote down stays, whatever became of the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gantry_engine::call::{ContainersCall, ImagesCall};
+use gantry_engine::layer::identity::is_of_node;
 use gantry_engine::layer::journal::{objects, refuses};
 use gantry_engine::layer::{Layer, Next};
 use gantry_engine::{Call, Error, Request, Response, Scope};
 use tokio::sync::Mutex;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Made, Store, StoreError};
 
-/// How many operations are remembered; of one that was forgotten the mark is never taken back.
+/// How many operations are remembered; of one that was forgotten the mark is never taken back, and what it makes from then on stays.
 const REMEMBERED: usize = 1000;
 
 /// Writes the mark.
@@ -31,6 +35,18 @@ struct Mark {
     stays: bool,
     /// How many calls stand behind it: sent, and not refused.
     calls: u64,
+    /// What is written down as not in service; nothing ever is for an operation of one app. A refused call puts nothing back here: what it put in service stays, which is the lesser evil.
+    loose: Option<BTreeSet<Made>>,
+}
+
+/// What an operation made and has not put in service.
+fn loose(scope: &Scope) -> BTreeSet<Made> {
+    scope.ledger.loose().into_iter().map(|created| (created.node, created.name)).collect()
+}
+
+fn unavailable(operation: &str, error: &StoreError, not_done: &str) -> Error {
+    tracing::error!(operation, error = error as &dyn std::error::Error, "could not mark");
+    gantry_core::Error::Unavailable(format!("{not_done}: {error}")).into()
 }
 
 impl InService {
@@ -39,29 +55,54 @@ impl InService {
         Self { store, marked: Mutex::default() }
     }
 
-    async fn mark(&self, operation: &str) -> Result<(), Error> {
+    async fn mark(&self, scope: &Scope) -> Result<(), Error> {
+        let operation = &scope.operation.id;
+        let failed = |error| unavailable(operation, &error, "nothing was replaced");
         let mut marked = self.marked.lock().await;
         if let Some(mark) = marked.get_mut(operation) {
+            if let Some(written) = mark.loose.as_mut().filter(|written| !written.is_empty()) {
+                let loose = loose(scope);
+                if *written != loose {
+                    let put = self.store.put_in_service_but(operation, loose.clone()).await;
+                    put.map_err(failed)?;
+                    *written = loose;
+                }
+            }
             mark.calls = mark.calls.saturating_add(1);
             return Ok(());
         }
-        let stays = self.write(operation).await.map_err(|error| {
-            tracing::error!(operation, error = &error as &dyn std::error::Error, "could not mark");
-            gantry_core::Error::Unavailable(format!("nothing was replaced: {error}"))
-        })?;
+        let mark = self.write(scope).await.map_err(failed)?;
         if marked.len() >= REMEMBERED {
             marked.clear();
         }
-        marked.insert(operation.to_owned(), Mark { stays, calls: 1 });
+        marked.insert(operation.clone(), mark);
         Ok(())
     }
 
-    /// Writes the mark, and tells whether it was there before.
-    async fn write(&self, operation: &str) -> Result<bool, StoreError> {
+    /// Writes the mark.
+    async fn write(&self, scope: &Scope) -> Result<Mark, StoreError> {
+        let operation = &scope.operation.id;
         let named = self.store.operations_named(operation).await?;
-        let stays = named.iter().any(|one| one.begin.id == operation && one.in_service);
-        self.store.put_in_service(operation).await?;
-        Ok(stays)
+        let record = named.iter().find(|one| one.begin.id == *operation);
+        let stays = record.is_some_and(|one| one.in_service);
+        let of_many_apps = record.is_some_and(|one| one.begin.app.is_none());
+        let loose = of_many_apps.then(|| loose(scope));
+        self.store.put_in_service_but(operation, loose.clone().unwrap_or_default()).await?;
+        Ok(Mark { stays, calls: 1, loose })
+    }
+
+    /// Writes down that a container is about to be made which is not in service.
+    async fn make(&self, scope: &Scope, node: &str, name: &str) -> Result<(), Error> {
+        let operation = &scope.operation.id;
+        let mut marked = self.marked.lock().await;
+        let Some(loose) = marked.get_mut(operation).and_then(|mark| mark.loose.as_mut()) else {
+            return Ok(());
+        };
+        let made = (node.to_owned(), name.to_owned());
+        let written = self.store.make_loose(operation, made.clone()).await;
+        written.map_err(|error| unavailable(operation, &error, "nothing was made"))?;
+        loose.insert(made);
+        Ok(())
     }
 
     /// The engine refused a call that the mark was written for. Without another call behind it the mark goes; one that cannot be taken off only keeps what is loose.
@@ -95,6 +136,15 @@ impl Layer for InService {
         request: Request,
         next: Next,
     ) -> Result<Response, Error> {
+        let operation = &scope.operation.id;
+        if let Call::Containers { node, call: ContainersCall::Create { name, spec } } =
+            &request.call
+            // What is the node's is nobody's to remove.
+            && !is_of_node(&spec.labels)
+            && !operation.is_empty()
+        {
+            self.make(scope, node, name).await?;
+        }
         let replaces = match &request.call {
             Call::Containers {
                 node,
@@ -109,14 +159,14 @@ impl Layer for InService {
             | Call::State(_)
             | Call::Apps(_)
             | Call::Images(_)
+            | Call::Routers(_)
             | Call::Config { .. } => false,
         };
-        let operation = &scope.operation.id;
         if !replaces || operation.is_empty() {
             return next.send(scope, request).await;
         }
         // The ledger above has taken note of this call.
-        self.mark(operation).await?;
+        self.mark(scope).await?;
         let answer = next.send(scope, request).await;
         if answer.as_ref().is_err_and(refuses) {
             self.take_back(operation).await;
@@ -314,5 +364,60 @@ mod tests {
         assert!(!wired.is_marked().await);
         wired.create(&wired.scope, "new").await;
         assert!(!wired.is_marked().await);
+    }
+
+    /// An operation of no app in particular, which has moved a unit of one app and made one for another.
+    async fn between_two_apps() -> Wired {
+        let wired = with_a_running_container().await;
+        wired.create(&wired.scope, "web-new").await;
+        wired.send(&wired.scope, ContainersCall::Stop { id: "old".into(), seconds: 1 }).await;
+        wired.create(&wired.scope, "api-new").await;
+        wired
+    }
+
+    impl Wired {
+        async fn loose(&self) -> Vec<String> {
+            let loose = self.store.loose("01").await.unwrap();
+            loose.into_iter().map(|(node, name)| format!("{node} {name}")).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_made_for_the_next_app_is_not_in_service_until_it_replaces_something() {
+        let wired = between_two_apps().await;
+        assert_eq!(wired.loose().await, [format!("{NODE} api-new")]);
+        wired.chain.send(&wired.scope, remove(true)).await.map(|_| ()).unwrap();
+        assert_eq!(wired.loose().await, [""; 0]);
+        assert!(wired.is_marked().await);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_made_that_cannot_be_written_down_as_loose() {
+        let wired = between_two_apps().await;
+        wired.store.refuse_writes(true).await.unwrap();
+        let call = Call::Containers { node: NODE.to_owned(), call: create("more") };
+        let refused = wired.chain.send(&wired.scope, call).await.map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("nothing was made"), "{refused}");
+        let replaced = wired.chain.send(&wired.scope, remove(true)).await.map(|_| ()).unwrap_err();
+        assert!(replaced.to_string().contains("nothing was replaced"), "{replaced}");
+    }
+
+    #[tokio::test]
+    async fn all_that_an_operation_of_one_app_makes_is_that_app_from_the_first_on() {
+        let wired = with_a_running_container().await;
+        let of_web = Operation::new("02", Duration::from_secs(60));
+        let of_web = Arc::new(Scope::new("docker", "test", of_web));
+        let begin = Begin {
+            id: "02".into(),
+            app: Some("web".into()),
+            detail: "{}".into(),
+            ..Begin::default()
+        };
+        wired.store.begin_operation(begin).await.unwrap();
+        wired.create(&of_web, "one").await;
+        wired.send(&of_web, ContainersCall::Stop { id: "old".into(), seconds: 1 }).await;
+        wired.create(&of_web, "two").await;
+        assert!(wired.store.operations_named("02").await.unwrap()[0].in_service);
+        assert_eq!(wired.store.loose("02").await.unwrap(), BTreeSet::new());
     }
 }

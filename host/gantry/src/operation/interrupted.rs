@@ -67,19 +67,81 @@ fn left(verb: &str, counts: bool) -> &'static str {
         ("unit-add", false) => {
             "no unit is added, and what it had made is removed once its host answers"
         }
+        ("unit-set", true) => "its new units are units of the app",
+        ("unit-set", false) => {
+            "some of the units may be gone, or what it had made is removed once its host answers"
+        }
         ("unit-remove", _) => "some of the units may be gone",
+        ("unit-kill", _) => "the unit may be started anew",
+        ("unit-heal", true) => "its new unit is the app, and the ill one may still be there",
+        ("unit-heal", false) => {
+            "the ill unit is as it was, and what it had made is removed once its host answers"
+        }
         ("app-start", _) => "some of the units may be started",
         ("app-stop", _) => "some of the units may be stopped",
         ("app-sleep", _) => "some of the units may be asleep",
         ("app-create", _) => "the app it was creating is forgotten",
         ("app-remove", _) => "some of the units may be gone, or the whole app",
         ("app-run", _) => "nobody knows how the command ended",
+        ("app-shell", _) => "the shell is closed",
+        ("app-update", true) => {
+            "its new units are the app, and some of the old ones may still be there"
+        }
+        ("app-update", false) => {
+            "the app may be of either pool, and what it had made is removed once its host answers"
+        }
+        ("app-routers", _) => "the routers may be changed",
+        ("app-swap", _) => "the two may be swapped",
+        ("quota-change", _) => "the quota may be changed",
+        ("image-clean", _) => "some of the images that are too old may be gone",
         ("env-change", true) => {
             "the variables are changed, its new units have them, and some of the old ones may still be there"
         }
         ("env-change", false) => {
             "the variables may be changed, and the units from before do not have them"
         }
+        ("plan-change", true) => {
+            "the plan is changed, its new units have it, and some of the old ones may still be there"
+        }
+        ("plan-change", false) => {
+            "the plan may be changed, and the units from before do not have it"
+        }
+        ("service-bind" | "volume-bind", true) => {
+            "it is bound, its new units know it, and some of the old ones may still be there"
+        }
+        ("service-bind" | "volume-bind", false) => {
+            "it may be bound, and the units from before do not know it"
+        }
+        ("service-unbind" | "volume-unbind", true) => {
+            "it is unbound, its new units know it, and some of the old ones may still be there"
+        }
+        ("service-unbind" | "volume-unbind", false) => {
+            "it may be unbound, and the units from before do not know it"
+        }
+        ("service-add" | "cluster-add" | "plan-create" | "pool-create" | "volume-create", _) => {
+            "it may be there"
+        }
+        ("service-update" | "cluster-update" | "node-update", _) => "it may be changed",
+        (
+            "service-remove" | "cluster-remove" | "plan-remove" | "pool-remove" | "volume-remove",
+            _,
+        ) => "it may be gone",
+        ("node-add", _) => "the node may be there",
+        ("node-remove" | "node-rebalance", true) => {
+            "some of the units have moved, and what else it had made is removed once its host answers"
+        }
+        ("node-remove" | "node-rebalance", false) => {
+            "no unit has moved, and what it had made is removed once its host answers"
+        }
+        ("node-give-up", _) => "the node may be given up",
+        ("node-take-back", _) => "the node may be in use again",
+        (
+            "node-container-add"
+            | "node-container-update"
+            | "node-container-upgrade"
+            | "node-container-remove",
+            _,
+        ) => "some of the nodes may run what they ran before",
         ("plugin-install", true) => "the plugin is installed",
         ("plugin-install", false) => "nothing is installed",
         ("plugin-swap", true) => "the new plugin serves",
@@ -92,10 +154,20 @@ fn left(verb: &str, counts: bool) -> &'static str {
 /// What makes no units, and comes to the same when it is done twice.
 const AGAIN: [&str; 3] = ["app-start", "app-stop", "app-sleep"];
 
+/// What the daemon does by itself, and does again when there is still something to do.
+const BY_ITSELF: [&str; 4] = ["image-clean", "unit-heal", "node-give-up", "node-take-back"];
+
+/// What changes the number of units, and nothing of those that stay.
+const UNITS: [&str; 3] = ["unit-add", "unit-remove", "unit-set"];
+
 fn hint(record: &OperationRecord, counts: bool) -> String {
     let begin = &record.begin;
     let verb = begin.verb.as_str();
     match (&begin.app, &begin.plugin) {
+        _ if BY_ITSELF.contains(&verb) => "it is looked at again without you".to_owned(),
+        _ if verb.starts_with("node-") => {
+            "`gantry node list` shows the nodes; then do it again".to_owned()
+        }
         (Some(app), _) if verb == "app-create" => {
             format!("`gantry app create {app}` does it again")
         }
@@ -104,7 +176,7 @@ fn hint(record: &OperationRecord, counts: bool) -> String {
                 "`gantry app remove {app}` removes what is left; `gantry app list` tells whether the app is"
             )
         }
-        (Some(app), _) if ["unit-add", "unit-remove"].contains(&verb) && counts => {
+        (Some(app), _) if UNITS.contains(&verb) && counts => {
             format!("`gantry unit list {app}` shows the units")
         }
         (Some(app), _) if counts && !AGAIN.contains(&verb) => format!(
@@ -118,25 +190,89 @@ fn hint(record: &OperationRecord, counts: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::store::{Begin, PluginRecord};
 
-    const VERBS: [&str; 14] = [
+    const VERBS: [&str; 50] = [
         "app-create",
         "app-remove",
         "app-restart",
+        "app-routers",
         "app-run",
+        "app-shell",
         "app-sleep",
         "app-start",
         "app-stop",
+        "app-swap",
+        "app-update",
+        "cluster-add",
+        "cluster-remove",
+        "cluster-update",
         "deploy",
         "env-change",
+        "image-clean",
+        "node-add",
+        "node-container-add",
+        "node-container-remove",
+        "node-container-update",
+        "node-container-upgrade",
+        "node-give-up",
+        "node-rebalance",
+        "node-remove",
+        "node-take-back",
+        "node-update",
+        "plan-change",
+        "plan-create",
+        "plan-remove",
         "plugin-install",
         "plugin-swap",
+        "pool-create",
+        "pool-remove",
+        "quota-change",
         "rollback",
+        "service-add",
+        "service-bind",
+        "service-remove",
+        "service-unbind",
+        "service-update",
         "unit-add",
+        "unit-heal",
+        "unit-kill",
         "unit-remove",
+        "unit-set",
+        "volume-bind",
+        "volume-create",
+        "volume-remove",
+        "volume-unbind",
     ];
+
+    /// The words with which the service begins operations.
+    fn begun_in(folder: &std::path::Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                begun_in(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            for before in ["verb: \"", "request(\"", "caller, \""] {
+                let after = text.split(before).skip(1).filter_map(|after| after.split('"').next());
+                found.extend(after.map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_that_begins_an_operation_is_known_here() {
+        let service = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service");
+        let mut found = BTreeSet::new();
+        begun_in(&service, &mut found);
+        assert!(found.len() > 30, "the search finds nothing any more: {found:?}");
+        found.retain(|verb| !VERBS.contains(&verb.as_str()));
+        assert_eq!(found, BTreeSet::new());
+    }
 
     #[test]
     fn every_verb_says_what_it_leaves() {
@@ -153,8 +289,22 @@ mod tests {
             let removed = |verb: &&str| left(verb, counts).contains("is removed");
             VERBS.into_iter().filter(removed).collect::<Vec<_>>()
         };
-        assert_eq!(told(false), ["app-restart", "deploy", "rollback", "unit-add"]);
-        assert_eq!(told(true), [""; 0]);
+        assert_eq!(
+            told(false),
+            [
+                "app-restart",
+                "app-update",
+                "deploy",
+                "node-rebalance",
+                "node-remove",
+                "rollback",
+                "unit-add",
+                "unit-heal",
+                "unit-set",
+            ]
+        );
+        // They change several apps, one after the other.
+        assert_eq!(told(true), ["node-rebalance", "node-remove"]);
     }
 
     #[test]
@@ -191,6 +341,14 @@ mod tests {
                 "`gantry app info web` shows what runs; then do it again",
             ),
             (hint(&web("app-create"), false), "`gantry app create web` does it again"),
+            (hint(&web("unit-set"), true), "`gantry unit list web` shows the units"),
+            (hint(&web("image-clean"), false), "it is looked at again without you"),
+            (hint(&web("unit-heal"), true), "it is looked at again without you"),
+            (
+                hint(&record("node-remove", None, Some("docker")), true),
+                "`gantry node list` shows the nodes; then do it again",
+            ),
+            (hint(&record("pool-create", None, None), false), "do it again"),
             (hint(&docker, true), "`gantry plugin inspect docker` shows it"),
             (hint(&docker, false), "do it again"),
         ];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -15,14 +16,26 @@ pub(super) struct Locks(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     // A std mutex: held for a look or an insert, never across an await.
-    holders: Mutex<BTreeMap<String, Holder>>,
+    taken: Mutex<BTreeMap<String, Taken>>,
     freed: Notify,
 }
 
+/// A lock that somebody has.
+struct Taken {
+    holder: Holder,
+    /// How often: what an operation has it is lent, and free when the last of it is given back.
+    times: usize,
+}
+
 impl Shared {
-    fn holders(&self) -> MutexGuard<'_, BTreeMap<String, Holder>> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<String, Taken>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is locked while an app is changed.
+pub(crate) fn of_app(app: &str) -> String {
+    format!("the app {app}")
 }
 
 /// A lock that is held; dropping it lets go.
@@ -32,7 +45,7 @@ pub(crate) struct Held {
 }
 
 impl Locks {
-    /// Takes a lock, waiting for it if asked to.
+    /// Takes a lock, waiting for it if asked to. What the operation has already it gets once more.
     pub(super) async fn take(
         &self,
         what: &str,
@@ -52,19 +65,46 @@ impl Locks {
         }
     }
 
-    fn try_take(&self, what: &str, holder: &Holder) -> Result<Held, Refusal> {
-        let mut holders = self.0.holders();
-        if let Some(other) = holders.get(what) {
-            return Err(Refusal::Busy { what: what.to_owned(), holder: other.clone() });
+    /// Takes a lock, waiting this long for it; then whoever has it is told.
+    pub(super) async fn take_within(
+        &self,
+        what: &str,
+        holder: Holder,
+        time: Duration,
+    ) -> Result<Held, Refusal> {
+        match tokio::time::timeout(time, self.take(what, holder.clone(), true)).await {
+            Ok(taken) => taken,
+            Err(_) => self.try_take(what, &holder),
         }
-        holders.insert(what.to_owned(), holder.clone());
+    }
+
+    /// Whether somebody has it.
+    pub(super) fn is_taken(&self, what: &str) -> bool {
+        self.0.taken().contains_key(what)
+    }
+
+    fn try_take(&self, what: &str, holder: &Holder) -> Result<Held, Refusal> {
+        let mut all = self.0.taken();
+        let taken = all
+            .entry(what.to_owned())
+            .or_insert_with(|| Taken { holder: holder.clone(), times: 0 });
+        if taken.holder.operation != holder.operation {
+            return Err(Refusal::Busy { what: what.to_owned(), holder: taken.holder.clone() });
+        }
+        taken.times = taken.times.saturating_add(1);
         Ok(Held { shared: Arc::clone(&self.0), what: what.to_owned() })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.holders().remove(&self.what);
-        self.shared.freed.notify_waiters();
+        let mut all = self.shared.taken();
+        if let Some(taken) = all.get_mut(&self.what) {
+            taken.times = taken.times.saturating_sub(1);
+            if taken.times == 0 {
+                all.remove(&self.what);
+                self.shared.freed.notify_waiters();
+            }
+        }
     }
 }

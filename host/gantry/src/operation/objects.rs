@@ -168,6 +168,7 @@ impl TakeBack {
             clusters: Arc::clone(&self.clusters),
             apps: Arc::clone(&platform) as _,
             images: Arc::clone(&platform) as _,
+            routers: Arc::clone(&platform) as _,
             state: platform,
         };
         let host = Operation::new(operation, TIME);

@@ -1,7 +1,7 @@
 //! What an operation made and did not put in service is removed, also when the daemon or the engine died in the middle of it.
 //!
-//! Everything an operation makes carries its id in a label. An operation that ended well, or that had begun to replace what was there before it, has put what it made in service;
-//! of every other one nothing may stay. What cannot be removed because an engine does not answer is tried again later, and at every start.
+//! Everything an operation makes carries its id in a label. An operation that ended well, or that had begun to replace what was there before it, has put what it made in service, but for
+//! what is [written down](super::in_service) as loose; of every other one nothing may stay. What cannot be removed because an engine does not answer is tried again later, and at every start.
 //! A create whose answer was lost may be carried out long after its operation has ended: for some minutes one empty list proves nothing.
 
 use std::collections::BTreeMap;
@@ -12,19 +12,17 @@ use gantry_engine::{Clusters, Containers, EngineError};
 
 use super::objects::{TakeBack, Taken};
 use crate::clock;
+use crate::service::Hosts;
 use crate::store::{OperationRecord, Store, StoreError};
 
 /// How long after its end an operation may still get a container, in milliseconds.
 const LATE: i64 = 10 * 60 * 1000;
 
-/// The container engines by their addresses.
-pub type Engines = Vec<(String, Arc<dyn Containers>)>;
-
 /// Removes what is left of operations.
 pub(crate) struct Sweeper {
     store: Arc<Store>,
     instance: String,
-    engines: Engines,
+    hosts: Arc<Hosts>,
     objects: TakeBack,
 }
 
@@ -42,11 +40,11 @@ impl Sweeper {
     pub(crate) fn new(
         store: Arc<Store>,
         instance: &str,
-        engines: Engines,
+        hosts: Arc<Hosts>,
         clusters: Arc<Clusters>,
     ) -> Self {
         let objects = TakeBack::new(Arc::clone(&store), instance, clusters);
-        Self { store, instance: instance.to_owned(), engines, objects }
+        Self { store, instance: instance.to_owned(), hosts, objects }
     }
 
     /// Removes what is left of every operation that did not end well.
@@ -68,11 +66,20 @@ impl Sweeper {
             (INSTANCE.to_owned(), self.instance.clone()),
             (OPERATION.to_owned(), operation.clone()),
         ]);
+        let loose = match record.in_service {
+            true => Some(self.store.loose(operation).await?),
+            false => None,
+        };
         let mut swept = Swept::default();
-        for (address, engine) in &self.engines {
-            match remove_all(engine.as_ref(), &labels).await {
+        for (address, engine) in self.hosts.all() {
+            let goes = |name: &str| {
+                loose.as_ref().is_none_or(|loose| {
+                    loose.iter().any(|made| (made.0.as_str(), made.1.as_str()) == (&*address, name))
+                })
+            };
+            match remove_all(engine.as_ref(), &labels, goes).await {
                 Ok(count) => swept.removed = swept.removed.saturating_add(count),
-                Err(error) => swept.failures.push((address.clone(), error)),
+                Err(error) => swept.failures.push((address, error)),
             }
         }
         let Taken { count, failures } = self.objects.take_back(record).await?;
@@ -93,8 +100,10 @@ fn is_settled(record: &OperationRecord, now: i64) -> bool {
 async fn remove_all(
     engine: &dyn Containers,
     labels: &BTreeMap<String, String>,
+    goes: impl Fn(&str) -> bool,
 ) -> Result<usize, EngineError> {
-    let containers = engine.list(true, labels).await?;
+    let mut containers = engine.list(true, labels).await?;
+    containers.retain(|container| goes(&container.name));
     for container in &containers {
         engine.remove(&container.id, true).await?;
     }
@@ -104,7 +113,7 @@ async fn remove_all(
 #[cfg(test)]
 mod tests {
     use gantry_core::container::ContainerSpec;
-    use gantry_engine::docker::Endpoint;
+    use gantry_engine::docker::{Auth, Endpoint};
     use gantry_engine::{Docker, Memory};
 
     use super::*;
@@ -135,8 +144,8 @@ mod tests {
     }
 
     fn sweeper(store: &Arc<Store>, engine: Arc<dyn Containers>) -> Sweeper {
-        let engines = vec![("here".to_owned(), engine)];
-        Sweeper::new(Arc::clone(store), INSTANCE_ID, engines, Arc::default())
+        let hosts = Hosts::new(Arc::default(), vec![("here".to_owned(), engine)], Auth::none());
+        Sweeper::new(Arc::clone(store), INSTANCE_ID, Arc::new(hosts), Arc::default())
     }
 
     #[tokio::test]
@@ -170,6 +179,34 @@ mod tests {
         let again = store.operations_to_sweep().await.unwrap();
         assert_eq!(again.iter().map(|record| &*record.begin.id).collect::<Vec<_>>(), ["04"]);
         assert!(mark_interrupted(&store).await.unwrap().is_empty(), "told once");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_died_between_two_apps_of_an_operation_leaves_neither_too_much_nor_too_little()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let engine = Memory::new().with_image("i:1", Default::default(), []);
+        for id in ["01", "02"] {
+            let begin = Begin { id: id.into(), detail: "{}".into(), ..Begin::default() };
+            store.begin_operation(begin).await.unwrap();
+            created(&engine, &format!("web-of-{id}"), id, INSTANCE_ID).await;
+            store.put_in_service(id).await.unwrap();
+            store.make_loose(id, ("here".into(), format!("api-of-{id}"))).await.unwrap();
+            store.make_loose(id, ("elsewhere".into(), format!("web-of-{id}"))).await.unwrap();
+            created(&engine, &format!("api-of-{id}"), id, INSTANCE_ID).await;
+        }
+        store.end_operation("02", "done", 1, None, None).await.unwrap();
+        // A crash: nothing is closed, the next daemon opens the same files.
+        std::mem::forget(store);
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        assert_eq!(mark_interrupted(&store).await.unwrap().len(), 1);
+        let swept = sweeper(&store, Arc::new(engine.clone())).sweep().await.unwrap();
+        assert_eq!(swept.iter().map(|(_, swept)| swept.removed).sum::<usize>(), 1);
+        assert_eq!(names(&engine).await, ["api-of-02", "web-of-01", "web-of-02"]);
+        store.swept("01").await.unwrap();
+        assert!(store.loose("01").await.unwrap().is_empty());
+        assert_eq!(store.operations_to_sweep().await.unwrap(), []);
     }
 
     #[tokio::test]

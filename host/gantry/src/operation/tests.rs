@@ -88,6 +88,89 @@ async fn the_second_change_of_one_thing_is_refused_with_who_holds_it() {
     waiting.await.unwrap().unwrap();
 }
 
+/// An operation of this verb that has this locked, until it is told to end.
+async fn holding(
+    operations: &Arc<Operations>,
+    verb: &'static str,
+    lock: Option<&str>,
+) -> (String, oneshot::Sender<()>) {
+    let (go, gone) = oneshot::channel::<()>();
+    let work = |_: Work| async move {
+        gone.await.unwrap();
+        Ok(json!({}))
+    };
+    (operations.begin(request(verb, lock), work).await.unwrap(), go)
+}
+
+const WEB: &str = "the app web";
+const SOON: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn an_operation_locks_more_when_whoever_has_it_has_ended() {
+    let (_folder, _store, operations) = operations().await;
+    let (first, go) = holding(&operations, "deploy", Some(WEB)).await;
+    let (healer, done) = holding(&operations, "heal", None).await;
+    let refused = operations.lock(WEB, &healer, Duration::from_millis(1)).await;
+    let refusal = refused.err().unwrap().to_string();
+    assert!(
+        refusal.starts_with(&format!(
+            "`the app web` is being changed by operation `{first}` (deploy, since "
+        )),
+        "{refusal}"
+    );
+    let waiting = operations.lock(WEB, &healer, SOON);
+    tokio::pin!(waiting);
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    go.send(()).unwrap();
+    let held = waiting.await.unwrap().unwrap();
+    // And it is as good as any other lock: who comes now is told of the healer.
+    let quick = |_: Work| async { Ok(json!({})) };
+    let refusal = operations.begin(request("deploy", Some(WEB)), quick).await.unwrap_err();
+    let Refusal::Busy { holder, .. } = refusal else { panic!("{refusal:?}") };
+    assert_eq!((holder.operation.as_str(), holder.verb.as_str()), (healer.as_str(), "heal"));
+    drop(held);
+    operations.begin(request("deploy", Some(WEB)), quick).await.unwrap();
+    done.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn an_operation_is_lent_its_own_lock_which_is_free_when_it_has_given_all_of_it_back() {
+    let (_folder, _store, operations) = operations().await;
+    let (first, go) = holding(&operations, "deploy", Some(WEB)).await;
+    let now = Duration::ZERO;
+    let lent = operations.lock(WEB, &first, now).await.unwrap().unwrap();
+    let again = operations.lock(WEB, &first, now).await.unwrap().unwrap();
+    drop(lent);
+    let (other, done) = holding(&operations, "heal", None).await;
+    assert!(operations.lock(WEB, &other, now).await.is_err(), "the operation has it itself");
+    go.send(()).unwrap();
+    told(&operations, &first, 0).await;
+    assert!(operations.lock(WEB, &other, now).await.is_err(), "one part of it is still lent");
+    drop(again);
+    let held = operations.lock(WEB, &other, SOON).await.unwrap().unwrap();
+    // Of two operations only one has it.
+    let (third, end) = holding(&operations, "heal", None).await;
+    assert!(operations.lock(WEB, &third, now).await.is_err());
+    drop(held);
+    assert!(operations.lock(WEB, &third, now).await.unwrap().is_some());
+    done.send(()).unwrap();
+    end.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_operation_under_way_locks_nothing() {
+    let (_folder, _store, operations) = operations().await;
+    let quick = |_: Work| async { Ok(json!({})) };
+    let ended = operations.begin(request("deploy", None), quick).await.unwrap();
+    while operations.board(&ended).is_some() {
+        tokio::task::yield_now().await;
+    }
+    for id in ["", "0000000000000000", &ended] {
+        assert!(operations.lock(WEB, id, SOON).await.unwrap().is_none(), "{id}");
+    }
+    operations.begin(request("deploy", Some(WEB)), quick).await.unwrap();
+}
+
 #[tokio::test]
 async fn the_same_request_again_gives_the_operation_it_began_also_while_that_holds_the_lock() {
     let (_folder, _store, operations) = operations().await;

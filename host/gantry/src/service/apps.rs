@@ -3,21 +3,28 @@
 mod removal;
 mod state;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gantry_core::EnvVar;
+use futures_util::{StreamExt, stream};
 use gantry_core::name::AppName;
+use gantry_core::{App, AppRouter, EnvVar, Status};
 use gantry_engine::Images;
+use gantry_runtime::Interface;
 use serde_json::json;
 
+use super::plans::{check_amounts, plan_of};
 use super::{LATEST, OrProblem, Service, app_lock, time_of};
-use crate::api::{self, AppInfo, EnvChange, NewApp, Problem, ProblemKind};
+use crate::api::{self, AppChange, AppInfo, AppList, EnvChange, NewApp, Problem, ProblemKind};
 use crate::clock;
 use crate::operation::{Caller, Request};
 use crate::store::AppRecord;
 
 /// The verb of the operation that creates an app.
 pub(super) const CREATE: &str = "app-create";
+
+/// How many provisioners are asked at the same time.
+const AT_ONCE: usize = 8;
 
 /// The platform of an app that only runs images.
 const PLATFORM: &str = "static";
@@ -26,15 +33,56 @@ const PLATFORM: &str = "static";
 const TEAM: &str = "admin";
 
 impl Service {
-    /// The apps, by name.
-    pub(crate) async fn apps(&self) -> Result<Vec<api::App>, Problem> {
-        let records =
+    /// The apps by name; with statuses, those that have a unit of one of these. A provisioner that cannot tell takes nothing but its own apps away, and all apps of one that has no
+    /// such ability pass (`AppFilterProvisioner` of the reference).
+    pub(crate) async fn apps(&self, statuses: &[Status]) -> Result<AppList, Problem> {
+        let mut records =
             self.store.apps().await.or_problem(|| "could not list the apps".to_owned())?;
-        let mut apps = Vec::with_capacity(records.len());
-        for record in records {
-            apps.push(self.resource(record).await?);
+        let mut problems = Vec::new();
+        if !statuses.is_empty() {
+            let mut of: BTreeMap<String, Vec<App>> = BTreeMap::new();
+            for AppRecord { app, provisioner, .. } in &records {
+                of.entry(provisioner.clone()).or_default().push(app.clone());
+            }
+            let mut asked = Vec::with_capacity(of.len());
+            for (provisioner, apps) in of {
+                asked.push(self.with_status(provisioner, apps, statuses));
+            }
+            let told: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+            let mut pass = BTreeSet::new();
+            for told in told {
+                match told {
+                    Ok(names) => pass.extend(names),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            records.retain(|record| pass.contains(&record.app.name));
         }
-        Ok(apps)
+        let mut items = Vec::with_capacity(records.len());
+        for record in records {
+            items.push(self.resource(record).await?);
+        }
+        Ok(AppList { items, problems })
+    }
+
+    /// The names of those of the apps of a provisioner that have a unit of one of these statuses.
+    async fn with_status(
+        &self,
+        provisioner: String,
+        apps: Vec<App>,
+        statuses: &[Status],
+    ) -> Result<Vec<String>, Problem> {
+        let title = || format!("could not list the apps of `{provisioner}` by status");
+        let serving = self.provisioner(&provisioner).map_err(|problem| Problem {
+            title: title(),
+            detail: problem.title,
+            ..problem
+        })?;
+        if !serving.supports(Interface::AppFilter) {
+            return Ok(apps.into_iter().map(|app| app.name).collect());
+        }
+        let told = serving.filter_apps_by_unit_status(&self.question(), &apps, statuses).await;
+        told.or_problem(title)
     }
 
     /// An app with what runs of it. A provisioner that does not answer takes nothing but the units away.
@@ -52,8 +100,12 @@ impl Service {
             }
             Err(problem) => (None, None, Vec::new(), Some(problem)),
         };
+        let services = self.store.binds_of_app(app).await.or_problem(title)?;
+        let services = services.into_iter().map(|(bind, _)| bind.service).collect();
+        let routes = self.store.routes_of(app).await.or_problem(title)?;
+        let routes = routes.into_iter().map(|routes| self.routing.resource(routes)).collect();
         let app = self.resource(record).await?;
-        Ok(AppInfo { app, state, units, addresses, images, operations, problem })
+        Ok(AppInfo { app, state, units, addresses, services, routes, images, operations, problem })
     }
 
     async fn running(
@@ -83,29 +135,31 @@ impl Service {
         let name = new.name.parse::<AppName>().map_err(|error| {
             invalid(error.to_string()).hint("choose another name: `gantry app create NAME`")
         })?;
-        if new.plan.memory < 0 || new.plan.swap < 0 || new.plan.cpu_share < 0 {
-            return Err(invalid("a plan has no negative amounts".to_owned()));
-        }
+        let plan = self.chosen(&new.plan, None).await?;
+        check_amounts(&plan, &title)?;
         let (pool, provisioner) = self.pool_or_default(new.pool).await?;
         let serving = self.provisioner(&provisioner)?;
+        let routers = self.routers_of_new(new.routers)?;
         let text = |text: String, default: &str| {
             if text.is_empty() { default.to_owned() } else { text }
         };
-        let app = gantry_core::App {
+        let app = App {
             name: name.as_str().to_owned(),
             platform: text(new.platform, PLATFORM),
             pool,
             team_owner: text(new.team_owner, TEAM),
-            memory: new.plan.memory,
-            swap: new.plan.swap,
-            cpu_share: new.plan.cpu_share,
-            ..gantry_core::App::default()
+            memory: plan.memory,
+            swap: plan.swap,
+            cpu_share: plan.cpu_share,
+            ..App::default()
         };
         let mut record = AppRecord {
             app,
             provisioner: provisioner.clone(),
             unit_quota: new.unit_quota,
+            routers,
             created: clock::now(),
+            plan: plan.name.clone(),
             ..AppRecord::default()
         };
         let request = Request {
@@ -117,8 +171,9 @@ impl Service {
                 "platform": record.app.platform,
                 "pool": record.app.pool,
                 "team_owner": record.app.team_owner,
-                "plan": new.plan,
+                "plan": plan,
                 "unit_quota": new.unit_quota,
+                "routers": names(&record.routers),
             }),
             lock: app_lock(&record.app.name),
             time: time_of(&serving),
@@ -144,19 +199,51 @@ impl Service {
         self.operations.begin(request, work).await.or_problem(|| title)
     }
 
-    /// The variables that people set, by name.
+    /// Changes an app: its pool, what its units may use, or its routers.
+    pub(crate) async fn update_app(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        change: AppChange,
+    ) -> Result<String, Problem> {
+        let AppChange { pool, plan, add_routers, remove_routers } = change;
+        let routers = !add_routers.is_empty() || !remove_routers.is_empty();
+        match plan {
+            None if !routers => self.move_app(caller, app, pool).await,
+            None if pool.is_empty() => {
+                self.change_routers(caller, app, add_routers, remove_routers).await
+            }
+            Some(plan) if pool.is_empty() && !routers => self.change_plan(caller, app, plan).await,
+            Some(_) | None => Err(Problem::new(
+                ProblemKind::Invalid,
+                format!("could not change the app `{app}`"),
+            )
+            .because(
+                "its pool, what its units may use and its routers are changed one after the other",
+            )
+            .hint(format!("`gantry app update {app} --pool POOL` first"))),
+        }
+    }
+
+    /// The variables that people set and those that services give, by name.
     pub(crate) async fn envs(&self, app: &str) -> Result<Vec<api::EnvVar>, Problem> {
         self.record(app).await?;
-        let envs = self.store.envs(app).await;
-        let envs = envs.or_problem(|| format!("could not read the environment of `{app}`"))?;
-        Ok(envs
-            .into_iter()
-            .map(|EnvVar { name, value, public }| api::EnvVar {
-                value: public.then_some(value),
-                name,
-                public,
-            })
-            .collect())
+        let title = || format!("could not read the environment of `{app}`");
+        let set = self.store.envs(app).await.or_problem(title)?;
+        let set = set.into_iter().map(|EnvVar { name, value, public }| {
+            let value = public.then_some(value);
+            (name.clone(), api::EnvVar { name, value, public, service: None })
+        });
+        let mut envs: BTreeMap<_, _> = set.collect();
+        // Later ones win, as in the units.
+        for instance in self.bindings.instances(app).await.or_problem(title)? {
+            for name in instance.envs.into_keys() {
+                let service = Some(instance.service.clone());
+                let env = api::EnvVar { name: name.clone(), value: None, public: false, service };
+                envs.insert(name, env);
+            }
+        }
+        Ok(envs.into_values().collect())
     }
 
     /// Changes the environment, and replaces the units by new ones that have it.
@@ -195,11 +282,15 @@ impl Service {
 
     /// An app as it goes over the wire.
     async fn resource(&self, record: AppRecord) -> Result<api::App, Problem> {
-        let AppRecord { app, provisioner, unit_quota, units_in_use, routers, created, .. } = record;
+        let plan = plan_of(&record);
+        let routers = self.routing.of_app(&record).await;
+        let routers =
+            routers.or_problem(|| format!("could not read the app `{}`", record.app.name))?;
+        let AppRecord { app, provisioner, unit_quota, units_in_use, created, .. } = record;
         let images = self.store.images(&app.name).await;
         let image = images.or_problem(|| format!("could not read the app `{}`", app.name))?.pop();
         Ok(api::App {
-            plan: api::Plan { memory: app.memory, swap: app.swap, cpu_share: app.cpu_share },
+            plan,
             name: app.name,
             platform: app.platform,
             pool: app.pool,
@@ -215,7 +306,11 @@ impl Service {
     }
 }
 
-fn is_variable(name: &str) -> bool {
+fn names(routers: &[AppRouter]) -> Vec<&str> {
+    routers.iter().map(|router| router.name.as_str()).collect()
+}
+
+pub(super) fn is_variable(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit())
 }

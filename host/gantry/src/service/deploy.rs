@@ -22,7 +22,7 @@ impl Service {
             let app = &change.record.app;
             let deployed = change.provisioner.deploy(&change.operation, app, &image).await;
             let image = deployed.or_problem(|| title)?;
-            change.count_deploy().await;
+            change.count_deploy(true).await;
             Ok(json!({"image": image}))
         })
         .await
@@ -41,7 +41,7 @@ impl Service {
             let app = &change.record.app;
             let deployed = change.provisioner.rollback(&change.operation, app, &image).await;
             let image = deployed.or_problem(|| title)?;
-            change.count_deploy().await;
+            change.count_deploy(true).await;
             Ok(json!({"image": image}))
         })
         .await

@@ -267,6 +267,8 @@ impl Moving {
             begun.deployed = true;
             begun.images = service.store.images(&app.name).await.or_problem(title)?;
             service.store.put_move(begun.clone()).await.or_problem(title)?;
+            // Before its units here are gone.
+            service.settle_routes(operation, &app.name).await;
         }
         operation.progress.show(&format!("---- Removing it from the pool `{}` ----\n", app.pool));
         change.provisioner.destroy(operation, app).await.or_problem(|| {

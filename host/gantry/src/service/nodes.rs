@@ -1,41 +1,45 @@
-//! Nodes: the machines of pools, whichever provisioner has them; and the containers that run on every one.
+//! Nodes: the machines of pools, whichever provisioner has them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gantry_core::node::{
-    AddNodeOptions, Node, NodeLookupError, RemoveNodeOptions, UpdateNodeOptions,
+    AddNodeOptions, Node, NodeLookupError, NodeStatusData, RebalanceOptions, RemoveNodeOptions,
+    UnitStatusData, UpdateNodeOptions,
 };
-use gantry_core::quote;
 use gantry_core::url::url_to_host;
-use gantry_runtime::{Interface, Provisioner};
+use gantry_core::{Unit, quote};
+use gantry_runtime::{CallError, Cause, Interface, Provisioner};
 use serde_json::{Value, json};
 
 use super::{OrProblem, Service, not_found, time_of};
 use crate::api::{
-    NewNode, NodeChange, NodeInfo, NodeList, NodeRemoval, PoolChoice, Problem, ProblemKind,
+    NewNode, NodeChange, NodeHealth, NodeInfo, NodeList, NodeRemoval, Problem, ProblemKind,
+    Rebalance, ReportedUnit, Secret,
 };
+use crate::clock;
 use crate::near;
 use crate::operation::{Caller, Request};
-
-/// What is done to node containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NodeContainers {
-    /// They become what is configured now.
-    Upgrade,
-    /// They go.
-    Remove,
-}
+use crate::store::HostRecord;
 
 impl Service {
-    /// The nodes of every provisioner that has some, or those of one pool. A provisioner that cannot tell takes nothing but its own nodes away.
-    pub(crate) async fn nodes(&self, pool: Option<&str>) -> Result<NodeList, Problem> {
+    /// The nodes of every provisioner that has some, or of one; all of them, or those of one pool. A provisioner that cannot tell takes nothing but its own nodes away.
+    pub(crate) async fn nodes(
+        &self,
+        pool: Option<&str>,
+        of: Option<&str>,
+    ) -> Result<NodeList, Problem> {
         if let Some(pool) = pool {
             self.pool_or_default(pool.to_owned()).await?;
+        }
+        if let Some(of) = of {
+            self.provisioner(of)?;
         }
         let question = self.question();
         let mut list = NodeList::default();
         for provisioner in self.registry.list() {
-            if !provisioner.supports(Interface::Nodes) {
+            let is_asked = of.is_none_or(|of| provisioner.name() == of);
+            if !is_asked || !provisioner.supports(Interface::Nodes) {
                 continue;
             }
             let title = || format!("could not list the nodes of `{}`", provisioner.name());
@@ -57,20 +61,37 @@ impl Service {
     pub(crate) async fn node(&self, address: &str) -> Result<NodeInfo, Problem> {
         let (provisioner, node) = self.find_node(address).await?;
         let units = provisioner.node_units(&self.question(), &node.address).await;
-        let title = || format!("could not ask for the units on `{address}`");
-        Ok(match units.or_problem(title) {
-            Ok(units) => NodeInfo { node, units: Some(units), problem: None },
-            Err(problem) => NodeInfo { node, units: None, problem: Some(problem) },
-        })
+        let units = units.or_problem(|| format!("could not ask for the units on `{address}`"));
+        let health = self.node_health(&provisioner, &node.address).await;
+        let health = health.or_problem(|| format!("could not ask how `{address}` did of late"));
+        let problem = units.as_ref().err().or(health.as_ref().err()).cloned();
+        let (units, health) = (units.ok(), health.ok().flatten());
+        Ok(NodeInfo { node, units, health, problem })
+    }
+
+    /// How a node did of late, if its provisioner says so.
+    async fn node_health(
+        &self,
+        provisioner: &Provisioner,
+        address: &str,
+    ) -> Result<Option<NodeHealth>, CallError> {
+        if !provisioner.supports(Interface::NodeHealth) {
+            return Ok(None);
+        }
+        let question = self.question();
+        let failures = provisioner.node_failures(&question, address).await?;
+        let has_answered = provisioner.node_has_success(&question, address).await?;
+        Ok(Some(NodeHealth { failures, has_answered }))
     }
 
     /// Adds a machine.
     pub(crate) async fn add_node(
         self: &Arc<Self>,
-        caller: Caller,
+        mut caller: Caller,
         new: NewNode,
     ) -> Result<String, Problem> {
         let asked = new.provisioner.clone();
+        caller.unshown = json!([new.ca_cert, new.client_cert, new.client_key.reveal()]);
         let options = settle(new)?;
         let address = options.address.clone();
         let title = format!("could not add the node `{address}`");
@@ -106,8 +127,18 @@ impl Service {
                 Err(NodeLookupError::NotFound) => {}
                 Err(error) => return Err(error).or_problem(|| why),
             }
-            let added = provisioner.add_node(operation, &options).await;
-            added.or_problem(|| why).map(|()| json!({"address": address}))
+            let (options, host) = service.give_host(&provisioner, options).await?;
+            let added = provisioner.add_node(operation, &options).await.or_problem(|| why);
+            let kept = match (added, host) {
+                (Ok(()), Some(host)) => service.keep_host(host).await,
+                (Err(problem), Some(host)) => {
+                    service.take_host_back(&host);
+                    Err(problem)
+                }
+                (added, None) => added,
+            };
+            service.reroute(own).await;
+            kept.map(|()| json!({"address": address}))
         });
         begun.await.or_problem(|| title)
     }
@@ -157,10 +188,18 @@ impl Service {
             "disable": options.disable,
         });
         let request = node_request("node-update", caller, &provisioner, address, detail);
-        let why = title.clone();
+        let (service, why) = (Arc::clone(self), title.clone());
         let begun = self.operations.begin(request, move |work| async move {
-            let updated = provisioner.update_node(&work.operation, &options).await;
-            updated.or_problem(|| why).map(|()| json!({"address": options.address}))
+            let (operation, address) = (&work.operation, &options.address);
+            let updated = provisioner.update_node(operation, &options).await;
+            service.reroute(provisioner.name()).await;
+            updated.or_problem(|| why.clone())?;
+            // Whoever enables it says that it is well.
+            if options.enable && provisioner.supports(Interface::NodeHealth) {
+                let reset = provisioner.reset_node_failures(operation, address).await;
+                reset.or_problem(|| why)?;
+            }
+            Ok(json!({"address": address}))
         });
         begun.await.or_problem(|| title)
     }
@@ -178,68 +217,225 @@ impl Service {
             RemoveNodeOptions { address: address.to_owned(), rebalance: !removal.no_rebalance };
         let detail = json!({"address": address, "rebalance": options.rebalance});
         let request = node_request("node-remove", caller, &provisioner, address, detail);
-        let why = title.clone();
+        let (service, why) = (Arc::clone(self), title.clone());
         let begun = self.operations.begin(request, move |work| async move {
             let removed = provisioner.remove_node(&work.operation, &options).await;
-            removed.or_problem(|| why).map(|()| json!({"address": options.address}))
+            service.reroute(provisioner.name()).await;
+            removed.or_problem(|| why)?;
+            service.take_host(&options.address).await?;
+            Ok(json!({"address": options.address}))
         });
         begun.await.or_problem(|| title)
     }
 
-    /// Upgrades or removes the node containers of a name, over every provisioner that has some, in one pool or in every one when it is empty.
-    pub(crate) async fn node_containers(
+    /// Spreads units anew over the nodes of every provisioner that can, or of the one that has a pool.
+    pub(crate) async fn rebalance(
         self: &Arc<Self>,
         caller: Caller,
-        what: NodeContainers,
-        name: &str,
-        PoolChoice { pool }: PoolChoice,
+        asked: Rebalance,
     ) -> Result<String, Problem> {
-        let (verb, doing) = match what {
-            NodeContainers::Upgrade => ("node-container-upgrade", "upgrade"),
-            NodeContainers::Remove => ("node-container-remove", "remove"),
+        let title = "could not spread the units anew".to_owned();
+        let Rebalance { pool, metadata, apps, dry, force } = asked;
+        for app in &apps {
+            self.record(app).await?;
+        }
+        let having: Vec<Provisioner> = if pool.is_empty() {
+            self.registry.list().into_iter().filter(rebalances).collect()
+        } else {
+            let (_, of_pool) = self.pool_or_default(pool.clone()).await?;
+            let provisioner = self.provisioner(&of_pool)?;
+            if !rebalances(&provisioner) {
+                let name = quote(provisioner.name());
+                let why = format!("provisioner {name} does not support node rebalance operations");
+                return Err(cannot_rebalance(title, &why));
+            }
+            vec![provisioner]
         };
-        let title = format!("could not {doing} the node container `{name}`");
-        if !pool.is_empty() {
-            self.pool_or_default(pool.clone()).await?;
-        }
-        let all = self.registry.list().into_iter();
-        let having: Vec<Provisioner> =
-            all.filter(|provisioner| provisioner.supports(Interface::NodeContainers)).collect();
         if having.is_empty() {
-            return Err(Problem::new(ProblemKind::NotSupported, title)
-                .because("no provisioner has node containers")
-                .hint("`gantry plugin inspect NAME` shows what a provisioner can do"));
+            return Err(cannot_rebalance(title, "no provisioner can"));
         }
+        let detail = json!({
+            "pool": pool, "metadata": metadata, "apps": apps, "dry": dry, "force": force,
+        });
+        let options =
+            RebalanceOptions { pool, metadata_filter: metadata, app_filter: apps, dry, force };
         let request = Request {
-            verb,
-            detail: json!({"name": name, "pool": pool}),
-            lock: Some(format!("the node container {name}")),
+            verb: "node-rebalance",
+            detail,
+            lock: Some("the places of units".to_owned()),
             // One after the other.
             time: having.iter().map(time_of).sum(),
             caller,
             ..Request::default()
         };
-        let (name, why) = (name.to_owned(), title.clone());
+        let (why, service) = (title.clone(), Arc::clone(self));
         let begun = self.operations.begin(request, move |work| async move {
-            let operation = &work.operation;
-            let mut failures = Vec::new();
+            let (mut moved, mut failures) = (false, Vec::new());
             for provisioner in &having {
-                operation
-                    .progress
-                    .show(&format!("---- Node containers of `{}` ----\n", provisioner.name()));
-                let done = match what {
-                    NodeContainers::Upgrade => {
-                        provisioner.upgrade_node_container(operation, &name, &pool).await
-                    }
-                    NodeContainers::Remove => {
-                        provisioner.remove_node_container(operation, &name, &pool).await
-                    }
-                };
-                failures.extend(done.or_problem(|| why.clone()).err());
+                let done = provisioner.rebalance(&work.operation, &options).await;
+                if !dry {
+                    service.reroute(provisioner.name()).await;
+                }
+                match done.or_problem(|| why.clone()) {
+                    Ok(any) => moved |= any,
+                    Err(problem) => failures.push(problem),
+                }
             }
-            together(failures, having.len()).map(|()| json!({"name": name}))
+            together(failures, having.len()).map(|()| json!({"moved": moved, "dry": dry}))
         });
         begun.await.or_problem(|| title)
+    }
+
+    /// Takes down what a node's agent says: how its units are. Tells of each unit whether it is one.
+    pub(crate) async fn report_node(
+        &self,
+        data: &NodeStatusData,
+    ) -> Result<Vec<ReportedUnit>, Problem> {
+        let title = || "could not take the report of a node".to_owned();
+        let question = self.question();
+        for provisioner in self.registry.list() {
+            if !provisioner.supports(Interface::Nodes) {
+                continue;
+            }
+            let node = match provisioner.node_for_node_data(&question, data).await {
+                Ok(node) => node,
+                Err(error) if is_not_found(&error) => continue,
+                Err(error) => return Err(error).or_problem(title),
+            };
+            let mut units = Vec::with_capacity(data.units.len());
+            for unit in &data.units {
+                let found = self.report_unit(&provisioner, unit).await.or_problem(title)?;
+                units.push(ReportedUnit { id: unit.id.clone(), found });
+            }
+            self.reroute_reported(&provisioner, &node.address, data, &units).await;
+            return Ok(units);
+        }
+        // No node is known by these words: its units are nobody's, and that is no failure.
+        let nobodys = |unit: &UnitStatusData| ReportedUnit { id: unit.id.clone(), found: false };
+        Ok(data.units.iter().map(nobodys).collect())
+    }
+
+    /// Takes down how one unit is; tells whether there is such a unit.
+    async fn report_unit(
+        &self,
+        provisioner: &Provisioner,
+        unit: &UnitStatusData,
+    ) -> Result<bool, CallError> {
+        let Some(status) = unit.status else { return Ok(true) };
+        let named = Unit { id: unit.id.clone(), name: unit.name.clone(), ..Unit::default() };
+        match provisioner.set_unit_status(&self.question(), &named, status).await {
+            Ok(()) => Ok(true),
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A unit that is up or failed may be reached elsewhere than before: looks at the routes of the apps whose units a report was about.
+    async fn reroute_reported(
+        &self,
+        provisioner: &Provisioner,
+        node: &str,
+        data: &NodeStatusData,
+        told: &[ReportedUnit],
+    ) {
+        let pairs = data.units.iter().zip(told);
+        let reported = pairs.filter(|(unit, told)| told.found && unit.status.is_some());
+        let reported: Vec<&UnitStatusData> = reported.map(|(unit, _)| unit).collect();
+        if reported.is_empty() {
+            return;
+        }
+        let there = provisioner.node_units(&self.question(), node).await.unwrap_or_default();
+        match apps_of(&reported, &there) {
+            Some(apps) => {
+                for app in apps {
+                    self.reroute_app(app).await;
+                }
+            }
+            None => self.reroute(provisioner.name()).await,
+        }
+    }
+
+    /// Gives a provisioner that calls Docker hosts the one that is added. What is shown to its engine stays with the platform. Gives the host too, if it is not the configuration's: it is
+    /// to be kept once it is a node, or taken back.
+    ///
+    /// Nothing is written down before: a host that is given and that the plugin knows nothing of would serve every pool without a machine of its own. Should the daemon die after the
+    /// plugin wrote its part and before we write ours, the next daemon does not give the host, and the plugin uses none that is not given; to add it again is all there is to do.
+    async fn give_host(
+        &self,
+        provisioner: &Provisioner,
+        mut options: AddNodeOptions,
+    ) -> Result<(AddNodeOptions, Option<GivenHost>), Problem> {
+        let generation = provisioner.generation();
+        if !generation.imports().iter().any(|import| is_containers(import)) {
+            return Ok((options, None));
+        }
+        let title = || format!("could not use the Docker host `{}`", options.address);
+        if self.hosts.is_configured(&options.address) {
+            return match has_certificates(&options) {
+                false => Ok((options, None)),
+                true => Err(Problem::new(ProblemKind::Conflict, title())
+                    .because("its certificates are in the configuration")
+                    .hint(
+                        "change `tls` of its `[[docker.hosts]]` there, or add it without `--tls`",
+                    )),
+            };
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let known = self.store.hosts().await.or_problem(title)?;
+        let before = known.into_iter().find(|host| host.address == options.address);
+        let mut record = HostRecord {
+            address: options.address.clone(),
+            provisioner: provisioner.name().to_owned(),
+            ca_cert: text(&options.ca_cert),
+            client_cert: text(&options.client_cert),
+            client_key: Secret::new(text(&options.client_key)),
+            created: clock::now(),
+        };
+        // Said again without certificates, it keeps those that it has.
+        if let Some(known) = before.clone()
+            && record.ca_cert.is_empty()
+            && record.client_cert.is_empty()
+        {
+            record = HostRecord { provisioner: record.provisioner, ..known };
+        }
+        self.hosts.add(&record).or_problem(title).map_err(|problem| {
+            problem.hint_if_none("name it as `tcp://HOST:PORT`; `--tls DIR` when it speaks TLS")
+        })?;
+        options.ca_cert.clear();
+        options.client_cert.clear();
+        options.client_key.clear();
+        Ok((options, Some(GivenHost { record, before })))
+    }
+
+    /// Writes down a host that has become a node.
+    async fn keep_host(&self, host: GivenHost) -> Result<(), Problem> {
+        let title = || format!("could not keep the Docker host `{}`", host.record.address);
+        let kept = self.store.put_host(host.record.clone()).await.or_problem(title);
+        if kept.is_err() {
+            self.take_host_back(&host);
+        }
+        kept
+    }
+
+    /// Takes a host back that did not become a node; one that was given before is given as it was.
+    fn take_host_back(&self, GivenHost { record, before }: &GivenHost) {
+        let Some(before) = before else { return self.hosts.remove(&record.address) };
+        if let Err(error) = self.hosts.add(before) {
+            tracing::error!(address = before.address, %error, "cannot use the Docker host");
+        }
+    }
+
+    /// Takes a host away that is a node no more.
+    async fn take_host(&self, address: &str) -> Result<(), Problem> {
+        self.hosts.remove(address);
+        let title = || format!("could not forget the Docker host `{address}`");
+        self.store.remove_host(address).await.or_problem(title)
+    }
+
+    /// Gives the hosts back that were added before the daemon started.
+    pub(crate) async fn give_hosts(&self) -> Result<(), Problem> {
+        let restored = self.hosts.restore(&self.store).await;
+        restored.or_problem(|| "could not read the Docker hosts".to_owned())
     }
 
     /// The provisioner that has a node, with the node.
@@ -247,7 +443,7 @@ impl Service {
         match self.registry.find_node(&self.question(), address).await {
             Ok(found) => Ok(found),
             Err(NodeLookupError::NotFound) => {
-                let known = self.nodes(None).await.map(|list| list.items).unwrap_or_default();
+                let known = self.nodes(None, None).await.map(|list| list.items).unwrap_or_default();
                 let nearest = near::nearest(address, known.iter().map(|node| &node.address));
                 Err(not_found("node", address, nearest)
                     .hint_if_none("`gantry node list` lists the nodes"))
@@ -257,7 +453,51 @@ impl Service {
     }
 }
 
-fn node_request(
+/// A host that was given to a provisioner, and what was written down of it before.
+struct GivenHost {
+    record: HostRecord,
+    before: Option<HostRecord>,
+}
+
+fn has_certificates(options: &AddNodeOptions) -> bool {
+    let AddNodeOptions { ca_cert, client_cert, client_key, .. } = options;
+    [ca_cert, client_cert, client_key].into_iter().any(|pem| !pem.is_empty())
+}
+
+/// The apps of these units, which are named by an id, the beginning of one, or a name. None when one of them is not there: its container may be gone, and with it who knows of which app it is.
+fn apps_of<'a>(named: &[&UnitStatusData], there: &'a [Unit]) -> Option<BTreeSet<&'a str>> {
+    let app = |unit: &&UnitStatusData| {
+        let by_id = |one: &&Unit| !unit.id.is_empty() && one.id.starts_with(&unit.id);
+        let by_name = |one: &&Unit| !unit.name.is_empty() && one.name == unit.name;
+        let found = there.iter().find(by_id).or_else(|| there.iter().find(by_name))?;
+        Some(found.app_name.as_str())
+    };
+    named.iter().map(app).collect()
+}
+
+fn rebalances(provisioner: &Provisioner) -> bool {
+    provisioner.supports(Interface::NodeRebalance)
+}
+
+fn cannot_rebalance(title: String, why: &str) -> Problem {
+    Problem::new(ProblemKind::NotSupported, title)
+        .because(why)
+        .hint("`gantry plugin inspect NAME` shows what a provisioner can do")
+}
+
+fn is_containers(import: &str) -> bool {
+    import.split('@').next() == Some("gantry:provision/containers")
+}
+
+/// Whether a plugin knows no such node, or no such unit.
+fn is_not_found(error: &CallError) -> bool {
+    matches!(
+        error.cause,
+        Cause::Plugin(gantry_core::Error::NodeNotFound | gantry_core::Error::UnitNotFound(_))
+    )
+}
+
+pub(super) fn node_request(
     verb: &'static str,
     caller: Caller,
     provisioner: &Provisioner,
@@ -279,7 +519,15 @@ fn node_request(
 
 /// What a request for a machine means: what is in its metadata under the name of a field is that field (spec 1.5).
 fn settle(new: NewNode) -> Result<AddNodeOptions, Problem> {
-    let NewNode { mut address, mut pool, mut iaas_id, mut metadata, register, wait, .. } = new;
+    let NewNode { mut address, mut pool, mut iaas_id, mut metadata, register, wait, .. } =
+        new.clone();
+    let NewNode { ca_cert, client_cert, client_key, .. } = new;
+    if client_cert.is_empty() != client_key.is_empty() {
+        let title = format!("could not add the node `{address}`");
+        return Err(Problem::new(ProblemKind::Invalid, title)
+            .because("a certificate needs its key, and a key its certificate")
+            .hint("add `--client-cert FILE --client-key FILE`, or `--tls DIR`"));
+    }
     for (key, field) in [("address", &mut address), ("pool", &mut pool), ("iaas-id", &mut iaas_id)]
     {
         // Where the machine is is only told of one that exists.
@@ -307,9 +555,17 @@ fn settle(new: NewNode) -> Result<AddNodeOptions, Problem> {
     if pool.is_empty() {
         return Err(invalid("nobody says which pool it is for", "add `--pool POOL`"));
     }
-    let options =
-        AddNodeOptions { address, pool, iaas_id, metadata, register, wait, ..Default::default() };
-    Ok(options)
+    Ok(AddNodeOptions {
+        address,
+        pool,
+        iaas_id,
+        metadata,
+        register,
+        wait,
+        ca_cert: ca_cert.into_bytes(),
+        client_cert: client_cert.into_bytes(),
+        client_key: client_key.reveal().as_bytes().to_vec(),
+    })
 }
 
 /// The same for a change: a pool that is named in the metadata is the pool. Gives the name of a field that cannot be changed.
@@ -326,7 +582,7 @@ fn move_fields(change: &mut NodeChange) -> Result<(), &'static str> {
 }
 
 /// One problem of those of several provisioners; none when all of them did it.
-fn together(failures: Vec<Problem>, asked: usize) -> Result<(), Problem> {
+pub(super) fn together(failures: Vec<Problem>, asked: usize) -> Result<(), Problem> {
     let count = failures.len();
     let mut failures = failures.into_iter();
     let Some(mut first) = failures.next() else { return Ok(()) };
@@ -346,6 +602,32 @@ mod tests {
 
     fn metadata(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn reported_units_are_of_apps_by_id_prefix_or_name() {
+        let unit = |id: &str, name: &str, app: &str| Unit {
+            id: id.into(),
+            name: name.into(),
+            app_name: app.into(),
+            ..Unit::default()
+        };
+        let there = [unit("abc1", "web-1", "web"), unit("abd2", "api-1", "api")];
+        let named = |id: &str, name: &str| UnitStatusData {
+            id: id.into(),
+            name: name.into(),
+            ..UnitStatusData::default()
+        };
+        for (units, expected) in [
+            (&[][..], Some(vec![])),
+            (&[named("abc1", "")][..], Some(vec!["web"])),
+            (&[named("abd", ""), named("x", "web-1")], Some(vec!["api", "web"])),
+            (&[named("abc1", ""), named("", "gone-1")], None),
+        ] {
+            let units: Vec<_> = units.iter().collect();
+            let apps = apps_of(&units, &there).map(|apps| apps.into_iter().collect::<Vec<_>>());
+            assert_eq!(apps, expected);
+        }
     }
 
     #[test]

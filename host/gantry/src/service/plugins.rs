@@ -325,15 +325,14 @@ impl Service {
         let config = self.config.provisioner(name);
         let mut grants = self.granted(name);
         grants.extend(granted.iter().cloned());
-        for (address, engine) in &self.engines {
-            self.nodes.give(name, address, Arc::clone(engine));
-        }
+        self.hosts.give(name);
         let platform = Arc::new(self.platform(name));
         let backends = Backends {
             nodes: Arc::clone(&self.nodes),
             clusters: Arc::clone(&self.clusters),
             apps: Arc::clone(&platform) as Arc<dyn gantry_engine::Apps>,
             images: Arc::clone(&platform) as Arc<dyn gantry_engine::Images>,
+            routers: Arc::clone(&platform) as Arc<dyn gantry_engine::Routers>,
             state: platform,
         };
         let layers =
@@ -341,10 +340,15 @@ impl Service {
         LoadSettings {
             granted: grants,
             bounds: config.limits,
-            config: Arc::new(gantry_engine::Config::new(config.config)),
+            config: Arc::new(self.configuration(name)),
             instance: self.data.instance().into(),
             chain: Chain::with(backends, layers),
         }
+    }
+
+    /// What is configured for a provisioner, with what people change meanwhile.
+    pub(super) fn configuration(&self, name: &str) -> gantry_engine::Config {
+        gantry_engine::Config::new(self.config.provisioner(name).config).under(&self.changing)
     }
 
     /// What the configuration grants.
@@ -358,6 +362,8 @@ impl Service {
         Platform::new(Arc::clone(&self.store), provisioner, &config)
             .with_plans(&self.config.volume_plans)
             .with_counts(&self.counts)
+            .with_operations(&self.operations)
+            .with_routing(&self.routing)
     }
 
     fn resource_of(&self, record: PluginRecord) -> PluginInfo {

@@ -246,7 +246,7 @@ impl Trouble for LoadError {
             | Self::Shape(_)
             | Self::Describe(_)
             | Self::Description(_) => ProblemKind::PluginRefused,
-            Self::Grant(_) => ProblemKind::Invalid,
+            Self::Grant(_) | Self::Limiter(_) => ProblemKind::Invalid,
         }
     }
 
@@ -264,6 +264,9 @@ impl Trouble for LoadError {
                 "ask who made the plugin, or install another one"
             }
             Self::Grant(_) => "`gantry plugin inspect FILE` lists what it asks for",
+            Self::Limiter(_) => {
+                "`docker.limit` is in the table `config` of the provisioner in the configuration"
+            }
         };
         Some(hint.to_owned())
     }

@@ -2,6 +2,7 @@
 
 mod processes;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -66,9 +67,13 @@ impl Service {
             // It may have moved while this waited for its turn.
             let provisioner = service.provisioner(&record.provisioner)?;
             let (operation, counts) = (begun.operation, service.counts.clone());
+            let (routes, ending) = (Arc::clone(&service), operation.clone());
+            routes.mark_routes(&name).await;
             counts.begin(&name);
             let ended = work(Change { service, record, provisioner, operation }).await;
             counts.begin(&name);
+            routes.settle_routes(&ending, &name).await;
+            routes.settle_units(&ending, &name).await;
             ended
         });
         begun.await.or_problem(|| format!("could not change the app `{app}`"))
@@ -200,6 +205,74 @@ impl Service {
         .await
     }
 
+    /// Ends a unit, which is started anew.
+    pub(crate) async fn kill_unit(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        unit: String,
+        force: bool,
+    ) -> Result<String, Problem> {
+        let title = format!("could not kill the unit `{unit}` of `{app}`");
+        let detail = json!({"unit": unit, "force": force});
+        self.change(caller, "unit-kill", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let killed = change.provisioner.kill_unit(&change.operation, app, &unit, force).await;
+            killed.or_problem(|| title)?;
+            Ok(json!({"killed": unit}))
+        })
+        .await
+    }
+
+    /// Starts or removes units until there are so many of a process.
+    pub(crate) async fn set_units(
+        self: &Arc<Self>,
+        caller: Caller,
+        app: &str,
+        count: u32,
+        process: String,
+    ) -> Result<String, Problem> {
+        let title = format!("could not set the units of `{app}`");
+        let detail = json!({"count": count, "process": process});
+        self.change(caller, "unit-set", app, detail, move |change| async move {
+            let app = &change.record.app;
+            let apps = std::slice::from_ref(app);
+            let units = change.provisioner.units(&change.operation, apps).await;
+            let units = units.or_problem(|| title.clone())?;
+            let processes = change.service.processes(&change.record, &units).await?;
+            processes.check_new(&app.name, &process)?;
+            let of_process = |unit: &&Unit| process.is_empty() || unit.process_name == process;
+            let now = u32::try_from(units.iter().filter(of_process).count()).unwrap_or(u32::MAX);
+            let (operation, provisioner) = (&change.operation, &change.provisioner);
+            let set = match count.cmp(&now) {
+                Ordering::Equal => Ok(()),
+                Ordering::Greater => {
+                    let all = u32::try_from(units.len()).unwrap_or(u32::MAX);
+                    let requested = all.saturating_add(count.saturating_sub(now));
+                    let quota = change.record.unit_quota;
+                    if let Some(available) = quota.filter(|quota| requested > *quota) {
+                        let excess = Error::QuotaExceeded { available, requested };
+                        return Err(excess).or_problem(|| title);
+                    }
+                    let more = count.saturating_sub(now);
+                    provisioner.add_units(operation, app, more, &process).await
+                }
+                Ordering::Less => {
+                    let fewer = now.saturating_sub(count);
+                    provisioner.remove_units(operation, app, fewer, &process).await
+                }
+            };
+            set.or_problem(|| title.clone())?;
+            let counts = &change.service.counts;
+            if !counts.is_told(&app.name) {
+                let left = provisioner.units(operation, apps).await.or_problem(|| title)?.len();
+                counts.see(&app.name, u32::try_from(left).unwrap_or(u32::MAX)).await;
+            }
+            Ok(json!({"before": now, "units": count}))
+        })
+        .await
+    }
+
     /// Starts the units that are stopped.
     pub(crate) async fn start(
         self: &Arc<Self>,
@@ -291,10 +364,10 @@ impl Change {
         now.is_ok_and(|now| !has_some(&now, process))
     }
 
-    /// Counts a deploy. The new version serves already: that it cannot be counted must not make a failure of it, of which nothing may stay.
-    pub(super) async fn count_deploy(&self) {
+    /// Counts a deploy, of an image or of what was built on the platform. The new version serves already: that it cannot be counted must not make a failure of it, of which nothing may stay.
+    pub(super) async fn count_deploy(&self, of_image: bool) {
         let name = &self.record.app.name;
-        if let Err(error) = self.service.store.count_deploy(name).await {
+        if let Err(error) = self.service.store.count_deploy(name, of_image).await {
             tracing::error!(app = %name, error = &error as &dyn std::error::Error, "could not count a deploy");
             self.operation
                 .progress

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gantry_core::App;
+use gantry_core::{App, Unit};
 use gantry_runtime::Interface;
 use serde_json::json;
 
@@ -143,7 +143,10 @@ impl Service {
         self.change(caller, "volume-bind", &name, detail, move |change| async move {
             // It may have moved while this waited for its turn.
             of_its_pool(&change.record.app)?;
-            let replaces = !no_restart && change.has_units(|| title.clone()).await?;
+            let before = match no_restart {
+                true => Vec::new(),
+                false => change.units(|| title.clone()).await?,
+            };
             let bind = BindRecord { volume: volume.clone(), app, mount_point, read_only };
             let bound = change.service.store.bind_volume(bind.clone()).await;
             match bound.or_problem(|| title.clone())? {
@@ -164,15 +167,15 @@ impl Service {
             }
             let BindRecord { volume, app, mount_point, .. } = &bind;
             let half = || format!("`{app}` has the volume `{volume}`, but its units may not");
-            let restarted = match replaces {
-                true => change.restart(half).await,
-                false => Ok(json!({"restarted": false})),
+            let restarted = match before.is_empty() {
+                true => Ok(json!({"restarted": false})),
+                false => change.restart(half).await,
             };
             let mut problem = match restarted {
                 Ok(restarted) => return Ok(restarted),
                 Err(problem) => problem,
             };
-            if is_undone(problem.kind) {
+            if change.is_as_before(&problem, &before).await {
                 // The units of before serve on, without it: so does the app.
                 let unbound = change.service.store.unbind_volume(volume, app, mount_point).await;
                 unbound.or_problem(half)?;
@@ -258,51 +261,25 @@ impl Change {
         no_restart: bool,
         why: impl Fn() -> String,
     ) -> Result<serde_json::Value, Problem> {
-        if no_restart || !self.has_units(&why).await? {
+        if no_restart || self.units(&why).await?.is_empty() {
             return Ok(json!({"restarted": false}));
         }
         self.restart(why).await
     }
 
-    async fn has_units(&self, why: impl Fn() -> String) -> Result<bool, Problem> {
+    async fn units(&self, why: impl Fn() -> String) -> Result<Vec<Unit>, Problem> {
         let apps = std::slice::from_ref(&self.record.app);
         let units = self.provisioner.units(&self.operation, apps).await;
-        Ok(!units.or_problem(why)?.is_empty())
+        units.or_problem(why)
     }
 
-    async fn restart(&self, why: impl Fn() -> String) -> Result<serde_json::Value, Problem> {
+    pub(super) async fn restart(
+        &self,
+        why: impl Fn() -> String,
+    ) -> Result<serde_json::Value, Problem> {
         let restarted = self.provisioner.restart(&self.operation, &self.record.app, "").await;
         restarted.or_problem(why)?;
         Ok(json!({"restarted": true}))
-    }
-}
-
-/// Whether a replacement of units that failed so was undone by whoever began it. What was cut off, or could not reach its engine, may have left either.
-fn is_undone(kind: ProblemKind) -> bool {
-    match kind {
-        ProblemKind::Invalid
-        | ProblemKind::NotFound
-        | ProblemKind::Conflict
-        | ProblemKind::Denied
-        | ProblemKind::Forbidden
-        | ProblemKind::Quota
-        | ProblemKind::NotSupported
-        | ProblemKind::UnitStartup
-        | ProblemKind::InvalidObject => true,
-        ProblemKind::Unauthorized
-        | ProblemKind::Busy
-        | ProblemKind::PluginRefused
-        | ProblemKind::OverLimit
-        | ProblemKind::PluginFailed
-        | ProblemKind::TimedOut
-        | ProblemKind::Cancelled
-        | ProblemKind::Interrupted
-        | ProblemKind::Unavailable
-        | ProblemKind::Overloaded
-        | ProblemKind::ShuttingDown
-        | ProblemKind::Storage
-        | ProblemKind::Internal
-        | ProblemKind::Failed => false,
     }
 }
 

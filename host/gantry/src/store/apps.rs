@@ -3,7 +3,7 @@
 use gantry_core::{App, AppRouter, EnvVar};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{JobResult, Result, Store, from_json, to_json};
+use super::{JobResult, Result, Store, from_json, routes, to_json};
 
 /// An app as the platform keeps it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,10 +22,12 @@ pub(crate) struct AppRecord {
     pub(crate) created: i64,
     /// The operation that made it.
     pub(crate) operation: String,
+    /// The plan that it was given; empty when it was given amounts only.
+    pub(crate) plan: String,
 }
 
 const COLUMNS: &str = "name, platform, pool, provisioner, team_owner, memory, swap, cpu_share, \
-                       unit_quota, units_in_use, deploys, update_platform, routers, created, operation";
+                       unit_quota, units_in_use, deploys, update_platform, routers, created, operation, plan";
 
 fn read_app(row: &Row<'_>) -> rusqlite::Result<(AppRecord, String)> {
     let record = AppRecord {
@@ -46,6 +48,7 @@ fn read_app(row: &Row<'_>) -> rusqlite::Result<(AppRecord, String)> {
         routers: Vec::new(),
         created: row.get(13)?,
         operation: row.get(14)?,
+        plan: row.get(15)?,
     };
     Ok((record, row.get(12)?))
 }
@@ -56,6 +59,7 @@ fn with_routers((mut record, routers): (AppRecord, String)) -> JobResult<AppReco
 }
 
 fn remove(tx: &Transaction<'_>, name: &str) -> JobResult<()> {
+    routes::leave(tx, name)?;
     tx.execute(
         "DELETE FROM image_metadata WHERE image IN (SELECT image FROM images WHERE app = ?1) \
          AND image NOT IN (SELECT image FROM images WHERE app <> ?1)",
@@ -79,10 +83,11 @@ impl Store {
                 routers,
                 created,
                 operation,
+                plan,
             } = record;
-            let routers = to_json("list of routers", &routers)?;
+            let on = to_json("list of routers", &routers)?;
             let sql = format!(
-                "INSERT INTO apps ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
+                "INSERT INTO apps ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
                  ON CONFLICT (name) DO NOTHING"
             );
             let inserted = tx.execute(
@@ -100,11 +105,15 @@ impl Store {
                     units_in_use,
                     app.deploys,
                     app.update_platform,
-                    routers,
+                    on,
                     created,
                     operation,
+                    plan,
                 ],
             )?;
+            if inserted == 1 {
+                routes::place(tx, &app.name, &routers, created)?;
+            }
             Ok(inserted == 1)
         })
         .await
@@ -151,11 +160,11 @@ impl Store {
         .await
     }
 
-    /// Counts a deploy of an image: the next build starts from the platform's image.
-    pub(crate) async fn count_deploy(&self, name: &str) -> Result<()> {
+    /// Counts a deploy. After one of an image the next build starts from the platform's image; one that was built on that has done so.
+    pub(crate) async fn count_deploy(&self, name: &str, of_image: bool) -> Result<()> {
         let name = name.to_owned();
-        let sql = "UPDATE apps SET deploys = deploys + 1, update_platform = 1 WHERE name = ?";
-        self.write(move |tx| Ok(tx.execute(sql, [name]).map(|_| ())?)).await
+        let sql = "UPDATE apps SET deploys = deploys + 1, update_platform = ? WHERE name = ?";
+        self.write(move |tx| Ok(tx.execute(sql, params![of_image, name]).map(|_| ())?)).await
     }
 
     /// Sets how many units an app uses, if it may; gives what it may use otherwise.
@@ -178,6 +187,42 @@ impl Store {
                     Some(Ok(()))
                 }
             })
+        })
+        .await
+    }
+
+    /// Sets how many units an app may have; gives how many it uses when that is more. Nothing when there is no such app.
+    pub(crate) async fn set_unit_quota(
+        &self,
+        name: &str,
+        quota: Option<u32>,
+    ) -> Result<Option<std::result::Result<(), u32>>> {
+        let name = name.to_owned();
+        self.write(move |tx| {
+            let sql = "SELECT units_in_use FROM apps WHERE name = ?";
+            let in_use: Option<u32> = tx.query_row(sql, [&name], |row| row.get(0)).optional()?;
+            Ok(match (in_use, quota) {
+                (None, _) => None,
+                (Some(in_use), Some(quota)) if quota < in_use => Some(Err(in_use)),
+                (Some(_), quota) => {
+                    let sql = "UPDATE apps SET unit_quota = ? WHERE name = ?";
+                    tx.execute(sql, params![quota, name])?;
+                    Some(Ok(()))
+                }
+            })
+        })
+        .await
+    }
+
+    /// Sets what units of an app may use, and the plan that this is of.
+    pub(crate) async fn set_plan(&self, app: &App, plan: &str) -> Result<()> {
+        let (name, plan) = (app.name.clone(), plan.to_owned());
+        let (memory, swap, cpu_share) = (app.memory, app.swap, app.cpu_share);
+        self.write(move |tx| {
+            let sql =
+                "UPDATE apps SET plan = ?, memory = ?, swap = ?, cpu_share = ? WHERE name = ?";
+            tx.execute(sql, params![plan, memory, swap, cpu_share, name])?;
+            Ok(())
         })
         .await
     }

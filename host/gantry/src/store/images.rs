@@ -53,6 +53,46 @@ impl Store {
         .await
     }
 
+    /// The images of an app that no other app has had.
+    pub(crate) async fn images_of_one(&self, app: &str) -> Result<Vec<String>> {
+        let app = app.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT image FROM images WHERE app = ?1 AND NOT EXISTS \
+                       (SELECT 1 FROM images other WHERE other.image = images.image AND other.app <> ?1) \
+                       ORDER BY position";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([app], |row| row.get(0))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
+    /// The apps of a provisioner with their images that are not among the newest `size` and that no other app has had, oldest first.
+    pub(crate) async fn stale_images(
+        &self,
+        provisioner: &str,
+        size: usize,
+    ) -> Result<Vec<(String, String)>> {
+        let provisioner = provisioner.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT app, image FROM \
+                       (SELECT app, image, position, \
+                        row_number() OVER (PARTITION BY app ORDER BY position DESC) AS age \
+                        FROM images WHERE app IN \
+                        (SELECT app FROM images JOIN apps ON apps.name = app \
+                         WHERE provisioner = ?1 GROUP BY app HAVING count(*) > ?2)) old \
+                       WHERE age > ?2 AND NOT EXISTS \
+                       (SELECT 1 FROM images other WHERE other.image = old.image AND other.app <> old.app) \
+                       ORDER BY app, position";
+            let mut statement = connection.prepare_cached(sql)?;
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            let rows = statement
+                .query_map(params![provisioner, size], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
     /// What is known of an image.
     pub(crate) async fn image_metadata(&self, image: &str) -> Result<Option<ImageMetadata>> {
         let image = image.to_owned();
@@ -116,7 +156,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use gantry_core::App;
+
     use super::*;
+    use crate::store::AppRecord;
 
     #[tokio::test]
     async fn an_image_that_comes_again_moves_to_the_end() {
@@ -125,6 +168,39 @@ mod tests {
             store.append_image("a", image).await.unwrap();
         }
         assert_eq!(store.images("a").await.unwrap(), ["a:2", "a:1"]);
+    }
+
+    async fn with_apps(apps: &[(&str, &str)]) -> (tempfile::TempDir, Store) {
+        let (folder, store) = Store::fresh();
+        for (name, provisioner) in apps {
+            let app = App { name: (*name).to_owned(), ..App::default() };
+            let record =
+                AppRecord { app, provisioner: (*provisioner).to_owned(), ..AppRecord::default() };
+            assert!(store.insert_app(record).await.unwrap());
+        }
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn what_another_app_has_had_is_neither_stale_nor_of_one_app() {
+        let apps = [("web", "docker"), ("api", "docker"), ("far", "kubernetes")];
+        let (_folder, store) = with_apps(&apps).await;
+        for image in ["w:1", "w:2", "w:3", "w:4"] {
+            store.append_image("web", image).await.unwrap();
+        }
+        store.append_image("api", "w:2").await.unwrap();
+        store.append_image("far", "f:1").await.unwrap();
+        store.append_image("far", "w:3").await.unwrap();
+        let web = |images: &[&str]| -> Vec<(String, String)> {
+            images.iter().map(|image| ("web".to_owned(), (*image).to_owned())).collect()
+        };
+        assert_eq!(store.stale_images("docker", 3).await.unwrap(), web(&["w:1"]));
+        assert_eq!(store.stale_images("docker", 1).await.unwrap(), web(&["w:1"]));
+        assert_eq!(store.stale_images("docker", 0).await.unwrap(), web(&["w:1", "w:4"]));
+        assert_eq!(store.stale_images("docker", 4).await.unwrap(), []);
+        let far = [("far".to_owned(), "f:1".to_owned())];
+        assert_eq!(store.stale_images("kubernetes", 1).await.unwrap(), far);
+        assert_eq!(store.images_of_one("web").await.unwrap(), ["w:1", "w:4"]);
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! The journal of operations.
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params, params_from_iter};
 
 use super::{JobResult, Result, Store};
 
@@ -62,6 +64,9 @@ pub(crate) struct OperationRecord {
     pub(crate) result: Option<String>,
 }
 
+/// A container that an operation made, or is about to: its node and its name.
+pub(crate) type Made = (String, String);
+
 /// A line that an operation told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -109,7 +114,43 @@ fn earlier(tx: &Transaction<'_>, begin: &Begin) -> JobResult<Option<Begun>> {
     }))
 }
 
+fn add_loose(tx: &Transaction<'_>, operation: &str, (node, name): &Made) -> JobResult<()> {
+    let sql = "INSERT OR IGNORE INTO operation_loose (operation, node, name) VALUES (?,?,?)";
+    tx.execute(sql, [operation, node, name])?;
+    Ok(())
+}
+
+#[cfg(test)]
 impl Store {
+    /// All that an operation made is the app from now on.
+    pub(crate) async fn put_in_service(&self, id: &str) -> Result<()> {
+        self.put_in_service_but(id, BTreeSet::new()).await
+    }
+}
+
+impl Store {
+    /// How many operations of a verb began since then, with this field of what was asked being so.
+    pub(crate) async fn count_operations<V>(
+        &self,
+        verb: &str,
+        field: &str,
+        value: V,
+        since: i64,
+    ) -> Result<u32>
+    where
+        V: ToSql + Send + 'static,
+    {
+        let (verb, path) = (verb.to_owned(), format!("$.{field}"));
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT count(*) FROM operations \
+                 WHERE verb = ? AND began >= ? AND json_extract(detail, ?) = ?",
+            )?;
+            Ok(query.query_row(params![verb, since, path, value], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// What an earlier request with this key began, if there was one.
     pub(crate) async fn earlier_operation(&self, begin: Begin) -> Result<Option<Begun>> {
         self.write(move |tx| earlier(tx, &begin)).await
@@ -148,20 +189,25 @@ impl Store {
     ) -> Result<()> {
         let id = id.to_owned();
         self.write_durably(move |tx| {
-            let sql = "UPDATE operations SET state = ?1, ended = ?2, problem = ?3, result = ?4, swept = ?1 = 'done' WHERE id = ?5";
+            if state == "done" {
+                tx.execute("DELETE FROM operation_loose WHERE operation = ?", [&id])?;
+            }
+            let sql = "UPDATE operations SET state = ?1, ended = ?2, problem = ?3, result = ?4, \
+                       swept = ?1 = 'done' OR in_service = 1 \
+                       AND NOT EXISTS (SELECT 1 FROM operation_loose WHERE operation = ?5) WHERE id = ?5";
             tx.execute(sql, params![state, at, problem, result, id])?;
             // Of what is in service, or done, nothing is taken back.
             let sql = "DELETE FROM operation_objects WHERE operation = ?1 \
                        AND EXISTS (SELECT 1 FROM operations WHERE id = ?1 AND (swept = 1 OR in_service = 1))";
             tx.execute(sql, [&id])?;
-            // The journal does not grow for ever.
+            // The journal does not grow for ever, but what is still to be removed is not forgotten.
             let oldest: Option<String> = tx
                 .query_row("SELECT id FROM operations ORDER BY id DESC LIMIT 1 OFFSET ?", [KEPT], |row| {
                     row.get(0)
                 })
                 .optional()?;
             if let Some(oldest) = oldest {
-                let sql = "DELETE FROM operations WHERE id <= ? AND state <> 'running'";
+                let sql = "DELETE FROM operations WHERE id <= ? AND state <> 'running' AND swept = 1";
                 tx.execute(sql, [oldest])?;
             }
             Ok(())
@@ -169,25 +215,54 @@ impl Store {
         .await
     }
 
-    /// What an operation made is the app from now on. It is on the disk when this returns.
-    pub(crate) async fn put_in_service(&self, id: &str) -> Result<()> {
+    /// What an operation made is the app from now on, all but `loose`. It is on the disk when this returns.
+    pub(crate) async fn put_in_service_but(&self, id: &str, loose: BTreeSet<Made>) -> Result<()> {
         let id = id.to_owned();
-        let sql = "UPDATE operations SET in_service = 1 WHERE id = ?";
-        self.write_durably(move |tx| Ok(tx.execute(sql, [id]).map(|_| ())?)).await
+        self.write_durably(move |tx| {
+            tx.execute("UPDATE operations SET in_service = 1 WHERE id = ?", [&id])?;
+            tx.execute("DELETE FROM operation_loose WHERE operation = ?", [&id])?;
+            for made in &loose {
+                add_loose(tx, &id, made)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// An operation of which something is in service is about to make this, which is not.
+    pub(crate) async fn make_loose(&self, id: &str, made: Made) -> Result<()> {
+        let id = id.to_owned();
+        self.write(move |tx| add_loose(tx, &id, &made)).await
+    }
+
+    /// What an operation of which something is in service has made and not put in service.
+    pub(crate) async fn loose(&self, id: &str) -> Result<BTreeSet<Made>> {
+        let id = id.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT node, name FROM operation_loose WHERE operation = ?";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
     }
 
     /// What an operation made is not the app after all: nothing was replaced.
     pub(crate) async fn take_out_of_service(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        let sql = "UPDATE operations SET in_service = 0 WHERE id = ?";
-        self.write_durably(move |tx| Ok(tx.execute(sql, [id]).map(|_| ())?)).await
+        self.write_durably(move |tx| {
+            tx.execute("UPDATE operations SET in_service = 0 WHERE id = ?", [&id])?;
+            tx.execute("DELETE FROM operation_loose WHERE operation = ?", [&id])?;
+            Ok(())
+        })
+        .await
     }
 
     /// The operations that ended otherwise than well, and of which something may be left that nobody uses.
     pub(crate) async fn operations_to_sweep(&self) -> Result<Vec<OperationRecord>> {
         self.read(|connection| {
             let sql = format!(
-                "SELECT {COLUMNS} FROM operations WHERE swept = 0 AND in_service = 0 \
+                "SELECT {COLUMNS} FROM operations WHERE swept = 0 \
                  AND state IN ('failed', 'cancelled', 'interrupted') ORDER BY id"
             );
             let mut statement = connection.prepare_cached(&sql)?;
@@ -203,6 +278,7 @@ impl Store {
         self.write(move |tx| {
             tx.execute("UPDATE operations SET swept = 1 WHERE id = ?", [&id])?;
             tx.execute("DELETE FROM operation_objects WHERE operation = ?", [&id])?;
+            tx.execute("DELETE FROM operation_loose WHERE operation = ?", [&id])?;
             Ok(())
         })
         .await
@@ -308,6 +384,57 @@ mod tests {
         assert_eq!(running.len(), 1);
         assert_eq!((running[0].begin.id.as_str(), running[0].in_service), ("02", true));
         assert_eq!(store.lines("02", 0).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_is_counted_by_the_whole_of_a_field() {
+        let (_folder, store) = Store::fresh();
+        let details = [
+            r#"{"address":"http://10.0.0.1:2375","reason":"as 10.0.0.11"}"#,
+            r#"{"address":"http://10.0.0.11:2375","reason":"as http://10.0.0.1:2375"}"#,
+            r#"{"unit":"1","node_given_up":true}"#,
+            r#"{"unit":"2","node_given_up":false}"#,
+        ];
+        for (number, detail) in details.into_iter().enumerate() {
+            let begin = Begin { detail: detail.to_owned(), ..begin(&number.to_string(), None) };
+            store.begin_operation(begin).await.unwrap();
+        }
+        let of = |address: &str| {
+            let address = format!("http://{address}:2375");
+            store.count_operations("deploy", "address", address, 1_000)
+        };
+        let counts = [of("10.0.0.1").await, of("10.0.0.11").await, of("10.0.0").await];
+        assert_eq!(counts.map(Result::unwrap), [1, 1, 0]);
+        let units = |given_up: bool, since| {
+            store.count_operations("deploy", "node_given_up", given_up, since)
+        };
+        let counts =
+            [units(false, 1_000).await, units(true, 1_000).await, units(true, 1_001).await];
+        assert_eq!(counts.map(Result::unwrap), [1, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_full_journal_forgets_what_ended_and_keeps_what_is_still_to_be_removed() {
+        let (_folder, store) = Store::fresh();
+        store.begin_operation(begin("0-failed", None)).await.unwrap();
+        store.end_operation("0-failed", "failed", 2_000, None, None).await.unwrap();
+        store.begin_operation(begin("0-marked", None)).await.unwrap();
+        store.put_in_service("0-marked").await.unwrap();
+        store.end_operation("0-marked", "failed", 2_000, None, None).await.unwrap();
+        let many = |tx: &Transaction<'_>| {
+            let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) \
+                       INSERT INTO operations (id, verb, who, detail, state, swept, began) \
+                       SELECT printf('1-%06d', i), 'deploy', 'me', '{}', 'done', 1, 1 FROM n";
+            tx.execute(sql, [KEPT])?;
+            Ok(())
+        };
+        store.write(many).await.unwrap();
+        store.begin_operation(begin("2", None)).await.unwrap();
+        store.end_operation("2", "done", 2_000, None, None).await.unwrap();
+        let left = store.operations_named("0-").await.unwrap();
+        assert_eq!(left.iter().map(|one| &*one.begin.id).collect::<Vec<_>>(), ["0-failed"]);
+        assert_eq!(store.operations_named("1-000001").await.unwrap(), []);
+        assert_eq!(store.operations_named("1-000002").await.unwrap().len(), 1);
     }
 
     #[tokio::test]

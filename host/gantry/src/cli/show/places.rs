@@ -1,9 +1,11 @@
 //! How people see pools, clusters, nodes and volumes.
 
-use gantry_core::node::Node;
+use gantry_core::node::{Node, NodeContainerEntry};
 
 use super::units;
-use crate::api::{Cluster, NodeInfo, Pool, Volume};
+use crate::api::{
+    Cluster, NodeContainerInfo, NodeContainerOfPool, NodeHealth, NodeInfo, Pool, Volume,
+};
 use crate::cli::table::Table;
 use crate::cli::ui::Page;
 
@@ -92,6 +94,10 @@ pub(crate) fn node_info(page: &mut Page, info: &NodeInfo) {
     page.field("Provisioner", node.provisioner.as_deref().unwrap_or_default());
     page.field("IaaS id", &node.iaas_id);
     page.field("Status", &node.status);
+    if let Some(NodeHealth { failures, has_answered }) = info.health {
+        page.field("Failures", failures.to_string());
+        page.field("Has answered", if has_answered { "yes" } else { "no" });
+    }
     for (key, value) in &node.metadata_no_prefix {
         page.field("Metadata", format!("{key}={value}"));
     }
@@ -131,6 +137,69 @@ pub(crate) fn volume(page: &mut Page, volume: &Volume) {
         binds.row([bind.app.clone(), bind.mount_point.clone(), may.to_owned()]);
     }
     page.section("Apps that have it", &binds);
+}
+
+/// The node containers, a line for each pool.
+pub(crate) fn node_containers(all: &[NodeContainerInfo]) -> Table {
+    let mut table = Table::new(["NAME", "POOL", "IMAGE", "PROVISIONER", "FROM"]);
+    for NodeContainerInfo { name, entries } in all {
+        for one in entries {
+            let (pool, provisioner) = (every(&one.pool), every(&one.provisioner));
+            let image = one.entry.image.clone();
+            table.row([name.clone(), pool, image, provisioner, from(one)]);
+        }
+    }
+    table
+}
+
+fn every(name: &str) -> String {
+    if name.is_empty() { "(all)".to_owned() } else { name.to_owned() }
+}
+
+/// Who said so.
+fn from(one: &NodeContainerOfPool) -> String {
+    match (one.provisioner.is_empty(), one.changed.is_empty()) {
+        (true, _) => "request",
+        (false, true) => "configuration",
+        (false, false) => "configuration, changed",
+    }
+    .to_owned()
+}
+
+/// A node container.
+pub(crate) fn node_container(page: &mut Page, info: &NodeContainerInfo) {
+    page.field("Name", &info.name);
+    for one in &info.entries {
+        let NodeContainerEntry { image, pinned_image, disabled, config, host_config } = &one.entry;
+        page.field("Pool", every(&one.pool));
+        page.field("  Provisioner", every(&one.provisioner));
+        page.field("  From", from(one));
+        if !one.changed.is_empty() {
+            page.field("  Changed", &one.changed);
+        }
+        let mut lines = |name: &str, lines: &[String]| {
+            for line in lines {
+                page.field(name, line);
+            }
+        };
+        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let flag = |said: Option<bool>| said.map(|is| if is { "yes" } else { "no" }.to_owned());
+        lines("  Image", some(image).as_slice());
+        lines("  Pinned", some(pinned_image).as_slice());
+        lines("  Disabled", flag(*disabled).as_slice());
+        lines("  Entrypoint", &config.entrypoint);
+        lines("  Command", &config.cmd);
+        lines("  Variable", &config.env);
+        for (key, value) in &config.labels {
+            lines("  Label", &[format!("{key}={value}")]);
+        }
+        lines("  Folder", some(&config.working_dir).as_slice());
+        lines("  Terminal", flag(config.tty).as_slice());
+        lines("  Privileged", flag(host_config.privileged).as_slice());
+        lines("  Network", some(&host_config.network_mode).as_slice());
+        lines("  Restart", some(&host_config.restart_policy).as_slice());
+        lines("  Bind", &host_config.binds);
+    }
 }
 
 #[cfg(test)]
@@ -225,12 +294,15 @@ mod tests {
             status: Some(Status::Started),
             ..Unit::default()
         };
-        let info = NodeInfo { node, units: Some(vec![unit]), problem: None };
+        let health = Some(NodeHealth { failures: 3, has_answered: true });
+        let info = NodeInfo { node, units: Some(vec![unit]), health, problem: None };
         insta::assert_snapshot!(seen(|page| node_info(page, &info)), @r"
         Address:      10.0.0.7
         Pool:         prod
         Provisioner:  kubernetes
         Status:       Ready
+        Failures:     3
+        Has answered: yes
         Metadata:     rack=7
 
         Units

@@ -1,5 +1,11 @@
+use gantry_core::AppRouter;
+use gantry_core::yaml::RouterHealthcheck;
+
 use super::*;
-use crate::api::{AppState, Bound, Grant, Line, OperationState, Plan, Problem, ProblemKind};
+use crate::api::{
+    AppRoutes, AppState, Bound, Grant, Line, OperationState, Plan, Problem, ProblemKind, Router,
+    RouterInfo,
+};
 use crate::cli::ui::tests::door;
 use crate::cli::ui::{Format, Terminal};
 
@@ -16,12 +22,19 @@ fn an_app() -> App {
         pool: "default".into(),
         provisioner: "docker".into(),
         team_owner: "admin".into(),
-        plan: Plan { memory: 256 << 20, swap: 0, cpu_share: 100 },
+        plan: Plan { name: "small".into(), memory: 256 << 20, swap: 0, cpu_share: 100 },
         unit_quota: Some(10),
         units_in_use: 1,
         deploys: 2,
         image: Some("acme/web:2".into()),
-        routers: Vec::new(),
+        routers: [("edge", "web-next.apps.example.com"), ("internal", "")]
+            .map(|(name, address)| AppRouter {
+                name: name.into(),
+                kind: "table".into(),
+                address: address.into(),
+                ..AppRouter::default()
+            })
+            .into(),
         created: "2026-01-02T03:04:05.000Z".into(),
     }
 }
@@ -79,6 +92,13 @@ fn an_app_is_seen_with_what_runs_of_it() {
         state: Some(AppState::Running),
         units: Some(vec![a_unit()]),
         addresses: vec!["http://10.0.0.1:32768".into(), "http://10.0.0.2:32768".into()],
+        services: vec!["db".into(), "cache".into()],
+        routes: vec![AppRoutes {
+            router: "edge".into(),
+            swapped_with: Some("web-next".into()),
+            addresses: vec!["http://10.0.0.1:32768".into()],
+            ..AppRoutes::default()
+        }],
         images: vec!["acme/web:1".into(), "acme/web:2".into()],
         operations: vec![an_operation()],
         problem: None,
@@ -90,6 +110,7 @@ fn an_app_is_seen_with_what_runs_of_it() {
     Pool:         default
     Provisioner:  docker
     Team owner:   admin
+    Plan:         small
     Memory:       256 MiB
     CPU share:    100
     Unit quota:   10
@@ -97,7 +118,13 @@ fn an_app_is_seen_with_what_runs_of_it() {
     Image:        acme/web:2
     Addresses:    http://10.0.0.1:32768
                   http://10.0.0.2:32768
+    Services:     db, cache
     Created:      2026-01-02T03:04:05.000Z
+
+    Routers
+    ROUTER    TYPE   ADDRESS                    ROUTES  SWAPPED WITH
+    edge      table  web-next.apps.example.com  1       web-next
+    internal  table  -                          0       -
 
     Units
     UNIT        NAME        PROCESS  STATUS   ADDRESS
@@ -111,6 +138,52 @@ fn an_app_is_seen_with_what_runs_of_it() {
     OPERATION         VERB    APP  STATE   BEGAN                     WHO
     01jdx3k8v27h3k9q  deploy  web  failed  2026-01-02T03:04:05.000Z  uid 0
     ");
+}
+
+#[test]
+fn a_router_is_seen_with_its_apps_and_their_routes() {
+    let check = RouterHealthcheck { path: "/up".into(), status: 200, body: "WORKING".into() };
+    let web = AppRoutes {
+        app: "web".into(),
+        address: "web.apps.example.com".into(),
+        addresses: vec!["http://10.0.0.1:32768".into(), "http://10.0.0.2:32768".into()],
+        healthcheck: Some(check),
+        ..AppRoutes::default()
+    };
+    let job = AppRoutes { app: "job".into(), ..AppRoutes::default() };
+    let router = Router {
+        name: "edge".into(),
+        kind: "table".into(),
+        domain: "apps.example.com".into(),
+        healthcheck: true,
+        default: true,
+        apps: 2,
+        routes: 2,
+    };
+    let inner = Router { name: "inner".into(), kind: "table".into(), ..Router::default() };
+    insta::assert_snapshot!(routers(&[router.clone(), inner]), @r"
+    NAME   TYPE   DOMAIN            APPS  ROUTES  DEFAULT
+    edge   table  apps.example.com  2     2       yes
+    inner  table  -                 0     0       -
+    ");
+    let info = RouterInfo { router, items: vec![job, web] };
+    insta::assert_snapshot!(seen(|page| router_info(page, &info)), @r#"
+    Name:         edge
+    Type:         table
+    Domain:       apps.example.com
+    Healthcheck:  yes
+    Default:      yes
+
+    Apps
+    APP  ADDRESS               ROUTES  HEALTHCHECK        SWAPPED WITH
+    job  -                     0       -                  -
+    web  web.apps.example.com  2       /up 200 "WORKING"  -
+
+    Routes
+    APP  ROUTE
+    web  http://10.0.0.1:32768
+    web  http://10.0.0.2:32768
+    "#);
 }
 
 #[test]
@@ -208,6 +281,12 @@ fn a_plugin_is_seen_with_what_it_may_do() {
 
 #[test]
 fn a_private_value_is_not_seen() {
-    let private = EnvVar { name: "PASSWORD".into(), value: None, public: false };
-    assert_eq!(env(&private), "PASSWORD=*** (private)");
+    let private = |service: Option<&str>| EnvVar {
+        name: "PASSWORD".into(),
+        value: None,
+        public: false,
+        service: service.map(str::to_owned),
+    };
+    assert_eq!(env(&private(None)), "PASSWORD=*** (private)");
+    assert_eq!(env(&private(Some("db"))), "PASSWORD=*** (private, of the service db)");
 }

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::operation::in_service::InService;
 use crate::operation::interrupted::mark_interrupted;
 use crate::operation::sweep::Sweeper;
+use crate::service::Hosts;
 use crate::store::{Begin, ClusterRecord};
 
 struct House {
@@ -124,7 +125,8 @@ impl Daemon {
 
     async fn sweep(&self) -> usize {
         let clusters = Arc::clone(&self.clusters);
-        let sweeper = Sweeper::new(Arc::clone(&self.store), "test", Vec::new(), clusters);
+        let sweeper =
+            Sweeper::new(Arc::clone(&self.store), "test", Arc::new(Hosts::default()), clusters);
         let swept = sweeper.sweep().await.unwrap();
         for (_, swept) in &swept {
             assert_eq!(swept.failures, []);

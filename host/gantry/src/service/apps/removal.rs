@@ -29,9 +29,13 @@ impl Service {
         self.change(caller, VERB, app, json!({}), move |change| async move {
             let app = &change.record.app;
             let title = || title(&app.name);
+            change.service.refuse_swapped(&app.name, title()).await?;
             change.provisioner.destroy(&change.operation, app).await.or_problem(title)?;
+            let left = change.service.leave_services(&app.name).await;
+            let (service, operation) = (&change.service, &change.operation);
+            service.clean_all_images(operation, &change.provisioner, &app.name).await;
             change.service.store.remove_app(&app.name).await.or_problem(title)?;
-            Ok(json!({"app": app.name}))
+            Ok(removed(&change.operation, &app.name, &left))
         })
         .await
     }
@@ -96,14 +100,20 @@ impl Service {
                 Ok(()) => {}
             }
         }
+        left.extend(self.leave_services(name).await);
         self.store.remove_app(name).await.or_problem(title)?;
-        if left.is_empty() {
-            return Ok(json!({"app": name}));
-        }
-        let left = left.join("; ");
-        operation.progress.show(&format!("warning: some of it may still be there: {left}\n"));
-        Ok(json!({"app": name, "left": left}))
+        Ok(removed(operation, name, &left))
     }
+}
+
+/// What the removal of an app gives, told with what may be left of it.
+fn removed(operation: &gantry_engine::Operation, app: &str, left: &[String]) -> Value {
+    if left.is_empty() {
+        return json!({"app": app});
+    }
+    let left = left.join("; ");
+    operation.progress.show(&format!("warning: some of it may still be there: {left}\n"));
+    json!({"app": app, "left": left})
 }
 
 fn title(app: &str) -> String {

@@ -1,0 +1,262 @@
+//! Images that nobody needs any more: those that were made of apps and are older than what an app can return to, and those of apps that are removed (spec 5.13).
+//!
+//! Only images that the platform itself named go. An image that somebody deployed by its name is his.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use gantry_core::Settings;
+use gantry_core::image::{ImageHistory, ImageNames};
+use gantry_engine::Operation;
+use gantry_runtime::{Interface, Provisioner};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{OrProblem, Service, app_lock, time_of};
+use crate::api::{Problem, ProblemKind};
+use crate::operation::{Caller, Request, of_app};
+use crate::store::StoreError;
+
+/// The pause between two looks.
+const EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// The longest pause before an image that could not be removed is tried again.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Who cleans.
+const CLEANER: &str = "image-cleaner";
+
+/// How many apps are cleaned at the same time.
+const AT_ONCE: usize = 8;
+
+/// An app and an image of it.
+type OfApp = (String, String);
+
+/// The images that could not be removed. Each waits twice as long before every further try.
+#[derive(Debug, Default)]
+struct Stuck(BTreeMap<OfApp, (Instant, Duration)>);
+
+impl Stuck {
+    fn waits(&self, image: &OfApp, now: Instant) -> bool {
+        self.0.get(image).is_some_and(|(until, _)| now < *until)
+    }
+
+    fn failed(&mut self, image: OfApp, now: Instant) {
+        let before = self.0.get(&image).map(|(_, pause)| pause.saturating_mul(2));
+        let pause = before.unwrap_or(EVERY).min(LONGEST);
+        self.0.insert(image, (now + pause, pause));
+    }
+
+    /// Forgets what is not to be removed any more.
+    fn keep(&mut self, stale: &BTreeSet<OfApp>) {
+        self.0.retain(|image, _| stale.contains(image));
+    }
+}
+
+/// The same, shared with the operations that clean.
+#[derive(Clone, Debug, Default)]
+struct AllStuck(Arc<Mutex<Stuck>>);
+
+impl AllStuck {
+    // A std mutex: held for a look or an insert, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Stuck> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Service {
+    /// Looks for images that nobody needs, for ever.
+    pub(crate) async fn keep_cleaning_images(self: &Arc<Self>) {
+        let stuck = AllStuck::default();
+        loop {
+            tokio::time::sleep(EVERY).await;
+            if let Err(error) = self.clean_images(&stuck).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot look at images");
+            }
+        }
+    }
+
+    /// One look at the images of every app.
+    async fn clean_images(self: &Arc<Self>, stuck: &AllStuck) -> Result<(), StoreError> {
+        let mut all = BTreeSet::new();
+        let mut due = Vec::new();
+        let now = Instant::now();
+        for provisioner in self.registry.list() {
+            if !provisioner.supports(Interface::ImageCleaner) {
+                continue;
+            }
+            let stale = self.stale_images(provisioner.name()).await?;
+            let mut apps: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for image in stale {
+                if !stuck.lock().waits(&image, now) {
+                    apps.entry(image.0.clone()).or_default().push(image.1.clone());
+                }
+                all.insert(image);
+            }
+            due.extend(apps.into_iter().map(|(app, images)| (provisioner.clone(), app, images)));
+        }
+        stuck.lock().keep(&all);
+        let mut cleaning = Vec::with_capacity(due.len());
+        for (provisioner, app, images) in due {
+            cleaning.push(self.clean_images_of(provisioner, app, images, stuck.clone()));
+        }
+        stream::iter(cleaning).buffer_unordered(AT_ONCE).collect::<()>().await;
+        Ok(())
+    }
+
+    /// The images of a provisioner's apps that they cannot return to any more, and that are each of one app alone.
+    async fn stale_images(&self, provisioner: &str) -> Result<Vec<OfApp>, StoreError> {
+        let config = self.config.provisioner(provisioner).config;
+        let names = ImageNames::from_settings(&config);
+        let size = ImageHistory::size(config.integer("docker:image-history-size"));
+        Ok(own(&names, self.store.stale_images(provisioner, size).await?))
+    }
+
+    async fn clean_images_of(
+        self: &Arc<Self>,
+        provisioner: Provisioner,
+        app: String,
+        images: Vec<String>,
+        stuck: AllStuck,
+    ) {
+        // Whoever changes it makes images, and needs those that there are.
+        if self.operations.is_locked(&of_app(&app)) {
+            return;
+        }
+        let request = Request {
+            verb: "image-clean",
+            app: Some(app.clone()),
+            plugin: Some(provisioner.name().to_owned()),
+            digest: Some(provisioner.generation().digest().to_owned()),
+            detail: json!({"images": images}),
+            lock: app_lock(&app),
+            time: time_of(&provisioner),
+            caller: Caller { who: CLEANER.to_owned(), ..Caller::default() },
+        };
+        let service = Arc::clone(self);
+        let begun = self.operations.begin(request, move |work| async move {
+            let title = || format!("could not clean the images of `{app}`");
+            // Somebody may have returned to one of them before the app was locked.
+            let still = service.stale_images(provisioner.name()).await.or_problem(title)?;
+            let is_stale =
+                |image: &String| still.iter().any(|(of, stale)| (of, stale) == (&app, image));
+            let images: Vec<String> = images.into_iter().filter(is_stale).collect();
+            let cleaned = service.clean(&work.operation, &provisioner, &app, &images).await;
+            let left = images.into_iter().filter(|image| !cleaned.contains(image));
+            let left: Vec<String> = left.collect();
+            for image in &left {
+                stuck.lock().failed((app.clone(), image.clone()), Instant::now());
+            }
+            for image in &cleaned {
+                service.store.forget_image(&app, image, image).await.or_problem(title)?;
+            }
+            if work.operation.cancel.is_cancelled() {
+                return Err(Problem::new(ProblemKind::Cancelled, title())
+                    .because(format!("{} are left", left.len())));
+            }
+            Ok(json!({"cleaned": cleaned, "left": left}))
+        });
+        match begun.await {
+            Ok(operation) => self.operations.ended(&operation).await,
+            // Somebody changes the app just now.
+            Err(refusal) => tracing::debug!(%refusal, "images are not cleaned"),
+        }
+    }
+
+    /// Removes the images that were made of an app that is removed. What stays is told to the log: nothing points to it any more.
+    pub(super) async fn clean_all_images(
+        &self,
+        operation: &Operation,
+        provisioner: &Provisioner,
+        app: &str,
+    ) {
+        if !provisioner.supports(Interface::ImageCleaner) {
+            return;
+        }
+        let names = ImageNames::from_settings(&self.config.provisioner(provisioner.name()).config);
+        let images = match self.store.images_of_one(app).await {
+            Ok(images) => images,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(app, error, "the images of an app that is removed stay");
+                return;
+            }
+        };
+        let own: Vec<String> =
+            images.into_iter().filter(|image| names.is_of_app(image, app)).collect();
+        self.clean(operation, provisioner, app, &own).await;
+    }
+
+    /// Removes images until the operation is cancelled, and gives those that are gone.
+    async fn clean(
+        &self,
+        operation: &Operation,
+        provisioner: &Provisioner,
+        app: &str,
+        images: &[String],
+    ) -> Vec<String> {
+        let mut gone = Vec::new();
+        for (index, image) in images.iter().enumerate() {
+            if operation.cancel.is_cancelled() {
+                let left = images.len().saturating_sub(index);
+                tracing::warn!(app, left, "cancelled: images stay");
+                break;
+            }
+            match provisioner.clean_image(operation, app, image).await {
+                Ok(()) => gone.push(image.clone()),
+                Err(error) => tracing::warn!(app, image, %error, "an image stays"),
+            }
+        }
+        gone
+    }
+}
+
+/// Those that were made of their apps.
+fn own(names: &ImageNames, mut images: Vec<OfApp>) -> Vec<OfApp> {
+    images.retain(|(app, image)| names.is_of_app(image, app));
+    images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_images_that_were_made_of_the_app_go() {
+        let names = ["tsuru/app-web:v1", "shop:1", "tsuru/app-other:v1"];
+        let left = own(&ImageNames::from_settings(&()), names.map(image).to_vec());
+        assert_eq!(left, [image("tsuru/app-web:v1")]);
+    }
+
+    fn image(name: &str) -> OfApp {
+        ("web".to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn what_cannot_be_removed_waits_longer_every_time_and_a_day_at_most() {
+        let mut stuck = Stuck::default();
+        let mut now = Instant::now();
+        assert!(!stuck.waits(&image("v1"), now));
+        for minutes in [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440] {
+            stuck.failed(image("v1"), now);
+            let pause = Duration::from_secs(60 * minutes);
+            assert!(stuck.waits(&image("v1"), now + pause - Duration::from_secs(1)), "{minutes}");
+            now += pause;
+            assert!(!stuck.waits(&image("v1"), now), "{minutes}");
+        }
+        assert!(!stuck.waits(&image("v2"), now));
+    }
+
+    #[test]
+    fn what_is_wanted_again_waits_for_nothing() {
+        let mut stuck = Stuck::default();
+        let now = Instant::now();
+        for name in ["v1", "v2"] {
+            stuck.failed(image(name), now);
+        }
+        stuck.keep(&[image("v2")].into());
+        assert!(!stuck.waits(&image("v1"), now) && stuck.waits(&image("v2"), now));
+    }
+}
