@@ -22,6 +22,32 @@ use crate::{app, median, operation, row, settings};
 /// What is deployed.
 const IMAGE: &str = "gantry-bench/app:v1";
 
+/// What a unit's container is made of, as the plugin makes it.
+pub(crate) fn body(image: &str) -> ContainerCreateBody {
+    let port = "8888/tcp".to_owned();
+    let binding = PortBinding { host_ip: Some(String::new()), host_port: Some(String::new()) };
+    let command = "[ -d /home/application/current ] && cd /home/application/current; exec serve";
+    let env =
+        ["TSURU_SERVICES={}", "TSURU_PROCESSNAME=web", "TSURU_HOST=", "port=8888", "PORT=8888"];
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(["/bin/sh", "-lc", command].map(str::to_owned).into()),
+        entrypoint: Some(Vec::new()),
+        env: Some(env.map(str::to_owned).into()),
+        labels: Some(HashMap::from([("gantry.instance".to_owned(), "bench-direct".to_owned())])),
+        exposed_ports: Some(vec![port.clone()]),
+        host_config: Some(HostConfig {
+            port_bindings: Some(HashMap::from([(port, Some(vec![binding]))])),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::ALWAYS),
+                maximum_retry_count: None,
+            }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
 /// Makes and starts so many containers, as the plugin does, directly.
 async fn start_directly(
     docker: &bollard::Docker,
@@ -29,36 +55,10 @@ async fn start_directly(
     round: usize,
 ) -> Result<Vec<String>> {
     try_join_all((0..count).map(|number| async move {
-        let port = "8888/tcp".to_owned();
-        let binding = PortBinding { host_ip: Some(String::new()), host_port: Some(String::new()) };
-        let command =
-            "[ -d /home/application/current ] && cd /home/application/current; exec serve";
-        let env =
-            ["TSURU_SERVICES={}", "TSURU_PROCESSNAME=web", "TSURU_HOST=", "port=8888", "PORT=8888"];
-        let body = ContainerCreateBody {
-            image: Some(IMAGE.to_owned()),
-            cmd: Some(["/bin/sh", "-lc", command].map(str::to_owned).into()),
-            entrypoint: Some(Vec::new()),
-            env: Some(env.map(str::to_owned).into()),
-            labels: Some(HashMap::from([(
-                "gantry.instance".to_owned(),
-                "bench-direct".to_owned(),
-            )])),
-            exposed_ports: Some(vec![port.clone()]),
-            host_config: Some(HostConfig {
-                port_bindings: Some(HashMap::from([(port, Some(vec![binding]))])),
-                restart_policy: Some(RestartPolicy {
-                    name: Some(RestartPolicyNameEnum::ALWAYS),
-                    maximum_retry_count: None,
-                }),
-                ..HostConfig::default()
-            }),
-            ..ContainerCreateBody::default()
-        };
         let name = CreateContainerOptionsBuilder::new()
             .name(&format!("bench-direct-{round}-{number}"))
             .build();
-        let id = docker.create_container(Some(name), body).await?.id;
+        let id = docker.create_container(Some(name), body(IMAGE)).await?.id;
         docker.start_container(&id, None).await?;
         docker.inspect_container(&id, None).await?;
         anyhow::Ok(id)

@@ -1,9 +1,12 @@
 //! What Gantry costs beside the direct way. Both ways of a row run in turn in one process, and the ratio is that of the medians; nothing here is asserted, for machines differ.
 //!
-//! `cargo bench -p gantry-tests` runs all of it, `cargo bench -p gantry-tests -- calls load` only these parts: `calls`, `load`, `docker`, `kubernetes`. The third needs a Docker engine; the last starts a cluster of its own.
+//! `cargo bench -p gantry-tests` runs all of it, `cargo bench -p gantry-tests -- calls load` only these parts: `calls`, `load`, `docker`, `hosts`, `kubernetes`, `nodes`, `memory`. `docker` needs a Docker engine, `hosts` starts three and needs one for its image, `kubernetes` starts a cluster of its own. Where a row has an aim, its name says it.
 
 mod docker;
+mod hosts;
 mod kubernetes;
+mod memory;
+mod nodes;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -174,8 +177,17 @@ fn main() -> ExitCode {
         if is_wanted("docker") {
             docker::deploy().await.context("docker")?;
         }
+        if is_wanted("hosts") {
+            hosts::deploy().await.context("hosts")?;
+        }
         if is_wanted("kubernetes") {
             kubernetes::deploy().await.context("kubernetes")?;
+        }
+        if is_wanted("nodes") {
+            nodes::rebalance().await.context("nodes")?;
+        }
+        if is_wanted("memory") {
+            memory::of_daemon().await.context("memory")?;
         }
         anyhow::Ok(())
     };

@@ -97,6 +97,25 @@ pub fn kubernetes_plugin() -> Result<PathBuf> {
     plugin(&PLACE, "gantry-kubernetes")
 }
 
+/// The agent that builds inside clusters: a program that needs nothing of the image it is in.
+pub fn build_agent() -> Result<PathBuf> {
+    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&PLACE, || {
+        let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        let target = target()?;
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .current_dir(top())
+            .args(["build", "-p", "gantry-build-agent", "--profile", "plugin", "--target", &triple])
+            .arg("--target-dir")
+            .arg(&target)
+            // What little C there is needs no library, so that the compiler of this machine does.
+            .env(format!("CC_{}", triple.replace('-', "_")), "cc");
+        build("gantry-build-agent", &mut command)?;
+        Ok(target.join(triple).join("plugin/gantry-build-agent"))
+    })
+}
+
 /// An example of the Rust SDK.
 pub fn sdk_example(name: &str) -> Result<PathBuf> {
     static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();

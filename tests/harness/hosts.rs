@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::artifacts::top;
@@ -34,14 +33,12 @@ pub struct Host {
 impl Hosts {
     /// Starts this many.
     pub fn start(count: usize) -> Result<Self> {
-        // Tests run side by side in one process: each set gets a network and a bridge of its own.
-        static NEXT: AtomicU8 = AtomicU8::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::Builder::new().prefix("gantry-hosts-").tempdir()?;
+        let number = claim()?;
         let mut hosts = Self {
             folder,
             network: format!("10.97.{number}"),
-            bridge: format!("gantryt{number}"),
+            bridge: bridge(number),
             hosts: Vec::new(),
         };
         let status = hosts.script("up").arg(count.to_string()).stdout(Stdio::null()).status()?;
@@ -115,8 +112,7 @@ impl Hosts {
 
     /// Kills a host's dockerd without a word. Its containers live on, as they do on a real machine.
     pub fn kill(&self, host: &Host) -> Result<()> {
-        let status = Command::new("kill").arg("-KILL").arg(host.pid.to_string()).status()?;
-        ensure!(status.success(), "could not kill {host:?}");
+        signal(host, "-KILL")?;
         eventually(Duration::from_secs(10), "dockerd is gone", || {
             Ok((!PathBuf::from(format!("/proc/{}", host.pid)).join("exe").exists()).then_some(()))
         })
@@ -124,6 +120,16 @@ impl Hosts {
 }
 
 impl Hosts {
+    /// Stops a host's dockerd where it is: it holds its connections, and says nothing any more.
+    pub fn stand_still(&self, host: &Host) -> Result<()> {
+        signal(host, "-STOP")
+    }
+
+    /// Lets a host go on that stands still.
+    pub fn go_on(&self, host: &Host) -> Result<()> {
+        signal(host, "-CONT")
+    }
+
     /// Starts the dockerd of a host again that was killed, and once more when it gives up while it starts, as an init system does.
     pub fn revive(&mut self, name: &str) -> Result<()> {
         /// On a machine that is busy with other tests.
@@ -159,6 +165,28 @@ impl Hosts {
         std::fs::write(self.folder.path().join("hosts"), lines)?;
         Ok(child)
     }
+}
+
+/// Tests run side by side, also in several processes: each set of hosts gets a network and a bridge of its own. Who makes the bridge has the number.
+fn claim() -> Result<u8> {
+    for number in 0..=u8::MAX {
+        let mut add = Command::new("ip");
+        add.args(["link", "add", &bridge(number), "type", "bridge"]).stderr(Stdio::null());
+        if add.status()?.success() {
+            return Ok(number);
+        }
+    }
+    bail!("no bridge is free for Docker hosts, or `ip` may make none")
+}
+
+fn bridge(number: u8) -> String {
+    format!("gantryt{number}")
+}
+
+fn signal(host: &Host, signal: &str) -> Result<()> {
+    let status = Command::new("kill").arg(signal).arg(host.pid.to_string()).status()?;
+    ensure!(status.success(), "kill {signal} {host:?} ended with {status}");
+    Ok(())
 }
 
 impl Drop for Hosts {

@@ -6,4 +6,6 @@ pub mod daemon;
 pub mod hosts;
 pub mod kubernetes;
 pub mod peer;
+pub mod registry;
 pub mod screen;
+pub mod terminal;

@@ -416,7 +416,7 @@ fn wrong_inputs_get_their_exit_code_and_a_hint() -> Result<()> {
     }
     // What is missing in the line itself is told with what there is.
     let usage = daemon.cli(&["app", "deploy", "right"])?.failure(2)?;
-    ensure!(usage.starts_with("error:") && usage.contains("--help"), "{usage}");
+    ensure!(usage.starts_with("error: deploy what?") && usage.contains("--image IMAGE"), "{usage}");
     Ok(())
 }
 

@@ -1,5 +1,10 @@
 //! The compiled Docker plugin through the runtime and the layer chain, on an engine in memory: what an app goes through that no vector tells.
 
+mod builds;
+mod node_containers;
+mod nodes;
+mod pipeline;
+mod shells;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -26,8 +31,21 @@ async fn the_plugin_exports_what_it_implements_and_works_without_a_grant() -> Re
         Interface::Deployer,
         Interface::Rollback,
         Interface::Exec,
+        Interface::Shell,
         Interface::Logs,
         Interface::Lifecycle,
+        Interface::Sleep,
+        Interface::UnitFinder,
+        Interface::UnitStatus,
+        Interface::UnitKill,
+        Interface::AppFilter,
+        Interface::Nodes,
+        Interface::NodeHealth,
+        Interface::NodeRebalance,
+        Interface::NodeContainers,
+        Interface::Healing,
+        Interface::ImageCleaner,
+        Interface::DockerBuilder,
     ];
     assert_eq!(*generation.interfaces(), BTreeSet::from(implemented));
     assert!(generation.grants().is_empty());
@@ -190,7 +208,7 @@ async fn an_image_that_is_not_there_is_pulled() -> Result<()> {
     let config = json!({"Entrypoint": ["run"], "ExposedPorts": {"80/tcp": {}}});
     let procfile = [("/Procfile", b"worker: work\n".as_slice())];
     let mut stage = Stage::with(|engine| {
-        engine.with_remote_image("registry.example/far:1", image(config), procfile)
+        engine.with_remote_image("registry.example/far:1", image(config.clone()), procfile)
     })
     .await?;
     stage.deploy("registry.example/far:1").await?;
@@ -281,7 +299,8 @@ async fn a_command_gives_its_code_and_what_it_wrote() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_without_bash_runs_commands_in_its_sh() -> Result<()> {
     let config = json!({"Cmd": ["serve", "it"]});
-    let mut stage = Stage::with(|engine| engine.with_image("bare:1", image(config), [])).await?;
+    let mut stage =
+        Stage::with(|engine| engine.with_image("bare:1", image(config.clone()), [])).await?;
     stage.deploy("bare:1").await?;
     let sink = || Box::pin(tokio::io::sink());
     for code in ["0", "4"] {

@@ -1,5 +1,12 @@
 //! Docker hosts that die, over TCP with mutual TLS.
 
+mod images;
+mod limits;
+mod stage;
+mod struck;
+mod three;
+mod throttle;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

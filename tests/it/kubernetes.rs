@@ -1,6 +1,7 @@
 //! The command line, the daemon, the Kubernetes plugin and a real Kubernetes with two nodes, end to end: what tests/story-kubernetes leaves out, and what goes wrong.
 
 mod broken;
+mod builds;
 mod changed;
 mod failing;
 mod inside;

@@ -36,6 +36,7 @@ async fn the_plugin_exports_what_it_implements_and_has_the_grants_it_asks_for() 
         Interface::Sleep,
         Interface::Shell,
         Interface::UnitFinder,
+        Interface::UnitKill,
         Interface::Nodes,
         Interface::NodeContainers,
         Interface::Volumes,

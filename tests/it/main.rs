@@ -1,5 +1,7 @@
 //! Every integration test, linked once. A module per story; `tidy` checks that no file lies here unrun.
 
+mod behaviour;
+mod builds;
 mod docker;
 mod docker_flows;
 mod docker_plugin;
@@ -8,6 +10,10 @@ mod hosts;
 mod kubernetes;
 mod kubernetes_faults;
 mod kubernetes_plugin;
+mod node_containers;
 mod readme;
+mod reference;
+mod registry;
 mod sdk;
+mod shells;
 mod tidy;

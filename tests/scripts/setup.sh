@@ -29,7 +29,11 @@ install_packages() {
 
 install_rust() {
   command -v rustup >/dev/null || { echo 'error: rustup is not installed' >&2; echo 'hint: https://rustup.rs' >&2; exit 1; }
-  rustup target list --installed | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2 >&2
+  local target
+  # Plugins, and the program that builds inside clusters.
+  for target in wasm32-wasip2 "$(uname -m)-unknown-linux-musl"; do
+    rustup target list --installed | grep -qx "$target" || rustup target add "$target" >&2
+  done
 }
 
 docker_answers() { curl -sf -m 5 --unix-socket "${DOCKER_SOCKET:-/var/run/docker.sock}" http://docker/_ping >/dev/null; }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Processes for Played {
 
     fn exec(&self, _container: &Container, options: &ExecOptions) -> Option<Ended> {
         self.commands.lock().unwrap().push(options.command.clone());
-        let exit_code = options.command.get(2)?.parse().unwrap_or(0);
+        let exit_code = options.command.get(2).and_then(|line| line.parse().ok()).unwrap_or(0);
         Some(Ended { output: vec![chunk("ran\n")], exit_code })
     }
 
@@ -62,7 +62,14 @@ pub(super) const TSURU_YAML: &[u8] = b"healthcheck:\n  path: /up\n";
 
 /// What stands in the way of calls, just above the engine and the platform.
 #[derive(Default)]
-pub(super) struct Fault(Mutex<Option<Kind>>);
+pub(super) struct Fault {
+    kind: Mutex<Option<Kind>>,
+    /// How often a container was inspected.
+    pub(super) inspections: AtomicU32,
+    /// How many creates, starts and stops are under way, and how many there were at once.
+    under_way: AtomicU32,
+    pub(super) most_at_once: AtomicU32,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -78,17 +85,33 @@ pub(super) enum Kind {
     Stuck,
     /// The engine cannot list its containers.
     NoList,
+    /// The engine at this address does not answer.
+    Down(&'static str),
+}
+
+/// A change of a container under way.
+struct Changing<'a>(&'a Fault);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Fault {
     pub(super) fn is(&self, kind: Option<Kind>) {
-        *self.0.lock().unwrap() = kind;
+        *self.kind.lock().unwrap() = kind;
     }
 
     /// What stands in the way now, if this call is one that it is about.
     pub(super) fn meets(&self, call: &Call) -> Option<Kind> {
-        let mut kind = self.0.lock().unwrap();
+        let mut kind = self.kind.lock().unwrap();
+        if let Some(Kind::Down(down)) = *kind {
+            let is_down = matches!(call, Call::Containers { node, .. } if node == down);
+            return kind.filter(|_| is_down);
+        }
         let about = match (*kind)? {
+            Kind::Down(_) => return None,
             Kind::Full | Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent => "images.append",
             Kind::StuckAfterAStop | Kind::Stuck => "containers.stop",
             Kind::NoList => "containers.list",
@@ -112,6 +135,20 @@ impl Layer for Fault {
         request: Request,
         next: Next,
     ) -> Result<Response, gantry_engine::Error> {
+        if request.call.name() == "containers.inspect" {
+            self.inspections.fetch_add(1, Ordering::AcqRel);
+        }
+        let changes = ["containers.create", "containers.start", "containers.stop"];
+        let _changing = if changes.contains(&request.call.name()) {
+            let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
+            self.most_at_once.fetch_max(now, Ordering::AcqRel);
+            let changing = Changing(self);
+            // So that those that may be at once are.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            Some(changing)
+        } else {
+            None
+        };
         let met = self.meets(&request.call);
         match met {
             Some(Kind::Full) => {
@@ -121,6 +158,10 @@ impl Layer for Fault {
             Some(Kind::NoList) => {
                 let failed = EngineError::Failed("status 503".to_owned());
                 return Err(failed.into());
+            }
+            Some(Kind::Down(address)) => {
+                let why = format!("the Docker host `{address}` cannot be reached");
+                return Err(EngineError::Unreachable(why).into());
             }
             Some(Kind::Stuck) => std::future::pending().await,
             Some(Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent | Kind::StuckAfterAStop)
@@ -142,7 +183,10 @@ impl Layer for Fault {
 pub(super) struct Stage {
     pub(super) runtime: Runtime,
     pub(super) fault: Arc<Fault>,
+    /// The first host's engine.
     pub(super) engine: Memory,
+    /// All of them, by address.
+    pub(super) engines: Vec<(String, Memory)>,
     pub(super) played: Arc<Played>,
     pub(super) platform: Platform,
     pub(super) provisioner: Provisioner,
@@ -155,17 +199,33 @@ impl Stage {
         Self::with(|engine| engine).await
     }
 
-    pub(super) async fn with(more: impl FnOnce(Memory) -> Memory) -> Result<Self> {
+    pub(super) async fn with(more: impl Fn(Memory) -> Memory) -> Result<Self> {
+        Self::over(&["tcp://10.0.0.1:2375"], json!({}), more).await
+    }
+
+    /// The same over several hosts, each an engine of its own, and with more configuration.
+    pub(super) async fn over(
+        addresses: &[&str],
+        config: serde_json::Value,
+        more: impl Fn(Memory) -> Memory,
+    ) -> Result<Self> {
         let played = Arc::new(Played { status: AtomicU16::new(200), commands: Mutex::default() });
-        let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>);
-        let engine = ["shop:1", "shop:2"].into_iter().fold(engine, |engine, name| {
-            let files = [("/app/user/tsuru.yaml", TSURU_YAML), ("/bin/bash", b"bash".as_slice())];
-            engine.with_image(name, image(json!({"Cmd": ["serve", name]})), files)
-        });
-        let engine = more(engine);
+        let engine = || {
+            let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>);
+            let engine = ["shop:1", "shop:2"].into_iter().fold(engine, |engine, name| {
+                let bash = ("/bin/bash", b"bash".as_slice());
+                let files = [("/app/user/tsuru.yaml", TSURU_YAML), bash];
+                engine.with_image(name, image(json!({"Cmd": ["serve", name]})), files)
+            });
+            more(engine)
+        };
+        let engines: Vec<(String, Memory)> = addresses
+            .iter()
+            .map(|address| ((*address).to_owned(), engine().named(address)))
+            .collect();
         let app = App { name: "shop".to_owned(), pool: "p".to_owned(), ..App::default() };
         let platform = Platform::new().app(app.clone()).quota("shop", 60);
-        let backends = platform.backends("docker", [("tcp://10.0.0.1:2375", engine.clone())]);
+        let backends = platform.backends("docker", engines.clone());
         // One test compiles the plugin, the others find it in the cache.
         static COMPILING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
@@ -179,7 +239,7 @@ impl Stage {
                 LoadSettings {
                     granted: BTreeSet::new(),
                     bounds: Bounds::default(),
-                    config: Arc::new(Config::new(json!({}))),
+                    config: Arc::new(Config::new(config)),
                     instance: "memory".into(),
                     chain: Chain::with(backends, vec![Arc::clone(&fault) as Arc<dyn Layer>]),
                 },
@@ -187,7 +247,9 @@ impl Stage {
             .await?;
         drop(compiling);
         let provisioner = Provisioner::new("docker", generation);
-        Ok(Self { runtime, fault, engine, played, platform, provisioner, app, operations: 0 })
+        let engine = engines.first().context("a host")?.1.clone();
+        let operations = 0;
+        Ok(Self { runtime, fault, engine, engines, played, platform, provisioner, app, operations })
     }
 
     /// An operation and the screen that shows it.
@@ -264,7 +326,7 @@ impl Stage {
             (self.provisioner.clone(), self.app.clone(), image.to_owned());
         let deploy =
             tokio::spawn(async move { provisioner.deploy(&operation, &app, &image).await });
-        while *self.fault.0.lock().unwrap() != Some(Kind::Stuck) {
+        while *self.fault.kind.lock().unwrap() != Some(Kind::Stuck) {
             ensure!(!deploy.is_finished(), "{:?}", deploy.await?);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

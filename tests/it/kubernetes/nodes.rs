@@ -168,9 +168,9 @@ fn upgrades_a_node_container(kube: &mut Kube) -> Result<()> {
     kube.daemon.configure(&format!("{}{}", agent("", &everywhere), agent("other", &other)))?;
     kube.daemon.resume()?;
     until_agents(kube, "default", &[("node1", "one"), ("node2", "one")])?;
-    let unknown = kube.daemon.cli(&["node-container", "upgrade", "nobody"])?;
+    let unknown = kube.daemon.cli(&["node", "container", "upgrade", "nobody"])?;
     told(unknown, 4, "could not upgrade the node container `nobody`", &["in the configuration"])?;
-    kube.done(&["node-container", "upgrade", "agent"])?;
+    kube.done(&["node", "container", "upgrade", "agent"])?;
     // No node is in the pool that has something of its own.
     until_agents(kube, "default", &[("node1", "two"), ("node2", "two")])
 }
@@ -264,11 +264,11 @@ fn moves_to_another_namespace(kube: &Kube) -> Result<()> {
 }
 
 fn removes_a_node_container(kube: &Kube) -> Result<()> {
-    kube.done(&["node-container", "remove", "agent", "--pool", "other", "-y"])?;
+    kube.done(&["node", "container", "remove", "agent", "--pool", "other", "-y"])?;
     for namespace in ["default", "south"] {
         until_agents(kube, namespace, &[("node2", "two")])?;
     }
-    kube.done(&["node-container", "remove", "agent", "-y"])?;
+    kube.done(&["node", "container", "remove", "agent", "-y"])?;
     eventually(SOON, "nothing is left of it", || {
         let kinds = "daemonsets,controllerrevisions,pods,serviceaccounts";
         let left = kube.cluster.ask(&["get", kinds, "-A", "-o", "name", "-l", AGENT])?;

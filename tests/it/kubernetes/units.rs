@@ -3,10 +3,9 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use gantry_tests::artifacts;
-use gantry_tests::daemon::eventually;
+use gantry_tests::terminal::Terminal;
 
-use super::{Following, Kube, SOON, VOLUMES, told, until_volume_gone};
+use super::{Following, Kube, VOLUMES, told, until_volume_gone};
 
 #[test]
 fn commands_run_in_all_units_in_one_or_in_one_of_their_own_and_end_with_their_code() -> Result<()> {
@@ -95,61 +94,13 @@ fn a_followed_log_has_what_every_unit_says_from_now_on() -> Result<()> {
     Ok(())
 }
 
-/// A terminal of tmux. Dropped, it is gone with what runs on it.
-struct Terminal {
-    server: String,
-}
-
-impl Terminal {
-    fn run(name: &str, line: &str) -> Result<Self> {
-        let terminal = Self { server: format!("gantry-{name}-{}", std::process::id()) };
-        terminal.tmux(&["new-session", "-d", "-x", "90", "-y", "30", line])?;
-        Ok(terminal)
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> Result<String> {
-        let mut tmux = Command::new("tmux");
-        tmux.args(["-f", "/dev/null", "-L", &self.server]).args(arguments);
-        let output = tmux.output().context("could not start tmux")?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "tmux {arguments:?}: {stderr}");
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn types(&self, keys: &str) -> Result<()> {
-        self.tmux(&["send-keys", keys, "Enter"]).map(drop)
-    }
-
-    /// Waits until a line of the screen is this one.
-    fn until(&self, line: &str) -> Result<()> {
-        let mut screen = String::new();
-        let seen = eventually(SOON, line, || {
-            screen = self.tmux(&["capture-pane", "-p"])?;
-            Ok(screen.lines().any(|shown| shown.trim() == line).then_some(()))
-        });
-        seen.with_context(|| format!("the screen:\n{screen}"))
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Best effort: the test has its verdict.
-        let _ = self.tmux(&["kill-server"]);
-    }
-}
-
 #[test]
 fn a_shell_is_a_terminal_in_a_unit() -> Result<()> {
     let kube = Kube::shared("")?;
     let image = kube.cluster.image("gantry-test/kube-shell:v1", "one", "")?;
     kube.app("shell", &image.name, 1)?;
     let (unit, _) = kube.units("shell")?.pop_first().context("it has a unit")?;
-    let line = format!(
-        "TERM=vt220 {} --host unix://{} app shell shell; echo \"it ended with $?\"; exec sleep 1000",
-        artifacts::gantry()?.display(),
-        kube.daemon.socket().display()
-    );
-    let terminal = Terminal::run("shell", &line)?;
+    let terminal = Terminal::shell(&kube.daemon, "shell")?;
     // What is typed is on the screen too: only what comes of it has these words.
     terminal.types("echo \"unit $(hostname)\" ter''minal $TERM")?;
     terminal.until(&format!("unit {unit} terminal vt220"))?;
@@ -166,7 +117,7 @@ fn a_shell_is_a_terminal_in_a_unit() -> Result<()> {
     terminal.types("echo code''is $?")?;
     terminal.until("codeis 130")?;
     terminal.types("exit 7")?;
-    terminal.until("it ended with 7")?;
+    assert_eq!(terminal.ended()?, 7);
     drop(terminal);
     kube.done(&["app", "remove", "shell", "-y"])?;
     Ok(())

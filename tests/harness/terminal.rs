@@ -1,0 +1,95 @@
+//! A terminal that a program runs on, with somebody who types and reads.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::artifacts;
+use crate::daemon::{Daemon, eventually};
+
+/// Long enough for anything that is to be seen on a busy machine; a wait ends as soon as it is there.
+const SOON: Duration = Duration::from_secs(90);
+
+/// What the screen says when the program has ended, before its code.
+const ENDED: &str = "it ended with ";
+
+/// A terminal of tmux. Dropped, it is gone with what runs on it.
+pub struct Terminal {
+    server: String,
+}
+
+impl Terminal {
+    /// Runs a line of shell on a terminal of 90 columns and 30 rows, and then says how it ended.
+    pub fn run(line: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let terminal = Self { server: format!("gantry-{}-{number}", std::process::id()) };
+        let line = format!("{line}; echo \"{ENDED}$?\"; exec sleep 1000");
+        terminal.tmux(&["new-session", "-d", "-x", "90", "-y", "30", &line])?;
+        Ok(terminal)
+    }
+
+    /// The same with `gantry app shell` and its arguments, on a terminal that says it is a `vt220`.
+    pub fn shell(daemon: &Daemon, arguments: &str) -> Result<Self> {
+        let (gantry, socket) = (artifacts::gantry()?, daemon.socket());
+        let (gantry, socket) = (gantry.display(), socket.display());
+        Self::run(&format!("TERM=vt220 {gantry} --host unix://{socket} app shell {arguments}"))
+    }
+
+    /// Runs a command of tmux against it.
+    pub fn tmux(&self, arguments: &[&str]) -> Result<String> {
+        let mut tmux = Command::new("tmux");
+        tmux.args(["-f", "/dev/null", "-L", &self.server]).args(arguments);
+        let output = tmux.output().context("could not start tmux")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "tmux {arguments:?}: {stderr}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Types these keys and Enter.
+    pub fn types(&self, keys: &str) -> Result<()> {
+        self.tmux(&["send-keys", keys, "Enter"]).map(drop)
+    }
+
+    /// What is to be seen, a line that is longer than the terminal as one.
+    pub fn screen(&self) -> Result<String> {
+        self.tmux(&["capture-pane", "-p", "-J"])
+    }
+
+    /// Waits until something is to be seen.
+    fn find<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+        let mut screen = String::new();
+        let found = eventually(SOON, what, || {
+            screen = self.screen()?;
+            Ok(screen.lines().find_map(|line| find(line.trim())))
+        });
+        found.with_context(|| format!("the screen:\n{screen}"))
+    }
+
+    /// Waits until a line of the screen is this one.
+    pub fn until(&self, line: &str) -> Result<()> {
+        self.find(line, |shown| (shown == line).then_some(()))
+    }
+
+    /// Waits for the program's end and gives its code.
+    pub fn ended(&self) -> Result<i32> {
+        self.find(ENDED, |shown| shown.strip_prefix(ENDED)?.parse().ok())
+    }
+
+    /// The process that runs on it: the one whose parent is the terminal's own shell.
+    pub fn program(&self) -> Result<u32> {
+        let own = self.tmux(&["list-panes", "-F", "#{pane_pid}"])?;
+        let children = format!("/proc/{0}/task/{0}/children", own.trim());
+        let children = std::fs::read_to_string(children)?;
+        Ok(children.split_whitespace().next().context("it has ended")?.parse()?)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Best effort: the test has its verdict.
+        let _ = self.tmux(&["kill-server"]);
+    }
+}

@@ -1,0 +1,463 @@
+//! Several hosts, each an engine in memory: how units are spread, what operators do with hosts, what becomes of units that die and of hosts that do.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use gantry_core::healing::{Findings, NotedNode, SickUnit};
+use gantry_core::node::{
+    AddNodeOptions, Node, NodeStatusData, RebalanceOptions, RemoveNodeOptions, UnitStatusData,
+    UpdateNodeOptions,
+};
+use gantry_core::{Error, Status, Unit};
+use gantry_engine::{Containers as _, Operation};
+use gantry_runtime::{CallError, Cause};
+use serde_json::json;
+
+use super::stage::*;
+
+const A: &str = "tcp://10.0.0.1:2375";
+const B: &str = "tcp://10.0.0.2:2375";
+const C: &str = "tcp://10.0.0.3:2375";
+
+fn question() -> Operation {
+    Operation::new("", Duration::from_secs(20))
+}
+
+/// What the plugin said.
+fn told<T>(result: Result<T, CallError>) -> Result<Error> {
+    match result.map(drop).map_err(|error| error.cause) {
+        Err(Cause::Plugin(error)) => Ok(error),
+        other => anyhow::bail!("not what a plugin says: {other:?}"),
+    }
+}
+
+impl Stage {
+    async fn three(config: serde_json::Value) -> Result<Self> {
+        Self::over(&[A, B, C], config, |engine| engine).await
+    }
+
+    /// How many units are on each host.
+    async fn spread(&self) -> Result<BTreeMap<String, usize>> {
+        let mut spread = BTreeMap::new();
+        for unit in self.units().await? {
+            *spread.entry(unit.ip).or_default() += 1;
+        }
+        Ok(spread)
+    }
+
+    async fn counts(&self) -> Result<Vec<usize>> {
+        let mut counts: Vec<usize> = self.spread().await?.into_values().collect();
+        counts.sort_unstable();
+        Ok(counts)
+    }
+
+    async fn node(&self, address: &str) -> Result<Node> {
+        Ok(self.provisioner.node(&question(), address).await?)
+    }
+
+    async fn update(&mut self, options: UpdateNodeOptions) -> Result<(), CallError> {
+        let (operation, _) = self.operation();
+        self.provisioner.update_node(&operation, &options).await
+    }
+
+    async fn examine(&self) -> Result<Findings> {
+        Ok(self.provisioner.examine(&question()).await?)
+    }
+
+    async fn heal(&mut self, id: &str) -> Result<Option<String>> {
+        let (operation, _) = self.operation();
+        Ok(self.provisioner.heal_unit(&operation, &self.app, id).await?)
+    }
+
+    fn on(&self, address: &str) -> Result<&gantry_engine::Memory> {
+        let engine = self.engines.iter().find(|(known, _)| known == address);
+        Ok(&engine.context("a host")?.1)
+    }
+
+    async fn containers_on(&self, address: &str) -> Result<usize> {
+        Ok(self.on(address)?.list(true, &BTreeMap::new()).await?.len())
+    }
+}
+
+fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn to(address: &str) -> UpdateNodeOptions {
+    UpdateNodeOptions { address: address.to_owned(), ..UpdateNodeOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_are_spread_and_the_fullest_host_loses_first() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(8).await?;
+    assert_eq!(stage.counts().await?, [3, 3, 3]);
+    let (operation, _) = stage.operation();
+    stage.provisioner.remove_units(&operation, &stage.app, 4, "web").await?;
+    assert_eq!(stage.counts().await?, [1, 2, 2]);
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.counts().await?, [1, 2, 2], "a version has as many as the one before");
+    let addresses = stage.addresses().await?;
+    assert_eq!(addresses.len(), 5);
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    for address in [A, B, C] {
+        assert_eq!(stage.containers_on(address).await?, 0, "{address}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_operators_say_of_a_host_is_kept_and_decides_where_units_go() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    let (nodes, problems) = stage.provisioner.nodes(&question(), None).await?;
+    let addresses: Vec<&str> = nodes.iter().map(|node| node.address.as_str()).collect();
+    assert_eq!((addresses, problems.len()), (vec![A, B, C], 0));
+    let some = ["x".to_owned(), B.to_owned()];
+    let (nodes, _) = stage.provisioner.nodes(&question(), Some(&some)).await?;
+    assert_eq!(nodes.len(), 1);
+    let error = told(stage.provisioner.node(&question(), "x").await)?;
+    assert_eq!(error, Error::NodeNotFound);
+
+    // Added again it is changed.
+    let options = AddNodeOptions {
+        address: B.to_owned(),
+        pool: "p".to_owned(),
+        iaas_id: "i-1".to_owned(),
+        metadata: metadata(&[("rack", "7"), ("old", "1")]),
+        register: true,
+        wait: 5,
+        ..AddNodeOptions::default()
+    };
+    let (operation, _) = stage.operation();
+    stage.provisioner.add_node(&operation, &options).await?;
+    let update = UpdateNodeOptions { metadata: metadata(&[("rack", "8"), ("old", "")]), ..to(B) };
+    stage.update(update).await?;
+    let node = stage.node(B).await?;
+    assert_eq!((node.pool.as_str(), node.iaas_id.as_str()), ("p", "i-1"));
+    assert_eq!(node.status, "ready");
+    assert_eq!(node.metadata, metadata(&[("iaas-id", "i-1"), ("pool", "p"), ("rack", "8")]));
+    ensure!(node.extra_data.contains_key("LastSuccess"), "{:?}", node.extra_data);
+
+    // The pool has a host of its own now, and uses no other.
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    assert_eq!(stage.spread().await?, BTreeMap::from([("10.0.0.2".to_owned(), 3)]));
+    let units = stage.provisioner.node_units(&question(), B).await?;
+    assert_eq!(units.len(), 3);
+
+    // Disabled, nothing new goes there; what is there stays, and it cannot just be removed.
+    stage.update(UpdateNodeOptions { disable: true, ..to(B) }).await?;
+    assert_eq!(stage.node(B).await?.status, "disabled");
+    let error = told(stage.add(1).await)?.to_string();
+    assert_eq!(error, "No nodes found with one of the following metadata: pool=p");
+    assert_eq!(stage.counts().await?, [3]);
+    let remove = RemoveNodeOptions { address: B.to_owned(), rebalance: false };
+    let (operation, _) = stage.operation();
+    let error = told(stage.provisioner.remove_node(&operation, &remove).await)?;
+    assert_eq!(error.to_string(), format!("node {B} has 3 units: they must be moved away first"));
+
+    // With another host in the pool they are.
+    stage.update(UpdateNodeOptions { pool: "p".to_owned(), ..to(C) }).await?;
+    let remove = RemoveNodeOptions { rebalance: true, ..remove };
+    let (operation, screen) = stage.operation();
+    stage.provisioner.remove_node(&operation, &remove).await?;
+    assert_eq!(stage.spread().await?, BTreeMap::from([("10.0.0.3".to_owned(), 3)]));
+    assert_eq!(stage.containers_on(B).await?, 0);
+    ensure!(screen.text().contains("Moving unit "), "{}", screen.text());
+    ensure!(screen.text().contains(" for \"shop\" from 10.0.0.2 -> 10.0.0.3"), "{}", screen.text());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_host_takes_nothing_more() -> Result<()> {
+    let scheduler = json!({"total-memory-metadata": "memory", "max-used-memory": 0.5});
+    let mut stage = Stage::three(json!({"docker": {"scheduler": scheduler}})).await?;
+    stage.app.memory = 100;
+    stage.platform.put_app(stage.app.clone());
+    for (address, memory) in [(A, "200"), (B, "600"), (C, "200")] {
+        let metadata = metadata(&[("memory", memory)]);
+        stage.update(UpdateNodeOptions { pool: "p".to_owned(), metadata, ..to(address) }).await?;
+    }
+    stage.deploy("shop:1").await?;
+    stage.add(4).await?;
+    assert_eq!(stage.spread().await?["10.0.0.2"], 3);
+    assert_eq!(stage.counts().await?, [1, 1, 3]);
+    let error = told(stage.add(1).await)?.to_string();
+    assert_eq!(error, "no nodes found with enough memory for container of \"shop\": 0.0001MB");
+    assert_eq!(stage.counts().await?, [1, 1, 3], "and nothing was started");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_are_spread_anew_once_it_is_worth_it() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    for address in [B, C] {
+        stage.update(UpdateNodeOptions { disable: true, ..to(address) }).await?;
+    }
+    stage.deploy("shop:1").await?;
+    stage.add(5).await?;
+    assert_eq!(stage.counts().await?, [6]);
+    for address in [B, C] {
+        stage.update(UpdateNodeOptions { enable: true, ..to(address) }).await?;
+    }
+    let before = stage.ids().await?;
+    let dry = RebalanceOptions { dry: true, ..RebalanceOptions::default() };
+    let (operation, screen) = stage.operation();
+    ensure!(stage.provisioner.rebalance(&operation, &dry).await?, "they would move");
+    ensure!(screen.text().contains("Would move unit "), "{}", screen.text());
+    assert_eq!(stage.ids().await?, before);
+
+    let (operation, screen) = stage.operation();
+    ensure!(stage.provisioner.rebalance(&operation, &RebalanceOptions::default()).await?);
+    assert_eq!(stage.counts().await?, [2, 2, 2]);
+    let text = screen.text();
+    ensure!(
+        text.starts_with(
+            "Rebalancing as gap is 6, after rebalance gap will be 0\nRebalancing 6 units...\n"
+        ),
+        "{text}"
+    );
+    let (operation, _) = stage.operation();
+    ensure!(!stage.provisioner.rebalance(&operation, &RebalanceOptions::default()).await?);
+
+    // A move that fails leaves the old unit serving.
+    let before = stage.ids().await?;
+    stage.played.status.store(500, Ordering::Release);
+    let forced = RebalanceOptions { force: true, ..RebalanceOptions::default() };
+    let (operation, _) = stage.operation();
+    let error = told(stage.provisioner.rebalance(&operation, &forced).await)?.to_string();
+    ensure!(error.starts_with("Error moving unit "), "{error}");
+    assert_eq!(stage.ids().await?, before);
+    // Without a unit there is nothing to move.
+    let (operation, _) = stage.operation();
+    stage.provisioner.destroy(&operation, &stage.app).await?;
+    let (operation, _) = stage.operation();
+    ensure!(!stage.provisioner.rebalance(&operation, &forced).await?, "nothing moved");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_units_that_move_stay_stopped() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.stop(&operation, &stage.app, "").await?;
+    let forced = RebalanceOptions { force: true, ..RebalanceOptions::default() };
+    // Engines in memory may give the same ids; names differ.
+    let names = |units: Vec<Unit>| units.into_iter().map(|unit| unit.name).collect::<Vec<_>>();
+    let before = names(stage.units().await?);
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.rebalance(&operation, &forced).await?);
+    let after = names(stage.units().await?);
+    ensure!(after.iter().all(|name| !before.contains(name)), "they are other units");
+    assert_eq!(stage.statuses().await?, [Some(Status::Stopped); 3]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_dies_is_found_ill_and_replaced_once() -> Result<()> {
+    let healing = json!({"docker": {"healing": {"heal-containers-timeout": 1}}});
+    let mut stage = Stage::three(healing).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    assert_eq!(stage.examine().await?, Findings::default());
+    let units = stage.units().await?;
+    let [dying, ..] = units.as_slice() else { anyhow::bail!("three units") };
+    let host = format!("tcp://{}:2375", dying.ip);
+    stage.on(&host)?.remove(&dying.id, true).await?;
+    // Ill from the first look on, and long enough after a second.
+    let sick = loop {
+        let findings = stage.examine().await?;
+        if let [sick] = findings.units.as_slice() {
+            break sick.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let expected = SickUnit {
+        app_name: "shop".to_owned(),
+        id: dying.id.clone(),
+        reason: "its container is gone".to_owned(),
+        node_given_up: false,
+    };
+    assert_eq!(sick, expected);
+    let new = stage.heal(&sick.id).await?.context("it is replaced")?;
+    let ids = stage.ids().await?;
+    assert_eq!((ids.len(), ids.contains(&new), ids.contains(&dying.id)), (3, true, false));
+    assert_eq!(stage.heal(&sick.id).await?, None, "once");
+    assert_eq!(stage.examine().await?, Findings::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_dies_is_given_up_and_taken_back_with_nothing_left_on_it() -> Result<()> {
+    let healing = json!({"max-failures": 2, "max-unresponsive-time": 0, "disabled-time": 0});
+    let mut stage = Stage::three(json!({"docker": {"healing": healing}})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    assert_eq!(stage.examine().await?, Findings::default());
+    assert!(stage.provisioner.node_has_success(&question(), A).await?);
+    stage.fault.is(Some(Kind::Down(A)));
+    assert_eq!(stage.examine().await?, Findings::default(), "once is nothing");
+    assert_eq!(stage.provisioner.node_failures(&question(), A).await?, 1);
+    let Findings { dead, units, .. } = stage.examine().await?;
+    let [NotedNode { address, reason }] = dead.as_slice() else { anyhow::bail!("{dead:?}") };
+    assert_eq!((address.as_str(), units.len()), (A, 0));
+    ensure!(reason.contains("2 failures in a row"), "{reason}");
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.give_up_node(&operation, A).await?);
+    assert_eq!(stage.node(A).await?.status, "disabled");
+
+    let Findings { units, .. } = stage.examine().await?;
+    let [sick] = units.as_slice() else { anyhow::bail!("one unit was there: {units:?}") };
+    ensure!(sick.node_given_up, "{sick:?}");
+    let id = sick.id.clone();
+    stage.heal(&id).await?.context("it is replaced")?;
+    assert_eq!(stage.heal(&id).await?, None, "once");
+    assert_eq!(stage.counts().await?, [1, 2]);
+    assert_eq!(stage.examine().await?.units, []);
+    let (operation, _) = stage.operation();
+    ensure!(!stage.provisioner.take_back_node(&operation, A).await?, "it is still down");
+
+    stage.fault.is(None);
+    assert_eq!(stage.containers_on(A).await?, 1, "what was replaced is still there");
+    let recovered = stage.examine().await?.recovered;
+    assert_eq!(recovered.len(), 1);
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.take_back_node(&operation, A).await?);
+    assert_eq!(stage.containers_on(A).await?, 0);
+    assert_eq!(stage.node(A).await?.status, "ready");
+    assert_eq!(stage.provisioner.node_failures(&question(), A).await?, 0);
+    stage.add(3).await?;
+    assert_eq!(stage.counts().await?, [2, 2, 2]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_goes_past_a_host_that_is_down_and_what_it_had_goes_when_it_is_back() -> Result<()>
+{
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    stage.fault.is(Some(Kind::Down(A)));
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.counts().await?, [1, 2]);
+    stage.fault.is(None);
+    assert_eq!(stage.containers_on(A).await?, 1);
+    // The start of the platform looks at every host.
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.containers_on(A).await?, 0);
+    assert_eq!(stage.units().await?.len(), 3, "what was left is no unit");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_are_known_by_their_units_and_tell_how_they_are() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    let units = stage.units().await?;
+    let [unit] = units.as_slice() else { anyhow::bail!("one unit") };
+    let data = |id: &str, addresses: &[&str]| NodeStatusData {
+        addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+        units: vec![UnitStatusData { id: id.to_owned(), ..UnitStatusData::default() }],
+        ..NodeStatusData::default()
+    };
+    let found = |data: NodeStatusData| {
+        let provisioner = stage.provisioner.clone();
+        async move { provisioner.node_for_node_data(&question(), &data).await }
+    };
+    let home = format!("tcp://{}:2375", unit.ip);
+    assert_eq!(found(data(&unit.id, &["10.0.0.3"])).await?.address, home);
+    assert_eq!(found(data("x", &["10.0.0.3", "127.0.0.1"])).await?.address, C);
+    assert_eq!(told(found(data("x", &["127.0.0.1"])).await)?, Error::NodeNotFound);
+    ensure!(told(found(data("x", &["10.0.0.1", "10.0.0.2"])).await).is_ok());
+
+    let set = |unit: Unit, status| {
+        let provisioner = stage.provisioner.clone();
+        async move { provisioner.set_unit_status(&question(), &unit, status).await }
+    };
+    let by_id = Unit { id: unit.id.clone(), ..Unit::default() };
+    let by_name = Unit { id: "x".to_owned(), name: unit.name.clone(), ..Unit::default() };
+    set(by_id.clone(), Status::Started).await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Started)]);
+    set(by_name, Status::Stopped).await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Error)], "it should run");
+    let errors = stage
+        .provisioner
+        .filter_apps_by_unit_status(&question(), std::slice::from_ref(&stage.app), &[Status::Error])
+        .await?;
+    assert_eq!(errors, ["shop"]);
+    let others = stage
+        .provisioner
+        .filter_apps_by_unit_status(&question(), std::slice::from_ref(&stage.app), &[])
+        .await?;
+    assert!(others.is_empty());
+    let of_another = Unit { app_name: "other".to_owned(), ..by_id.clone() };
+    let error = told(set(of_another, Status::Started).await)?;
+    assert_eq!(error, Error::InvalidArgument("wrong app name".to_owned()));
+    let nobody = Unit { id: "x".to_owned(), ..Unit::default() };
+    let error = told(set(nobody, Status::Started).await)?;
+    assert_eq!(error, Error::UnitNotFound("x".to_owned()));
+    let app = stage.provisioner.app_from_unit_id(&question(), &unit.id[..6]).await?;
+    assert_eq!(app, "shop");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_sleep_until_they_are_started_and_are_killed_one_by_one() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(1).await?;
+    let ids = stage.ids().await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.kill_unit(&operation, &stage.app, &ids[0], true).await?;
+    assert_eq!(stage.ids().await?, ids, "started anew where it was");
+    let (operation, _) = stage.operation();
+    stage.provisioner.sleep(&operation, &stage.app, "").await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Asleep); 2]);
+    assert!(stage.addresses().await?.is_empty(), "nobody is routed to what sleeps");
+    let (operation, _) = stage.operation();
+    let error = told(stage.provisioner.sleep(&operation, &stage.app, "").await)?.to_string();
+    ensure!(error.ends_with(" is not starting or started"), "{error}");
+    let (operation, _) = stage.operation();
+    stage.provisioner.start(&operation, &stage.app, "").await?;
+    assert_eq!(stage.statuses().await?, [Some(Status::Starting); 2]);
+    let (operation, _) = stage.operation();
+    stage.provisioner.stop(&operation, &stage.app, "").await?;
+    let (operation, _) = stage.operation();
+    let error = told(stage.provisioner.sleep(&operation, &stage.app, "").await)?.to_string();
+    ensure!(error.ends_with(" is not starting or started"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_not_cleaned_without_the_right_to() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    let (operation, _) = stage.operation();
+    // Not without the right to.
+    let error = told(stage.provisioner.clean_image(&operation, "shop", "shop:2").await)?;
+    ensure!(matches!(error, Error::Denied(_)), "{error:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_units_start_or_go_at_once_than_there_are_workers() -> Result<()> {
+    for workers in [0, 2] {
+        let config = json!({"docker": {"max-workers": workers}});
+        let mut stage = Stage::over(&["tcp://10.0.0.1:2375"], config, |engine| engine).await?;
+        stage.deploy("shop:1").await?;
+        stage.add(5).await?;
+        // Six new ones in place of six.
+        stage.fault.most_at_once.store(0, Ordering::Release);
+        stage.deploy("shop:2").await?;
+        ensure!(stage.images().await? == ["shop:2"; 6], "{:?}", stage.images().await?);
+        let seen = stage.fault.most_at_once.load(Ordering::Acquire);
+        ensure!((seen > 2) == (workers == 0), "{seen} at once with {workers} workers");
+    }
+    Ok(())
+}

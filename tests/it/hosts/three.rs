@@ -1,0 +1,130 @@
+//! An app over three hosts: spread, rebalanced, moved away from a host that goes, healed when one dies, and deployed past one that stands still.
+
+use anyhow::{Context, Result, ensure};
+use gantry_tests::daemon::eventually;
+
+use super::SOON;
+use super::stage::{Three, address, units};
+
+#[test]
+fn units_are_spread_over_the_hosts_and_spread_anew() -> Result<()> {
+    let three = Three::start("spread")?;
+    let Three { hosts, daemon, .. } = &three;
+    let [first, second, third] = hosts.hosts.as_slice() else { anyhow::bail!("three hosts") };
+    three.app("web", 6)?;
+    ensure!(three.counts("web")? == [2, 2, 2], "{:?}", three.spread("web")?);
+
+    // The fullest loses first, and no host more than another.
+    daemon.cli(&["unit", "remove", "web", "3"])?.success()?;
+    ensure!(three.counts("web")? == [1, 1, 1], "{:?}", three.spread("web")?);
+    daemon.cli(&["unit", "set", "web", "6"])?.success()?;
+    ensure!(three.counts("web")? == [2, 2, 2], "{:?}", three.spread("web")?);
+
+    // A disabled host takes nothing; what is there stays.
+    daemon.cli(&["node", "update", &address(third), "--disable"])?.success()?;
+    daemon.cli(&["unit", "set", "web", "8"])?.success()?;
+    ensure!(three.counts("web")? == [2, 3, 3], "{:?}", three.spread("web")?);
+    ensure!(three.node(third)?["status"] == "disabled", "{}", three.node(third)?);
+
+    // Removed, its units go to the others first, and nothing is left on it.
+    daemon.cli(&["node", "remove", &address(third), "-y"])?.success()?;
+    ensure!(three.counts("web")? == [0, 4, 4], "{:?}", three.spread("web")?);
+    ensure!(three.containers(third)? == 0, "nothing is left there");
+    let nodes = daemon.json(&["node", "list"])?;
+    ensure!(!nodes.to_string().contains(&third.address), "it is no node any more: {nodes}");
+
+    // A new one is empty until somebody spreads the units; a dry run moves nothing.
+    let certificates = hosts.certificates();
+    let tls = certificates.to_str().context("a path of letters")?;
+    let third_address = address(third);
+    let add = ["node", "add", &third_address, "--pool", "three", "--tls", tls, "--wait", "60"];
+    daemon.cli(&add)?.success()?;
+    let before = units(daemon, "web")?;
+    let dry = daemon.cli(&["node", "rebalance", "--pool", "three", "--dry-run"])?.success()?;
+    ensure!(dry.contains("these units would move"), "{dry}");
+    ensure!(units(daemon, "web")? == before, "a dry run moves nothing");
+    daemon.cli(&["node", "rebalance", "--pool", "three"])?.success()?;
+    ensure!(three.counts("web")? == [2, 3, 3], "{:?}", three.spread("web")?);
+    for host in [first, second, third] {
+        ensure!(three.containers(host)? == three.spread("web")?[&host.address], "one each");
+    }
+    let again = daemon.cli(&["node", "rebalance", "--pool", "three"])?.success()?;
+    ensure!(again.contains("nothing moved"), "{again}");
+    Ok(())
+}
+
+#[test]
+fn a_host_that_dies_is_given_up_and_its_units_are_replaced_once() -> Result<()> {
+    let mut three = Three::start("dies")?;
+    let Three { hosts, daemon, .. } = &three;
+    let dying = hosts.hosts.first().context("a host")?.clone();
+    three.app("web", 6)?;
+    let before = three.spread("web")?;
+    ensure!(before[&dying.address] == 2, "{before:?}");
+
+    hosts.kill(&dying)?;
+    eventually(SOON, "its units are replaced on the others", || {
+        Ok((three.counts("web")? == [0, 3, 3]).then_some(()))
+    })?;
+    let node = three.node(&dying)?;
+    ensure!(node["status"] == "disabled", "it takes no units: {node}");
+    let healed = three.operations("unit-heal")?;
+    ensure!(healed.len() == 2, "one record each, and no more: {healed:?}");
+    for operation in &healed {
+        ensure!(operation["who"] == "healer" && operation["state"] == "done", "{operation}");
+    }
+    ensure!(three.operations("node-give-up")?.len() == 1);
+    // Life goes on meanwhile.
+    daemon.cli(&["app", "deploy", "web", "--image", &three.image])?.success()?;
+    ensure!(three.counts("web")? == [0, 3, 3], "{:?}", three.spread("web")?);
+
+    // It comes back with the containers that were replaced: they go, and it takes units again.
+    three.hosts.revive(&dying.name)?;
+    eventually(SOON, "it is taken back, and empty", || {
+        let node = three.node(&dying)?;
+        Ok((node["status"] == "ready" && three.containers(&dying)? == 0).then_some(()))
+    })?;
+    three.daemon.cli(&["unit", "add", "web", "3"])?.success()?;
+    ensure!(three.counts("web")? == [3, 3, 3], "{:?}", three.spread("web")?);
+    ensure!(three.operations("unit-heal")?.len() == 2, "nothing was replaced twice");
+    Ok(())
+}
+
+#[test]
+fn a_unit_that_dies_is_replaced_once() -> Result<()> {
+    let three = Three::start("unit")?;
+    let Three { hosts, daemon, .. } = &three;
+    three.app("web", 3)?;
+    let host = hosts.hosts.first().context("a host")?;
+    let id = hosts.docker(host, &["ps", "-aq", "--no-trunc"])?.trim().to_owned();
+    hosts.docker(host, &["rm", "-f", &id])?;
+    eventually(SOON, "another one is in its place", || {
+        let units = units(daemon, "web")?;
+        let gone = units.iter().all(|unit| unit["id"] != id.as_str());
+        Ok((units.len() == 3 && gone).then_some(()))
+    })?;
+    let healed = three.operations("unit-heal")?;
+    ensure!(healed.len() == 1, "one record: {healed:?}");
+    let info = daemon.json(&["operation", "info", healed[0]["id"].as_str().context("an id")?])?;
+    ensure!(info.to_string().contains("its container is gone"), "the record says why: {info}");
+    Ok(())
+}
+
+#[test]
+fn a_host_that_stands_still_keeps_no_deploy_from_the_others() -> Result<()> {
+    let three = Three::start("still")?;
+    let Three { hosts, daemon, .. } = &three;
+    let still = hosts.hosts.first().context("a host")?.clone();
+    three.app("web", 3)?;
+    hosts.stand_still(&still)?;
+    let deployed = daemon.cli(&["app", "deploy", "web", "--image", &three.image]);
+    let spread = three.spread("web");
+    hosts.go_on(&still)?;
+    deployed?.success()?;
+    ensure!(spread?[&still.address] == 0, "nothing new is there");
+    ensure!(units(daemon, "web")?.len() == 3, "as many as before");
+    eventually(SOON, "what it had goes once it answers", || {
+        Ok((three.containers(&still)? == 0).then_some(()))
+    })?;
+    Ok(())
+}
