@@ -16,6 +16,7 @@ use gantry_sdk::{App, Error, Status, log, operation};
 
 use crate::failure::{Attempts, Failure, Next};
 use crate::host::{host_of, set_network};
+use crate::placing::others_may_do;
 use crate::removal::{only_remove, stop_and_remove};
 use crate::{limits, machine, messages, name, orphans, records, removal};
 
@@ -339,11 +340,6 @@ fn inspected(reply: &StepReply) -> Option<&Container> {
 /// The failure of an attempt whose first so many steps went well.
 fn start_failure(node: &str, done: usize, error: EngineError) -> Failure {
     if done == 1 { Failure::start(node, error) } else { Failure::engine(node, error) }
-}
-
-/// Whether another node may make a container that one could not (spec 5.3).
-fn others_may_do(error: &EngineError) -> bool {
-    matches!(error, EngineError::NotFound(_) | EngineError::Failed(_))
 }
 
 fn too_many(failure: Failure) -> Failure {

@@ -351,8 +351,8 @@ fn another(image: &Prepared) -> EngineError {
     ))
 }
 
-/// Whether another node may do what one could not: it has the image, or can get it.
-fn others_may_do(error: &EngineError) -> bool {
+/// Whether another node may do what one could not (spec 5.3): it has the image, or can get it, or has room.
+pub(crate) fn others_may_do(error: &EngineError) -> bool {
     match error {
         EngineError::NotFound(_)
         | EngineError::Unreachable(_)
