@@ -18,16 +18,20 @@ mod push;
 mod unfinished;
 
 use gantry_sdk::config::Config;
+use gantry_sdk::container::ContainerSpec;
 use gantry_sdk::containers::{Batch, CommitOptions, EngineError, Sequence, Step};
+use gantry_sdk::gantry_core::create::{ContainerDefaults, UnitContainer};
 use gantry_sdk::gantry_core::image::{ImageNames, split_image_name};
+use gantry_sdk::gantry_core::labels::ProcessOptions;
+use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::streams::Reader;
-use gantry_sdk::{App, BuildOptions, Error, Result, images, log, operation};
+use gantry_sdk::{App, BuildOptions, Error, Result, apps, images, labels, log, operation};
 
 pub(crate) use self::agent::{app_image, clean};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::observe::PATIENCE;
-use crate::{machine, messages};
+use crate::{PROVISIONER, machine, messages, removal};
 
 /// Builds an image of an app's source and gives its name.
 pub(crate) fn build(app: &App, source: Reader, options: &BuildOptions) -> Result<String> {
@@ -67,6 +71,45 @@ fn publish(host: &Host, image: &str) -> std::result::Result<(), Failure> {
     let layers = layers.map_err(|error| Failure::engine(&host.address, error))?;
     operation::progress(&messages::sending_image(layers.iter().map(|layer| layer.size).sum()));
     push::to_registry(host, image)
+}
+
+/// What the container of a build is made of.
+fn spec(
+    app: &App,
+    image: &str,
+    command: &[String],
+    defaults: &ContainerDefaults,
+) -> Result<ContainerSpec> {
+    let routers: Vec<String> =
+        apps::routers(&app.name)?.into_iter().map(|router| router.name).collect();
+    let set = labels::process(&ProcessOptions {
+        app,
+        routers: &routers,
+        process: "",
+        provisioner: PROVISIONER,
+        builder: "",
+        prefix: "",
+        is_deploy: true,
+    })?;
+    let container = UnitContainer {
+        app,
+        routers: &routers,
+        envs: &[],
+        process: "",
+        image,
+        command,
+        exposed_port: "",
+        is_deploy: true,
+        is_building: true,
+    };
+    let envs = apps::unit_envs(&app.name, "", true)?;
+    Ok(container.spec_with(defaults, envs, set.to_labels()))
+}
+
+/// Stops and removes the container of a build, and forgets its record.
+fn remove_container(record: &UnitRecord) {
+    // What cannot be removed is logged there.
+    let _ = removal::remove(std::slice::from_ref(record), |_, _| {});
 }
 
 /// Makes an image of a container. One that may have been made after all is removed.

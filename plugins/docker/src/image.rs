@@ -94,13 +94,23 @@ fn on_host(client: &Client, name: &str, running: Option<&str>) -> Result<(Image,
     }
     let image = match named {
         Some(image) => image,
-        None => {
-            operation::progress(&messages::pulling(name));
-            client.pull_image(name)?;
-            client.inspect_image(name)?
-        }
+        None => pulled(client, name)?,
     };
     Ok((image, name.to_owned()))
+}
+
+/// An image on the host, pulled when it is not there.
+pub(crate) fn ensure(client: &Client, name: &str) -> Result<Image> {
+    match client.inspect_image(name) {
+        Err(EngineError::NotFound(_)) => pulled(client, name),
+        image => Ok(image?),
+    }
+}
+
+fn pulled(client: &Client, name: &str) -> Result<Image> {
+    operation::progress(&messages::pulling(name));
+    client.pull_image(name)?;
+    Ok(client.inspect_image(name)?)
 }
 
 /// Reads what a plain image says about itself and keeps it.

@@ -6,17 +6,18 @@ use gantry_sdk::commands::{UnitAgent, deploy_command};
 use gantry_sdk::config::Config;
 use gantry_sdk::container::ContainerSpec;
 use gantry_sdk::containers::EngineError;
-use gantry_sdk::gantry_core::create::{ContainerDefaults, UnitContainer};
+use gantry_sdk::gantry_core::create::ContainerDefaults;
 use gantry_sdk::gantry_core::image::split_image_name;
-use gantry_sdk::gantry_core::labels::ProcessOptions;
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Error, Result, apps, images, labels, log, operation};
+use gantry_sdk::{App, Error, Result, apps, images, log, operation};
 
-use super::{clean_image, commit, container, discard, publish, push, reserve};
+use super::{
+    clean_image, commit, container, discard, publish, push, remove_container, reserve, spec,
+};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::pipeline::Action;
-use crate::{PROVISIONER, change, messages, placing, records, removal};
+use crate::{change, image, messages, placing, records};
 
 /// The tag that always means the newest image.
 const LATEST: &str = "latest";
@@ -43,7 +44,7 @@ const ACTIONS: &[Action<Build>] = &[
     Action {
         name: "start-container",
         forward: |build| container::start(&build.host, &mut build.record, &build.spec),
-        undo: Some(remove_container),
+        undo: Some(|build| remove_container(&build.record)),
         commits: false,
     },
     // So that the agent in the container can register and tell about its image.
@@ -73,8 +74,11 @@ const ACTIONS: &[Action<Build>] = &[
 pub(crate) fn app_image(app: &App, source: &str) -> Result<Built> {
     let host = placing::host_with(app, source, &[], &BTreeSet::new())?;
     let target = reserve(app)?;
-    ensure(&host, source)?;
-    let spec = spec(app, source)?;
+    image::ensure(&host.client, source)?;
+    let app_envs = apps::unit_envs(&app.name, "", false)?;
+    let agent = UnitAgent::from_settings(&Config, &app.name, change::token(&app_envs));
+    let defaults = ContainerDefaults::from_settings(&Config);
+    let spec = spec(app, source, &deploy_command(&agent), &defaults)?;
     let record = UnitRecord {
         app_name: app.name.clone(),
         kind: app.platform.clone(),
@@ -87,7 +91,7 @@ pub(crate) fn app_image(app: &App, source: &str) -> Result<Built> {
     let mut build = Build { app: app.clone(), host, spec, target, record };
     change::run(ACTIONS, &mut build).map_err(|failure| failure.error)?;
     operation::progress(messages::CLEANING_UP);
-    remove_container(&mut build);
+    remove_container(&build.record);
     Ok(Built { image: build.target, host: build.host })
 }
 
@@ -101,53 +105,6 @@ pub(crate) fn clean(app: &App, built: &Built) {
             log::warn("the image of a failed deploy stays", &fields);
         }
     }
-}
-
-fn ensure(host: &Host, image: &str) -> Result<()> {
-    match host.client.inspect_image(image) {
-        Err(EngineError::NotFound(_)) => {
-            operation::progress(&messages::pulling(image));
-            Ok(host.client.pull_image(image)?)
-        }
-        result => Ok(result.map(drop)?),
-    }
-}
-
-fn spec(app: &App, source: &str) -> Result<ContainerSpec> {
-    let routers: Vec<String> =
-        apps::routers(&app.name)?.into_iter().map(|router| router.name).collect();
-    let app_envs = apps::unit_envs(&app.name, "", false)?;
-    let agent = UnitAgent::from_settings(&Config, &app.name, change::token(&app_envs));
-    let command = deploy_command(&agent);
-    let set = labels::process(&ProcessOptions {
-        app,
-        routers: &routers,
-        process: "",
-        provisioner: PROVISIONER,
-        builder: "",
-        prefix: "",
-        is_deploy: true,
-    })?;
-    let container = UnitContainer {
-        app,
-        routers: &routers,
-        envs: &[],
-        process: "",
-        image: source,
-        command: &command,
-        exposed_port: "",
-        is_deploy: true,
-        is_building: true,
-    };
-    let envs = apps::unit_envs(&app.name, "", true)?;
-    Ok(container.spec_with(&ContainerDefaults::from_settings(&Config), envs, set.to_labels()))
-}
-
-/// Stops and removes the container, and forgets its record.
-fn remove_container(build: &mut Build) {
-    let unit = std::slice::from_ref(&build.record);
-    // What cannot be removed is logged there.
-    let _ = removal::remove(unit, |_, _| {});
 }
 
 fn follow_logs(build: &mut Build) -> std::result::Result<(), Failure> {

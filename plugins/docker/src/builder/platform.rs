@@ -17,22 +17,19 @@ use gantry_sdk::commands::{UnitAgent, archive_build_command};
 use gantry_sdk::config::Config;
 use gantry_sdk::container::{ContainerSpec, Image};
 use gantry_sdk::containers::EngineError;
-use gantry_sdk::gantry_core::create::{ContainerDefaults, UnitContainer};
+use gantry_sdk::gantry_core::create::ContainerDefaults;
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata, ImageNames};
-use gantry_sdk::gantry_core::labels::ProcessOptions;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::yaml::TsuruYaml;
 use gantry_sdk::streams::Reader;
-use gantry_sdk::{
-    App, BuildOptions, Error, Result, Settings, apps, images, labels, log, operation,
-};
+use gantry_sdk::{App, BuildOptions, Error, Result, Settings, apps, images, log, operation};
 
 use super::container::{self, Command, ROOT};
-use super::{commit, discard, final_name, name_by_rule, publish};
+use super::{commit, discard, final_name, name_by_rule, publish, remove_container, spec};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::pipeline::Action;
-use crate::{PROVISIONER, change, image, messages, placing, records, removal};
+use crate::{change, image, messages, placing, records};
 
 /// Where the source of an app is.
 const SOURCE: &str = "/home/application/current";
@@ -83,7 +80,7 @@ const ACTIONS: &[Action<Build>] = &[
     Action {
         name: "start-container",
         forward: |build| container::start(&build.host, &mut build.record, &build.spec),
-        undo: Some(remove_container),
+        undo: Some(|build| remove_container(&build.record)),
         commits: false,
     },
     Action {
@@ -125,7 +122,8 @@ pub(super) fn build(app: &App, source: Reader, options: &BuildOptions) -> Result
     let defaults = ContainerDefaults::from_settings(&Config);
     let container_user = container_user(way, &defaults.build_user, is_user_set());
     let user = if container_user.is_empty() { &base.config.user } else { &container_user }.clone();
-    let spec = ContainerSpec { user: container_user, ..spec(app, &name, &defaults)? };
+    let spec =
+        ContainerSpec { user: container_user, ..spec(app, &name, &container::waits(), &defaults)? };
     let record = UnitRecord {
         app_name: app.name.clone(),
         kind: app.platform.clone(),
@@ -140,7 +138,7 @@ pub(super) fn build(app: &App, source: Reader, options: &BuildOptions) -> Result
     let mut build = Build { app, host, way, agent, spec, user, base, target, source, record };
     change::run(ACTIONS, &mut build).map_err(|failure| failure.error)?;
     operation::progress(messages::CLEANING_UP);
-    remove_container(&mut build);
+    remove_container(&build.record);
     Ok(build.target)
 }
 
@@ -174,14 +172,7 @@ fn starts_anew(app: &App, layers: i64) -> bool {
 /// A host with an image, pulled when none has it.
 fn on_host(app: &App, name: &str) -> Result<(Host, Image)> {
     let host = placing::host_with(app, name, &[], &BTreeSet::new())?;
-    let image = match host.client.inspect_image(name) {
-        Err(EngineError::NotFound(_)) => {
-            operation::progress(&messages::pulling(name));
-            host.client.pull_image(name)?;
-            host.client.inspect_image(name)?
-        }
-        image => image?,
-    };
+    let image = image::ensure(&host.client, name)?;
     Ok((host, image))
 }
 
@@ -229,40 +220,6 @@ fn container_user(way: Way, build_user: &str, is_set: bool) -> String {
         Way::Plain if !is_set => String::new(),
         Way::Agent | Way::Command | Way::Plain => build_user.to_owned(),
     }
-}
-
-fn spec(app: &App, image: &str, defaults: &ContainerDefaults) -> Result<ContainerSpec> {
-    let routers: Vec<String> =
-        apps::routers(&app.name)?.into_iter().map(|router| router.name).collect();
-    let set = labels::process(&ProcessOptions {
-        app,
-        routers: &routers,
-        process: "",
-        provisioner: PROVISIONER,
-        builder: "",
-        prefix: "",
-        is_deploy: true,
-    })?;
-    let container = UnitContainer {
-        app,
-        routers: &routers,
-        envs: &[],
-        process: "",
-        image,
-        command: &container::waits(),
-        exposed_port: "",
-        is_deploy: true,
-        is_building: true,
-    };
-    let envs = apps::unit_envs(&app.name, "", true)?;
-    Ok(container.spec_with(defaults, envs, set.to_labels()))
-}
-
-/// Stops and removes the container, and forgets its record.
-fn remove_container(build: &mut Build) {
-    let unit = std::slice::from_ref(&build.record);
-    // What cannot be removed is logged there.
-    let _ = removal::remove(unit, |_, _| {});
 }
 
 /// Forgets what the container told of an image that is not made.
