@@ -70,15 +70,20 @@ impl Daemon {
 
     /// A daemon with the Kubernetes plugin installed and a cluster given to it that runs the apps of the pool `kube`, and more configuration.
     pub fn with_kubernetes(cluster: &Cluster, config: &str) -> Result<Self> {
+        Self::with_kubernetes_for("kube", cluster, config)
+    }
+
+    /// The same for another pool.
+    pub fn with_kubernetes_for(pool: &str, cluster: &Cluster, config: &str) -> Result<Self> {
         let daemon = Self::start(config)?;
         let plugin = artifacts::kubernetes_plugin()?;
         let plugin = plugin.to_string_lossy();
         let kubeconfig = cluster.kubeconfig().to_string_lossy();
         let of = ["--provisioner", "kubernetes"];
-        let add = ["cluster", "add", "test", "--pool", "kube", "--kubeconfig", &kubeconfig];
+        let add = ["cluster", "add", "test", "--pool", pool, "--kubeconfig", &kubeconfig];
         for arguments in [
             ["plugin", "install", "kubernetes", &plugin, "--grant-asked"].as_slice(),
-            &[["pool", "create", "kube"].as_slice(), &of].concat(),
+            &[["pool", "create", pool].as_slice(), &of].concat(),
             &[add.as_slice(), &of].concat(),
         ] {
             daemon.cli(arguments)?.success()?;

@@ -20,7 +20,7 @@ use gantry_engine::{
 use gantry_runtime::{CallError, Provisioner};
 use gantry_tests::artifacts;
 use gantry_tests::clusters::Cluster;
-use gantry_tests::daemon::{docker, eventually, http_get};
+use gantry_tests::daemon::{Daemon, docker, eventually, http_get};
 use gantry_tests::kubernetes::{INSTANCE, POOL, Setting, provisioner, runtime};
 use gantry_tests::registry::{Registry, Trust};
 use gantry_tests::screen::Screen;
@@ -429,4 +429,48 @@ async fn a_registry_that_goes_away_in_a_build_is_told_and_no_pod_stays() -> Resu
     ensure!(text.contains(&why), "{text}");
     ensure!(yard.pods("gone")?.is_empty(), "no pod stays");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_deploy_of_a_directory_builds_in_the_cluster_and_a_build_that_fails_changes_nothing()
+-> Result<()> {
+    let yard = Yard::shared().await?;
+    let config = json!({"provisioners": {"kubernetes": {"config": yard.config()?}}});
+    let daemon = Daemon::with_kubernetes_for(POOL, &yard.cluster, &toml::to_string(&config)?)?;
+    let create = ["app", "create", "typed", "static", "--pool", POOL, "--team-owner", "team"];
+    daemon.cli(&create)?.success()?;
+    let answers = |text: &str| {
+        eventually(SOON, text, || {
+            let info = daemon.json(&["app", "info", "typed"])?;
+            let Some(address) = info["addresses"][0].as_str() else { return Ok(None) };
+            let answer = http_get(address).ok();
+            Ok(answer.filter(|(_, body)| body == text).map(drop))
+        })
+    };
+
+    let source = Source::new(&["echo built by hook >>index.html"])?;
+    let folder = source.0.path().to_string_lossy();
+    let deployed = daemon.cli(&["app", "deploy", "typed", &folder])?;
+    ensure!(deployed.code == Some(0), "{deployed:?}");
+    for line in ["the platform deploys an archive", "---> Pushing"] {
+        ensure!(deployed.stderr.contains(line), "{line:?} is not shown: {}", deployed.stderr);
+    }
+    ensure!(!format!("{deployed:?}").contains(&yard.registry.password), "the password is shown");
+    answers("from the source\nbuilt by hook\n")?;
+
+    let worse = Source::new(&["echo last words; exit 3"])?;
+    let folder = worse.0.path().to_string_lossy();
+    let failed = daemon.cli(&["app", "deploy", "typed", &folder])?;
+    ensure!(failed.code == Some(1), "{failed:?}");
+    ensure!(failed.stderr.contains("`echo last words; exit 3` ended with 3"), "{failed:?}");
+    ensure!(failed.stderr.contains("\nlast words\n"), "{failed:?}");
+    answers("from the source\nbuilt by hook\n")?;
+    let tags = yard.registry.tags("tsuru/app-typed")?;
+    ensure!(tags == ["latest", "v1"].map(str::to_owned).into(), "{tags:?}");
+
+    daemon.cli(&["app", "remove", "typed", "-y"])?.success()?;
+    let mine = format!("gantry.instance={}", daemon.instance);
+    let left =
+        || yard.cluster.ask(&["get", "pods,deployments,services", "-A", "-l", &mine, "-o", "name"]);
+    eventually(SOON, "nothing of it is left", || Ok(left()?.is_empty().then_some(())))
 }
