@@ -17,7 +17,7 @@ use gantry_sdk::{App, Labels, Result, Settings, Status, log};
 
 use crate::machine::{self, Creation, Machine, Machines};
 use crate::observe::{self, Sight};
-use crate::{lifecycle, moves, name, orphans, records};
+use crate::{lifecycle, moves, name, nodes, orphans, records};
 
 /// After how many failures in a row a machine may be dead.
 const MAX_FAILURES: i64 = 5;
@@ -209,10 +209,10 @@ pub(crate) fn give_up_node(address: &str) -> Result<bool> {
 /// Takes a machine back that was given up.
 pub(crate) fn take_back_node(address: &str) -> Result<bool> {
     Machines::read()?.find(address)?;
-    let written = records::all()?;
+    let written = nodes::on(address)?;
     let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
     let Some(containers) = sight.on(address) else { return Ok(false) };
-    lifecycle::meet(address, containers, &written)?;
+    lifecycle::meet(address, containers, &written.iter().collect::<Vec<_>>())?;
     crate::node_containers::ensure(address)?;
     let machine = machine::update(address, |machine| {
         machine.take_back();

@@ -1,6 +1,6 @@
 //! The start of the platform: what is written down meets what the engine has. The engine decides what exists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_sdk::container::Container;
 use gantry_sdk::containers::{
@@ -20,10 +20,14 @@ pub(crate) fn initialise() -> Result<()> {
     let addresses: BTreeSet<&str> = nodes.iter().map(String::as_str).collect();
     let (records, sight) = look(records::all, || Sight::of(&addresses, &Labels::new()));
     let (records, sight) = (records?, sight?);
+    let mut by_node: BTreeMap<&str, Vec<&UnitRecord>> = BTreeMap::new();
+    for record in &records {
+        by_node.entry(&record.node).or_default().push(record);
+    }
     let mut silent = BTreeSet::new();
     for (node, said) in sight.nodes() {
         match said {
-            Ok(containers) => meet(node, containers, &records)?,
+            Ok(containers) => meet(node, containers, by_node.get(node).map_or(&[], Vec::as_slice))?,
             // The platform starts without it, and says so; what is written down stays.
             Err(error) if is_silent(error) => {
                 let fields = [("node", node), ("error", &error.to_string())];
@@ -45,15 +49,14 @@ pub(crate) fn initialise() -> Result<()> {
     Ok(())
 }
 
-/// What a machine has meets what is written down of it.
+/// What a machine has meets the records of what is there.
 pub(crate) fn meet(
     node: &str,
     containers: &[ContainerSummary],
-    records: &[UnitRecord],
+    records: &[&UnitRecord],
 ) -> Result<()> {
     let orphans = orphans::on(node)?;
-    let of_node: Vec<&UnitRecord> = records.iter().filter(|record| record.node == node).collect();
-    let Difference { gone, unknown } = compare(&of_node, &orphans, containers);
+    let Difference { gone, unknown } = compare(records, &orphans, containers);
     for record in gone {
         observe::forget(record)?;
     }

@@ -15,6 +15,9 @@ use crate::placing::{self, Preference};
 use crate::scheduler::{self, Cluster, Filter, Node};
 use crate::{image, name, records};
 
+/// So many lines are told at once.
+const LINES: usize = 256;
+
 /// A unit, and where it goes; wherever there is room when nobody says.
 #[derive(Clone, Debug)]
 struct Step {
@@ -86,9 +89,13 @@ fn in_pool(
         }
     }
     if options.dry {
-        for Step { unit, to } in &steps {
+        let line = |Step { unit, to }: &Step| {
             let to = to.as_deref().map(host_of).unwrap_or_default();
-            operation::progress(&scheduler::would_move(unit, &unit.id, &to));
+            scheduler::would_move(unit, &unit.id, &to)
+        };
+        // A call for each line would be more calls than a plugin may make.
+        for steps in steps.chunks(LINES) {
+            operation::progress(&steps.iter().map(line).collect::<String>());
         }
         return Ok(!steps.is_empty());
     }

@@ -44,13 +44,21 @@ pub(crate) fn get(address: &str) -> Result<Node> {
 pub(crate) fn units(address: &str) -> Result<Vec<Unit>> {
     Machines::read()?.find(address)?;
     let unknown = App::default();
-    Ok(observed(on(address)?).iter().map(|record| record.unit(&unknown)).collect())
+    Ok(observed(in_service(address)?).iter().map(|record| record.unit(&unknown)).collect())
 }
 
-fn on(address: &str) -> Result<Vec<UnitRecord>> {
+/// What is written down of a node, builds among it.
+pub(crate) fn on(address: &str) -> Result<Vec<UnitRecord>> {
     let mut records = records::all()?;
-    records.retain(|record| record.node == address && record.building_image.is_empty());
+    records.retain(|record| record.node == address);
     Ok(records)
+}
+
+/// The units on a node, without builds.
+fn in_service(address: &str) -> Result<Vec<UnitRecord>> {
+    let mut units = on(address)?;
+    units.retain(|unit| unit.building_image.is_empty());
+    Ok(units)
 }
 
 /// Adds a machine, or updates the one that is there. It takes units once it has answered and its node containers run.
@@ -103,7 +111,7 @@ pub(crate) fn make_ready(address: &str) -> Result<()> {
     let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
     for (node, said) in sight.nodes() {
         let containers = said.map_err(|error| Error::from(error.clone()))?;
-        lifecycle::meet(node, containers, &written)?;
+        lifecycle::meet(node, containers, &written.iter().collect::<Vec<_>>())?;
     }
     node_containers::ensure(address)?;
     machine::update(address, |machine| machine.answered(name::now()))?;
@@ -133,7 +141,7 @@ pub(crate) fn update(options: UpdateNodeOptions) -> Result<()> {
 pub(crate) fn remove(options: RemoveNodeOptions) -> Result<()> {
     let RemoveNodeOptions { address, rebalance } = options;
     Machines::read()?.find(&address)?;
-    let units = on(&address)?;
+    let units = in_service(&address)?;
     if !rebalance && !units.is_empty() {
         let (count, s) = (units.len(), if units.len() == 1 { "" } else { "s" });
         return Err(Error::Conflict(format!(
@@ -143,7 +151,7 @@ pub(crate) fn remove(options: RemoveNodeOptions) -> Result<()> {
     machine::update(&address, |machine| machine.creation = Creation::Disabled)?;
     moves::away(units)?;
     // What came meanwhile: it was being started when the machine was disabled.
-    moves::away(on(&address)?)?;
+    moves::away(in_service(&address)?)?;
     let sight = Sight::of(&BTreeSet::from([address.as_str()]), &Labels::new())?;
     if let Some(containers) = sight.on(&address) {
         // The last look at it: what is left there of units that were replaced goes now.

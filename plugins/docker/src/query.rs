@@ -1,6 +1,6 @@
 //! What people ask about units, and what units tell (spec 5.9, 5.10).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_sdk::gantry_core::record::{Report, UnitRecord};
 use gantry_sdk::{App, Error, Result, Status, Unit, UnitPage, images, log};
@@ -16,26 +16,36 @@ use crate::records;
 /// Units on one page.
 const PAGE: usize = 500;
 
-/// The units of these apps, or of all, as the engine sees them now.
+/// The units of these apps, or of all, as the engine sees them now, by app and name. What is not on the page is not read.
 pub(crate) fn units(apps: &[App], after: Option<&str>) -> Result<UnitPage> {
-    let records = match apps {
-        [] => records::all()?,
-        apps => {
-            let mut of_apps = Vec::new();
-            for app in apps {
-                of_apps.extend(records::of_app(&app.name)?);
-            }
-            of_apps
+    let by_name: BTreeMap<&str, &App> = apps.iter().map(|app| (app.name.as_str(), app)).collect();
+    let prefixes = if apps.is_empty() { vec![String::new()] } else { prefixes(&by_name, after) };
+    let mut records = Vec::new();
+    for prefix in prefixes {
+        // One more tells whether there is a next page.
+        records.extend(records::some(&prefix, after, PAGE + 1 - records.len())?);
+        if records.len() > PAGE {
+            break;
         }
-    };
-    let (page, next) = page(records, after);
-    let page = observed(page);
+    }
+    let is_last = records.len() <= PAGE;
+    records.truncate(PAGE);
+    let next = records.last().filter(|_| !is_last).map(records::place);
     let unknown = App::default();
-    let units = page.iter().map(|record| {
-        let app = apps.iter().find(|app| app.name == record.app_name).unwrap_or(&unknown);
-        record.unit(app)
+    let unit = |record: &UnitRecord| {
+        record.unit(by_name.get(record.app_name.as_str()).copied().unwrap_or(&unknown))
+    };
+    Ok(UnitPage { units: observed(records).iter().map(unit).collect(), next })
+}
+
+/// What the places of these apps' units start with, in their order; not of those that are wholly before a place.
+fn prefixes(apps: &BTreeMap<&str, &App>, after: Option<&str>) -> Vec<String> {
+    let mut prefixes: Vec<String> = apps.keys().map(|name| format!("{name}/")).collect();
+    prefixes.sort_unstable();
+    prefixes.retain(|prefix| {
+        after.is_none_or(|after| prefix.as_str() >= after || after.starts_with(prefix.as_str()))
     });
-    Ok(UnitPage { units: units.collect(), next })
+    prefixes
 }
 
 /// The addresses of the units of the web process, as the current image names it. What does not run is left out (design 10.4).
@@ -151,49 +161,18 @@ pub(crate) fn app_of(unit_id: &str) -> Result<String> {
     Ok(records::find(records::all()?, unit_id)?.app_name)
 }
 
-/// A page of the records after a place, which is an app and a name, and the place of the next one.
-fn page(mut records: Vec<UnitRecord>, after: Option<&str>) -> (Vec<UnitRecord>, Option<String>) {
-    records.sort_by_cached_key(place);
-    if let Some(after) = after {
-        records.retain(|record| place(record).as_str() > after);
-    }
-    let more = records.len() > PAGE;
-    records.truncate(PAGE);
-    let next = records.last().filter(|_| more).map(place);
-    (records, next)
-}
-
-fn place(record: &UnitRecord) -> String {
-    format!("{}/{}", record.app_name, record.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unit(id: &str, status: Status) -> UnitRecord {
-        let mut unit = UnitRecord {
-            id: id.to_owned(),
-            name: format!("a-{id}"),
-            app_name: "a".to_owned(),
-            ..UnitRecord::default()
-        };
-        unit.set_status(status, 1);
-        unit
-    }
-
     #[test]
-    fn pages_follow_each_other_without_gap() {
-        let records: Vec<UnitRecord> =
-            (0..PAGE + 2).map(|id| unit(&format!("{id:04}"), Status::Started)).rev().collect();
-        let (first, next) = page(records.clone(), None);
-        assert_eq!(first.len(), PAGE);
-        assert_eq!(first[0].name, "a-0000");
-        let (second, end) = page(records, next.as_deref());
-        assert_eq!(
-            second.iter().map(|unit| unit.id.as_str()).collect::<Vec<_>>(),
-            ["0500", "0501"]
-        );
-        assert_eq!(end, None);
+    fn pages_go_on_with_the_app_that_the_last_one_ended_in() {
+        let apps = ["web", "a", "a-b"].map(|name| (name, App::default()));
+        let apps = apps.iter().map(|(name, app)| (*name, app)).collect();
+        // As their places are ordered, which is not how their names are.
+        assert_eq!(prefixes(&apps, None), ["a-b/", "a/", "web/"]);
+        assert_eq!(prefixes(&apps, Some("a/1")), ["a/", "web/"]);
+        assert_eq!(prefixes(&apps, Some("b/1")), ["web/"]);
+        assert!(prefixes(&apps, Some("x")).is_empty());
     }
 }

@@ -88,9 +88,29 @@ pub(crate) fn remove(record: &UnitRecord) -> Result<()> {
     Err(busy(&key))
 }
 
+/// At most so many records whose place, an app and a name, starts with this prefix and comes after another, by place.
+pub(crate) fn some(prefix: &str, after: Option<&str>, most: usize) -> Result<Vec<UnitRecord>> {
+    let prefix = format!("{ALL}{prefix}");
+    let mut after = after.map(|after| format!("{ALL}{after}"));
+    let mut entries = Vec::new();
+    while entries.len() < most {
+        let left = u32::try_from(most - entries.len()).unwrap_or(u32::MAX);
+        let page = state::list(&prefix, after.as_deref(), left)?;
+        entries.extend(page.entries);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    read_each(&entries)
+}
+
 fn read_all(prefix: &str) -> Result<Vec<UnitRecord>> {
-    let mut records: Vec<UnitRecord> =
-        state::all(prefix)?.iter().map(read).collect::<Result<_>>()?;
+    read_each(&state::all(prefix)?)
+}
+
+fn read_each(entries: &[Entry]) -> Result<Vec<UnitRecord>> {
+    let mut records: Vec<UnitRecord> = entries.iter().map(read).collect::<Result<_>>()?;
     // Written down before there were several hosts.
     if records.iter().any(|record| record.node.is_empty()) {
         let machines = Machines::read()?;
@@ -105,8 +125,13 @@ fn prefix(app: &str) -> String {
     format!("{ALL}{app}/")
 }
 
+/// Where a record is among all of them: its app and its name.
+pub(crate) fn place(record: &UnitRecord) -> String {
+    format!("{}/{}", record.app_name, record.name)
+}
+
 fn key(record: &UnitRecord) -> String {
-    format!("{}{}", prefix(&record.app_name), record.name)
+    format!("{ALL}{}", place(record))
 }
 
 fn read(entry: &Entry) -> Result<UnitRecord> {

@@ -10,8 +10,9 @@ use gantry_core::node::{
     AddNodeOptions, Node, NodeStatusData, RebalanceOptions, RemoveNodeOptions, UnitStatusData,
     UpdateNodeOptions,
 };
-use gantry_core::{Error, Status, Unit};
-use gantry_engine::{Containers as _, Operation};
+use gantry_core::record::UnitRecord;
+use gantry_core::{App, Error, Status, Unit};
+use gantry_engine::{Containers as _, Operation, State};
 use gantry_runtime::{CallError, Cause};
 use serde_json::json;
 
@@ -458,6 +459,42 @@ async fn no_more_units_start_or_go_at_once_than_there_are_workers() -> Result<()
         ensure!(stage.images().await? == ["shop:2"; 6], "{:?}", stage.images().await?);
         let seen = stage.fault.most_at_once.load(Ordering::Acquire);
         ensure!((seen > 2) == (workers == 0), "{seen} at once with {workers} workers");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_list_of_units_has_each_of_them_once() -> Result<()> {
+    let stage = Stage::over(&[A], json!({}), |engine| engine).await?;
+    let mut written = Vec::new();
+    for (app, count) in [("shop", 620), ("shop-2", 3), ("other", 510)] {
+        for number in 0..count {
+            let record = UnitRecord {
+                id: format!("{app}-{number}"),
+                name: format!("u-{number:04}"),
+                app_name: app.to_owned(),
+                // Nobody can ask it, so they are as they are written down.
+                node: "tcp://10.9.9.9:2375".to_owned(),
+                status: Some(Status::Started),
+                ..UnitRecord::default()
+            };
+            let key = format!("units/{app}/{}", record.name);
+            let value = serde_json::to_vec(&record)?;
+            State::put_if(&stage.platform, "docker", &key, &value, None).await?;
+            written.push((app, record.id));
+        }
+    }
+    let app = |name: &str| App { name: name.to_owned(), ..App::default() };
+    for asked in [vec![], vec!["shop"], vec!["shop-2", "shop"], vec!["other", "nobody", "shop"]] {
+        let apps: Vec<App> = asked.iter().map(|name| app(name)).collect();
+        let units = stage.provisioner.units(&question(), &apps).await?;
+        let mut ids: Vec<String> = units.into_iter().map(|unit| unit.id).collect();
+        ids.sort_unstable();
+        let is_asked = |name: &str| asked.is_empty() || asked.contains(&name);
+        let wanted = written.iter().filter(|(name, _)| is_asked(name));
+        let mut wanted: Vec<String> = wanted.map(|(_, id)| id.clone()).collect();
+        wanted.sort_unstable();
+        ensure!(ids == wanted, "{asked:?}: {} of {}", ids.len(), wanted.len());
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The durable keys of plugins.
 
 use gantry_engine::call::{Entry, EntryPage};
+use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Result, Store, check_kept};
@@ -80,19 +81,38 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<EntryPage> {
-        let (owner, prefix, after) =
-            (owner.to_owned(), prefix.to_owned(), after.unwrap_or_default().to_owned());
+        let (owner, after) = (owner.to_owned(), after.unwrap_or_default().to_owned());
+        let first = after.as_str().max(prefix).to_owned();
+        let end = match behind(prefix) {
+            Some(end) => Value::Text(end),
+            // To SQLite a blob comes after every text.
+            None => Value::Blob(Vec::new()),
+        };
         self.read(move |connection| {
             // One more than wanted tells whether there is a next page; less than none is no limit to SQLite.
             let most = if limit == 0 { -1 } else { i64::from(limit).saturating_add(1) };
-            let sql = "SELECT key, value, version FROM state WHERE owner = ? AND key > ? \
-                       AND substr(key, 1, length(?3)) = ?3 AND key >= ?3 ORDER BY key LIMIT ?";
+            // From one place of the index to another: what else the owner has is not looked at.
+            let sql = "SELECT key, value, version FROM state \
+                       WHERE owner = ? AND key >= ? AND key < ? AND key <> ? ORDER BY key LIMIT ?";
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(params![owner, after, prefix, most], read_entry)?;
+            let rows = statement.query_map(params![owner, first, end, after, most], read_entry)?;
             Ok(EntryPage::first(rows, limit)?)
         })
         .await
     }
+}
+
+/// The first text that comes after every text with this prefix, as UTF-8 is ordered; none when nothing does.
+fn behind(prefix: &str) -> Option<String> {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // From one letter to the next, over the gap that no letter is in.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -129,6 +149,41 @@ mod tests {
         store.put_state("a", "k", b"1", None).await.unwrap().unwrap();
         assert!(store.get_state("b", "k").await.unwrap().is_none());
         assert!(store.list_state("b", "", None, 9).await.unwrap().entries.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_ends_where_the_next_letter_begins() {
+        for (prefix, end) in [
+            ("units/web/", Some("units/web0")),
+            ("a\u{d7ff}", Some("a\u{e000}")),
+            ("a\u{10ffff}\u{10ffff}", Some("b")),
+            ("\u{10ffff}", None),
+            ("", None),
+        ] {
+            assert_eq!(behind(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_has_what_starts_with_its_prefix_and_nothing_else() {
+        let (_folder, store) = Store::fresh();
+        let last = "a\u{10ffff}";
+        let mut keys = ["a", "a/", "a/1", "a/\u{10ffff}", "a0", "b", last, "\u{10ffff}x"];
+        keys.sort_unstable();
+        for key in keys {
+            store.put_state("o", key, b"", None).await.unwrap().unwrap();
+        }
+        for prefix in ["", "a", "a/", "a/1", "b", "c", last, "\u{10ffff}"] {
+            for after in [None, Some("a/"), Some("a/1"), Some("b"), Some("z")] {
+                let page = store.list_state("o", prefix, after, 0).await.unwrap();
+                let found: Vec<_> = page.entries.iter().map(|entry| entry.key.as_str()).collect();
+                let is_wanted = |key: &&&str| {
+                    key.starts_with(prefix) && after.is_none_or(|after| **key > after)
+                };
+                let wanted: Vec<_> = keys.iter().filter(is_wanted).copied().collect();
+                assert_eq!(found, wanted, "{prefix:?} {after:?}");
+            }
+        }
     }
 
     #[tokio::test]
