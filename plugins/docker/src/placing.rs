@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_sdk::config::Config;
 use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
+use gantry_sdk::gantry_core::error::ContractError;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Settings, apps, log, operation};
 
@@ -209,9 +210,14 @@ fn allowed(machines: &[&Machine], app: &App, preference: &Preference) -> Result<
         })
         .collect();
     let targets = preference.targets.as_deref();
-    let candidates = crate::scheduler::candidates(&nodes, Some(&app.pool), targets)
-        .map_err(|why| Error::Unavailable(why.to_string()))?;
+    let candidates =
+        crate::scheduler::candidates(&nodes, Some(&app.pool), targets).map_err(unplaced)?;
     Ok(candidates.into_iter().cloned().collect())
+}
+
+/// The reference's words for a unit that there is no node for.
+fn unplaced(why: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Unavailable(ContractError::Scheduler(Box::new(why)).to_string())
 }
 
 /// The decision: a node for each unit, each in sight of those before.
@@ -230,9 +236,7 @@ fn choose(
     wanted
         .iter()
         .map(|process| {
-            let place = placer
-                .place(&app.name, process)
-                .map_err(|why| Error::Unavailable(why.to_string()))?;
+            let place = placer.place(&app.name, process).map_err(unplaced)?;
             if let Some(warning) = place.warning {
                 log::warn(&warning, &[("app", &app.name)]);
             }

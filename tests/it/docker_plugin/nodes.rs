@@ -154,7 +154,10 @@ async fn what_operators_say_of_a_host_is_kept_and_decides_where_units_go() -> Re
     stage.update(UpdateNodeOptions { disable: true, ..to(B) }).await?;
     assert_eq!(stage.node(B).await?.status, "disabled");
     let error = told(stage.add(1).await)?.to_string();
-    assert_eq!(error, "No nodes found with one of the following metadata: pool=p");
+    assert_eq!(
+        error,
+        "error in scheduler: No nodes found with one of the following metadata: pool=p"
+    );
     assert_eq!(stage.counts().await?, [3]);
     let remove = RemoveNodeOptions { address: B.to_owned(), rebalance: false };
     let (operation, _) = stage.operation();
@@ -188,7 +191,8 @@ async fn a_full_host_takes_nothing_more() -> Result<()> {
     assert_eq!(stage.spread().await?["10.0.0.2"], 3);
     assert_eq!(stage.counts().await?, [1, 1, 3]);
     let error = told(stage.add(1).await)?.to_string();
-    assert_eq!(error, "no nodes found with enough memory for container of \"shop\": 0.0001MB");
+    let why = "no nodes found with enough memory for container of \"shop\": 0.0001MB";
+    assert_eq!(error, format!("error in scheduler: {why}"));
     assert_eq!(stage.counts().await?, [1, 1, 3], "and nothing was started");
     Ok(())
 }
