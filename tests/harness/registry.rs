@@ -35,10 +35,20 @@ impl Drop for Trust {
 impl Registry {
     /// Starts one.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one that deletes nothing, as Docker's does when nobody says otherwise.
+    pub fn without_deletion() -> Result<Self> {
+        Self::start_with(&[("REGISTRY_STORAGE_DELETE_ENABLED", "false")])
+    }
+
+    /// Starts one with settings of Docker's registry, which win over the file.
+    fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("gantry-registry-").tempdir()?;
         let mut registry =
             Self { folder, address: String::new(), user: String::new(), password: String::new() };
-        let status = registry.script("up").status()?;
+        let status = registry.script("up").envs(settings.iter().copied()).status()?;
         ensure!(status.success(), "tests/registry/up ended with {status}");
         let settings = std::fs::read_to_string(registry.folder.path().join("settings"))?;
         let setting = |name: &str| {

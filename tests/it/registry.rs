@@ -1,14 +1,16 @@
-//! A registry with TLS and a password, and Docker engines that push to it and pull from it through Gantry's engine.
+//! A registry with TLS and a password, Docker engines that push to it and pull from it through Gantry's engine, and Gantry's own client that deletes from it.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use gantry_engine::docker::{Auth, Docker, Endpoint, Timeouts};
 use gantry_engine::{Containers as _, EngineError};
+use gantry_registry::{Account, Digest, Error, Reference, Repository, Rights};
 use gantry_tests::artifacts::image;
 use gantry_tests::daemon::docker;
 use gantry_tests::hosts::Hosts;
 use gantry_tests::registry::Registry;
+use serde_json::json;
 
 /// An image of this machine's engine that is named for the registry. Dropped, it is removed.
 struct Made(String);
@@ -100,5 +102,74 @@ async fn a_registry_that_nobody_vouches_for_is_refused() -> Result<()> {
     push(&engine, &made.0).await?;
     drop(trust);
     ensure!(!Path::new("/etc/docker/certs.d").join(&registry.address).exists(), "nothing stays");
+    Ok(())
+}
+
+fn account(registry: &Registry) -> Result<Account> {
+    Ok(Account {
+        registry: registry.address.clone(),
+        user: registry.user.clone(),
+        password: registry.password.clone(),
+        authority: std::fs::read_to_string(registry.ca())?,
+        ..Account::default()
+    })
+}
+
+/// Puts an image without a layer there.
+fn put(repository: &Repository<'_>, tag: &str, said: &str) -> Result<()> {
+    let kind = |of: &str| format!("application/vnd.oci.image.{of}.v1+json");
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": {"Env": [said]},
+        "rootfs": {"type": "layers", "diff_ids": []},
+    });
+    let config = config.to_string();
+    let digest = Digest::of(config.as_bytes());
+    repository.upload_bytes(&digest, config.as_bytes())?;
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": kind("manifest"), "layers": [],
+        "config": {"mediaType": kind("config"), "digest": digest.as_str(), "size": config.len()},
+    });
+    repository.name(tag, &kind("manifest"), manifest.to_string().as_bytes())?;
+    Ok(())
+}
+
+#[test]
+fn an_image_is_deleted_with_its_names_and_others_stay() -> Result<()> {
+    let registry = Registry::start()?;
+    let account = account(&registry)?;
+    let image = Reference::parse(&registry.image("team/shop:v1"))?;
+    let pushing = Repository::of(&image, &account, Rights::Push, &[])?;
+    for (tag, said) in [("v1", "a=1"), ("v2", "a=2"), ("v3", "a=3"), ("v4", "a=3")] {
+        put(&pushing, tag, said)?;
+    }
+    let tags = || registry.tags("team/shop");
+    let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let repository = Repository::of(&image, &account, Rights::Delete, &[])?;
+    ensure!(repository.tags()? == named(&["v1", "v2", "v3", "v4"]), "{:?}", repository.tags()?);
+    let digest = |tag: &str| repository.digest(tag)?.context("an image");
+    let (first, third) = (digest("v1")?, digest("v3")?);
+    ensure!(digest("v4")? == third && digest("v2")? != third, "two names of one image");
+    for _ in 0..2 {
+        repository.delete(&first)?;
+        ensure!(tags()? == named(&["v2", "v3", "v4"]), "{:?}", tags()?);
+    }
+    ensure!(repository.digest("v1")?.is_none(), "it is gone");
+    repository.delete(&third)?;
+    ensure!(tags()? == named(&["v2"]), "{:?}", tags()?);
+    ensure!(repository.tags()? == tags()?, "the same is listed");
+    Ok(())
+}
+
+#[test]
+fn a_registry_with_its_deletion_switched_off_says_so_and_keeps_all() -> Result<()> {
+    let registry = Registry::without_deletion()?;
+    let account = account(&registry)?;
+    let image = Reference::parse(&registry.image("team/shop:v1"))?;
+    put(&Repository::of(&image, &account, Rights::Push, &[])?, "v1", "a=1")?;
+    let repository = Repository::of(&image, &account, Rights::Delete, &[])?;
+    let digest = repository.digest("v1")?.context("an image")?;
+    let refused = repository.delete(&digest);
+    ensure!(matches!(refused, Err(Error::NoDeletion { .. })), "{refused:?}");
+    ensure!(registry.tags("team/shop")? == ["v1".to_owned()].into());
     Ok(())
 }

@@ -12,11 +12,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gantry_core::Settings;
 use gantry_core::policy::Grant;
 use gantry_engine::EngineError;
 use gantry_engine::docker::{Auth, Endpoint};
+use gantry_registry::Account;
 use gantry_runtime::{Bound, Bounds};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::near;
 
@@ -143,6 +146,8 @@ pub struct Config {
     pub undo: Duration,
     /// How what died is looked for and replaced.
     pub healing: Healing,
+    /// The pause between two looks for images that nobody needs; none is ever made when it is zero.
+    pub images_every: Duration,
     /// How large the source of an app may be that is sent to be built, in bytes.
     pub largest_source: u64,
     /// What compiling a plugin may take.
@@ -153,8 +158,8 @@ pub struct Config {
     pub calls: Option<u32>,
     /// The Docker hosts.
     pub docker_hosts: Vec<DockerHost>,
-    /// Who the Docker hosts are to registries.
-    pub registries: Auth,
+    /// Who the Docker hosts and the daemon are to registries, and who vouches for these.
+    pub registries: Vec<Account>,
     /// The pool of an app that names none.
     pub default_pool: String,
     /// The router of an app that names none; none when such an app has none.
@@ -197,6 +202,14 @@ impl Token {
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is this one. Digests are compared, over their whole length: how long it takes tells nothing about the token.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let digest = |token: &Self| -> [u8; 32] { Sha256::digest(&token.0).into() };
+        let both = digest(self).into_iter().zip(digest(other));
+        both.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
     }
 }
 
@@ -349,6 +362,29 @@ impl Config {
         configured
     }
 
+    /// Who the Docker hosts are to registries.
+    #[must_use]
+    pub fn auth(&self) -> Auth {
+        let told = |auth: Auth, Account { registry, user, password, .. }: &Account| {
+            auth.with(registry, user, password)
+        };
+        let known = self.registries.iter().filter(|account| !account.user.is_empty());
+        known.fold(Auth::none(), told)
+    }
+
+    /// Who the daemon is to the registry of a provisioner with these settings: what they say counts where nothing is configured for the registry.
+    #[must_use]
+    pub fn account(&self, registry: &str, settings: &impl Settings) -> Account {
+        let known = self.registries.iter().rfind(|account| account.registry == registry);
+        known.cloned().unwrap_or_else(|| Account {
+            registry: registry.to_owned(),
+            user: settings.string("docker:registry-auth:username"),
+            password: settings.string("docker:registry-auth:password"),
+            authority: settings.string("docker:registry-ca"),
+            ..Account::default()
+        })
+    }
+
     /// Labels carry the types of an app's routers; what is said under the provisioner's own `routers` counts.
     fn tell_router_types(&self, config: &mut Value) {
         if config.is_null() {
@@ -410,6 +446,7 @@ fn resolve(
         most: raw.healing.most.unwrap_or(3),
         per: time("healing.per", raw.healing.per, 300)?,
     };
+    let images_every = time("images.every", raw.images.every, 300)?;
     let size = |key: &str, text: Option<String>| {
         let read = |text: String| {
             measure::bytes(&text).map_err(|error| wrong(path, key, &text, &error.to_string()))
@@ -459,6 +496,7 @@ fn resolve(
         grace,
         undo,
         healing,
+        images_every,
         largest_source,
         compiler,
         stack,
@@ -550,18 +588,37 @@ fn read(path: PathBuf) -> Result<String, ConfigError> {
     std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })
 }
 
-fn registries(path: &Path, raw: Vec<raw::RawDockerRegistry>) -> Result<Auth, ConfigError> {
-    let mut auth = Auth::none();
-    for raw::RawDockerRegistry { address, user, password_file } in raw {
+fn registries(path: &Path, raw: Vec<raw::RawDockerRegistry>) -> Result<Vec<Account>, ConfigError> {
+    let mut accounts = Vec::new();
+    for raw::RawDockerRegistry { address, user, password_file, ca } in raw {
         if address.is_empty() || address.contains('/') {
             let reason = "not like `registry.example.com:5000`, as it stands in front of the names of its images";
             return Err(wrong(path, "docker.registries.address", &address, reason));
         }
+        let (user, password) = match (user, password_file) {
+            (Some(user), Some(file)) => (user, read(file)?),
+            (None, None) => Default::default(),
+            (user, _) => {
+                let reason = "a user and the file with his password are both there, or neither is";
+                let key = "docker.registries.user";
+                return Err(wrong(path, key, &user.unwrap_or_default(), reason));
+            }
+        };
         // An editor ends a file with a line break, and no password has one.
-        let password = read(password_file)?;
-        auth = auth.with(address, user, password.trim_end_matches(['\r', '\n']));
+        let password = password.trim_end_matches(['\r', '\n']).to_owned();
+        let mut account = Account { registry: address, user, password, ..Account::default() };
+        if let Some(file) = ca {
+            let refused =
+                |reason: &str| wrong(path, "docker.registries.ca", &file.to_string_lossy(), reason);
+            account.authority = read(file.clone())?;
+            if account.authority.trim().is_empty() {
+                return Err(refused("there is no certificate in it"));
+            }
+            account.check().map_err(|error| refused(&error.to_string()))?;
+        }
+        accounts.push(account);
     }
-    Ok(auth)
+    Ok(accounts)
 }
 
 /// The hosts configured, else the one that Docker's own client would talk to.

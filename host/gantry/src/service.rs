@@ -99,6 +99,8 @@ pub(crate) struct Service {
     written: Arc<Written>,
     sweeper: Sweeper,
     tails: logs::Tails,
+    /// The registries that are known to delete nothing.
+    registries: images::Registries,
     /// The plugins that are installed and do not serve.
     broken: Mutex<BTreeMap<String, Broken>>,
     /// Turns of those who send a source to build.
@@ -116,7 +118,7 @@ impl Service {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { config, data, store, nodes, engines, clusters: given, runtime } = parts;
         let clusters = Arc::new(Clusters::default());
-        let hosts = Arc::new(Hosts::new(Arc::clone(&nodes), engines, config.registries.clone()));
+        let hosts = Arc::new(Hosts::new(Arc::clone(&nodes), engines, config.auth()));
         let sweeper = Sweeper::new(
             Arc::clone(&store),
             data.instance(),
@@ -134,6 +136,7 @@ impl Service {
             clusters,
             registry: Registry::new(),
             tails: logs::Tails::default(),
+            registries: images::Registries::default(),
             broken: Mutex::default(),
             uploads: tokio::sync::Semaphore::new(build::AT_ONCE),
             changing: Changing::default(),

@@ -435,8 +435,12 @@ async fn a_registry_that_goes_away_in_a_build_is_told_and_no_pod_stays() -> Resu
 async fn app_deploy_of_a_directory_builds_in_the_cluster_and_a_build_that_fails_changes_nothing()
 -> Result<()> {
     let yard = Yard::shared().await?;
+    // Who asks the registry is in what the provisioner reads.
     let config = json!({"provisioners": {"kubernetes": {"config": yard.config()?}}});
     let daemon = Daemon::with_kubernetes_for(POOL, &yard.cluster, &toml::to_string(&config)?)?;
+    // In a namespace of its own: what tells nodes the password is one object a registry, and another installation's apps are built beside this.
+    yard.cluster.ask(&["create", "namespace", "typed"])?;
+    daemon.cli(&["cluster", "update", "test", "--namespace", "typed"])?.success()?;
     let create = ["app", "create", "typed", "static", "--pool", POOL, "--team-owner", "team"];
     daemon.cli(&create)?.success()?;
     let answers = |text: &str| {
@@ -465,10 +469,26 @@ async fn app_deploy_of_a_directory_builds_in_the_cluster_and_a_build_that_fails_
     ensure!(failed.stderr.contains("`echo last words; exit 3` ended with 3"), "{failed:?}");
     ensure!(failed.stderr.contains("\nlast words\n"), "{failed:?}");
     answers("from the source\nbuilt by hook\n")?;
-    let tags = yard.registry.tags("tsuru/app-typed")?;
-    ensure!(tags == ["latest", "v1"].map(str::to_owned).into(), "{tags:?}");
+    let tags = |repository: &str| yard.registry.tags(repository);
+    let found = tags("tsuru/app-typed")?;
+    ensure!(found == ["latest", "v1"].map(str::to_owned).into(), "{found:?}");
+    let found = tags("team/app-typed")?;
+    ensure!(found.is_empty(), "what was built is in what was made of it: {found:?}");
+
+    // One that builds and does not start leaves no image, and not the newest that it was for a moment.
+    let third = Source::new(&["true"])?;
+    third.put("Procfile", "web: env CRASH=3 serve\n")?;
+    let failed = daemon.cli(&["app", "deploy", "typed", &third.0.path().to_string_lossy()])?;
+    ensure!(failed.code == Some(1), "{failed:?}");
+    answers("from the source\nbuilt by hook\n")?;
+    let found = tags("tsuru/app-typed")?;
+    ensure!(found == ["v1".to_owned()].into(), "{found:?}");
+    let found = tags("team/app-typed")?;
+    ensure!(found.is_empty(), "{found:?}");
 
     daemon.cli(&["app", "remove", "typed", "-y"])?.success()?;
+    let found = tags("tsuru/app-typed")?;
+    ensure!(found.is_empty(), "nothing of it stays in the registry: {found:?}");
     let mine = format!("gantry.instance={}", daemon.instance);
     let left =
         || yard.cluster.ask(&["get", "pods,deployments,services", "-A", "-l", &mine, "-o", "name"]);

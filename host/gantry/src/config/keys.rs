@@ -30,6 +30,7 @@ pub(super) const KEYS: &[(&str, Known)] = &[
     ("http", Table(&[("socket", Leaf), ("listen", Leaf), ("token-file", Leaf)])),
     ("operations", Table(&[("grace", Leaf), ("undo", Leaf)])),
     ("healing", Table(&[("every", Leaf), ("most", Leaf), ("per", Leaf)])),
+    ("images", Table(&[("every", Leaf)])),
     ("builds", Table(&[("largest-source", Leaf)])),
     ("compiler", Table(&[("timeout", Leaf), ("memory", Leaf)])),
     ("runtime", Table(&[("stack", Leaf), ("calls", Leaf)])),
@@ -37,7 +38,10 @@ pub(super) const KEYS: &[(&str, Known)] = &[
         "docker",
         Table(&[
             ("hosts", List(&[("address", Leaf), ("tls", Leaf)])),
-            ("registries", List(&[("address", Leaf), ("user", Leaf), ("password-file", Leaf)])),
+            (
+                "registries",
+                List(&[("address", Leaf), ("user", Leaf), ("password-file", Leaf), ("ca", Leaf)]),
+            ),
         ]),
     ),
     ("pools", Named(&Table(&[("provisioner", Leaf)]))),

@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) http: RawHttp,
     pub(super) operations: RawOperations,
     pub(super) healing: RawHealing,
+    pub(super) images: RawImages,
     pub(super) builds: RawBuilds,
     pub(super) compiler: RawCompiler,
     pub(super) runtime: RawRuntime,
@@ -49,6 +50,12 @@ pub(super) struct RawHealing {
     pub(super) every: Option<String>,
     pub(super) most: Option<u32>,
     pub(super) per: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(super) struct RawImages {
+    pub(super) every: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,8 +95,9 @@ pub(super) struct RawDockerHost {
 #[serde(rename_all = "kebab-case")]
 pub(super) struct RawDockerRegistry {
     pub(super) address: String,
-    pub(super) user: String,
-    pub(super) password_file: PathBuf,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,6 +21,11 @@ fn told(error: &ConfigError) -> String {
     format!("{error}\nhint: {}", error.hint().unwrap_or_default())
 }
 
+/// A certificate, as PEM.
+fn certificate() -> String {
+    rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap().cert.pem()
+}
+
 /// The sample with every key switched on.
 fn everything() -> String {
     SAMPLE
@@ -83,9 +88,12 @@ fn the_sample_shows_every_key_and_each_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
     std::fs::write(&password, "secret\n").unwrap();
+    let authority = folder.path().join("ca.crt");
+    std::fs::write(&authority, certificate()).unwrap();
     let text = text
         .replace("token-file", "#")
-        .replace("/etc/gantry/registry-password", &password.to_string_lossy());
+        .replace("/etc/gantry/registry-password", &password.to_string_lossy())
+        .replace("/etc/gantry/registry-ca.crt", &authority.to_string_lossy());
     let config = load(&text, &environment).unwrap();
     let limits = &config.provisioner("docker").limits;
     for bound in Bound::ALL {
@@ -158,6 +166,10 @@ fn a_wrong_value_is_refused_by_key() {
         (
             "docker.registries = [{ address = \"https://r.example\", user = \"u\", password-file = \"p\" }]",
             "`docker.registries.address` in `gantry.toml` cannot be `https://r.example`: not like `registry.example.com:5000`, as it stands in front of the names of its images",
+        ),
+        (
+            "docker.registries = [{ address = \"r.example\", user = \"ann\" }]",
+            "`docker.registries.user` in `gantry.toml` cannot be `ann`: a user and the file with his password are both there, or neither is",
         ),
         (
             "[routers.\"a,b\"]",
@@ -288,7 +300,48 @@ fn the_password_of_a_registry_is_in_a_file_and_never_shown() {
     assert!(matches!(load(&text, &home()), Err(ConfigError::Read { .. })), "there is no file");
     std::fs::write(&file, "open sesame\n").unwrap();
     let config = load(&text, &home()).unwrap();
-    assert_eq!(config.registries, Auth::none().with("r.example:5000", "ann", "open sesame"));
+    assert_eq!(config.auth(), Auth::none().with("r.example:5000", "ann", "open sesame"));
+    let account = config.account("r.example:5000", &());
+    assert_eq!((account.user.as_str(), account.password.as_str()), ("ann", "open sesame"));
+    assert_eq!(account.authority, "");
+    let nobody = config.account("other.example", &());
+    assert_eq!((nobody.registry.as_str(), nobody.user.as_str()), ("other.example", ""));
+    // A provisioner may have words of its own, which count where the daemon has none.
+    let settings = serde_json::json!({"docker": {
+        "registry-auth": {"username": "kate", "password": "mellon"}, "registry-ca": "PEM",
+    }});
+    assert_eq!(config.account("r.example:5000", &settings).user, "ann");
+    let own = config.account("other.example", &settings);
+    let own = [own.registry, own.user, own.password, own.authority];
+    assert_eq!(own, ["other.example", "kate", "mellon", "PEM"]);
     let shown = format!("{config:?}");
     assert!(shown.contains("r.example:5000") && !shown.contains("sesame"), "{shown}");
+}
+
+#[test]
+fn who_vouches_for_a_registry_is_in_a_file_with_a_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (password, file) = (folder.path().join("password"), folder.path().join("ca.crt"));
+    std::fs::write(&password, "open sesame").unwrap();
+    let text = format!(
+        "docker.registries = [{{ address = \"r.example\", user = \"ann\", password-file = {password:?}, ca = {file:?} }}]"
+    );
+    assert!(matches!(load(&text, &home()), Err(ConfigError::Read { .. })), "there is no file");
+    for odd in
+        ["", "\n", "no certificate", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"]
+    {
+        std::fs::write(&file, odd).unwrap();
+        let error = load(&text, &home()).unwrap_err().to_string();
+        assert!(error.starts_with("`docker.registries.ca` in `gantry.toml` cannot be "), "{error}");
+    }
+    let certificate = certificate();
+    std::fs::write(&file, &certificate).unwrap();
+    let config = load(&text, &home()).unwrap();
+    assert_eq!(config.account("r.example", &()).authority, certificate);
+    // A registry that asks nobody who he is may have one too, and no engine is told of it.
+    let text = format!("docker.registries = [{{ address = \"r.example\", ca = {file:?} }}]");
+    let config = load(&text, &home()).unwrap();
+    let account = config.account("r.example", &());
+    assert_eq!((account.user.as_str(), account.authority), ("", certificate));
+    assert_eq!(config.auth(), Auth::none());
 }

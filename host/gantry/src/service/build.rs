@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use gantry_core::image::BuildOptions;
-use gantry_engine::Operation;
 use gantry_runtime::{Interface, Provisioner};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,13 +17,11 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::images::Ending;
 use super::units::Change;
 use super::{OrProblem, Service};
 use crate::api::{Problem, ProblemKind};
 use crate::operation::Caller;
-
-/// How long removing an image may take that nobody needs.
-const CLEAN: Duration = Duration::from_secs(120);
 
 /// How many sources are received at the same time: each lies on the disk of the daemon.
 pub(super) const AT_ONCE: usize = 4;
@@ -94,19 +91,14 @@ impl Service {
         let detail = detail(&source, &options);
         self.change(caller, "deploy", app, detail, move |change| async move {
             let built = change.build(source, &options, &title).await?;
-            let app = &change.record.app;
-            let deployed = change.provisioner.deploy(&change.operation, app, &built).await;
-            let image = match deployed.or_problem(|| title) {
-                Ok(image) => image,
-                Err(problem) => {
-                    change.clean(&built).await;
-                    return Err(problem);
-                }
-            };
-            if image != built {
+            let deployed = change.deploy(&built, title).await;
+            match &deployed {
+                Ok(image) if *image == built => {}
                 // It is in the image that was made of it.
-                change.clean(&built).await;
+                Ok(_) => change.clean(vec![built], Ending::Images).await,
+                Err(_) => change.clean(vec![built], Ending::Deploy).await,
             }
+            let image = deployed?;
             change.count_deploy(!options.dockerfile.is_empty()).await;
             Ok(json!({"image": image}))
         })
@@ -130,24 +122,6 @@ impl Change {
             Builder::Cluster => provisioner.build_pod(operation, app, reader, &options.tag).await,
         };
         built.or_problem(|| title.to_owned())
-    }
-
-    /// Removes an image that was built and that nobody needs, as far as the provisioner can. The operation may have been cancelled: this is part of its undo.
-    async fn clean(&self, image: &str) {
-        if !self.provisioner.supports(Interface::ImageCleaner) {
-            return;
-        }
-        let operation = Operation::new(self.operation.id.clone(), CLEAN)
-            .shown_to(Arc::clone(&self.operation.progress));
-        let app = &self.record.app.name;
-        if let Err(error) = self.provisioner.clean_image(&operation, app, image).await {
-            tracing::warn!(
-                app,
-                image,
-                error = &error as &dyn std::error::Error,
-                "an image of a build stays"
-            );
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Images that nobody needs any more: those that were made of apps and are older than what an app can return to, and those of apps that are removed (spec 5.13).
 //!
-//! Only images that the platform itself named go. An image that somebody deployed by its name is his.
+//! Only images that the platform itself named go. An image that somebody deployed by its name is his. From the hosts they go first, and then from the registry that they are named after.
+
+mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,10 +21,12 @@ use crate::api::{Problem, ProblemKind};
 use crate::operation::{Caller, Request, of_app};
 use crate::store::StoreError;
 
-/// The pause between two looks.
-const EVERY: Duration = Duration::from_secs(5 * 60);
+pub(super) use registry::Registries;
 
-/// The longest pause before an image that could not be removed is tried again.
+/// The shortest pause before an image that could not be removed is tried again.
+const SHORTEST: Duration = Duration::from_secs(5 * 60);
+
+/// The longest one.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Who cleans.
@@ -30,6 +34,17 @@ const CLEANER: &str = "image-cleaner";
 
 /// How many apps are cleaned at the same time.
 const AT_ONCE: usize = 8;
+
+/// Why images go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The app has newer ones.
+    Images,
+    /// They were made for a deploy that failed.
+    Deploy,
+    /// The app itself goes.
+    App,
+}
 
 /// An app and an image of it.
 type OfApp = (String, String);
@@ -45,7 +60,7 @@ impl Stuck {
 
     fn failed(&mut self, image: OfApp, now: Instant) {
         let before = self.0.get(&image).map(|(_, pause)| pause.saturating_mul(2));
-        let pause = before.unwrap_or(EVERY).min(LONGEST);
+        let pause = before.unwrap_or(SHORTEST).min(LONGEST);
         self.0.insert(image, (now + pause, pause));
     }
 
@@ -69,9 +84,13 @@ impl AllStuck {
 impl Service {
     /// Looks for images that nobody needs, for ever.
     pub(crate) async fn keep_cleaning_images(self: &Arc<Self>) {
+        let every = self.config.images_every;
+        if every.is_zero() {
+            return;
+        }
         let stuck = AllStuck::default();
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(every).await;
             if let Err(error) = self.clean_images(&stuck).await {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot look at images");
             }
@@ -84,9 +103,6 @@ impl Service {
         let mut due = Vec::new();
         let now = Instant::now();
         for provisioner in self.registry.list() {
-            if !provisioner.supports(Interface::ImageCleaner) {
-                continue;
-            }
             let stale = self.stale_images(provisioner.name()).await?;
             let mut apps: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for image in stale {
@@ -143,7 +159,8 @@ impl Service {
             let is_stale =
                 |image: &String| still.iter().any(|(of, stale)| (of, stale) == (&app, image));
             let images: Vec<String> = images.into_iter().filter(is_stale).collect();
-            let cleaned = service.clean(&work.operation, &provisioner, &app, &images).await;
+            let ending = Ending::Images;
+            let cleaned = service.clean(&work.operation, &provisioner, &app, &images, ending).await;
             let left = images.into_iter().filter(|image| !cleaned.contains(image));
             let left: Vec<String> = left.collect();
             for image in &left {
@@ -165,51 +182,67 @@ impl Service {
         }
     }
 
-    /// Removes the images that were made of an app that is removed. What stays is told to the log: nothing points to it any more.
+    /// Removes the images that were made of an app that is removed, and tells what stays: nothing points to it any more.
     pub(super) async fn clean_all_images(
         &self,
         operation: &Operation,
         provisioner: &Provisioner,
         app: &str,
-    ) {
-        if !provisioner.supports(Interface::ImageCleaner) {
-            return;
-        }
-        let names = ImageNames::from_settings(&self.config.provisioner(provisioner.name()).config);
+    ) -> Vec<String> {
+        let names = self.image_names(provisioner);
         let images = match self.store.images_of_one(app).await {
             Ok(images) => images,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(app, error, "the images of an app that is removed stay");
-                return;
+                return vec![format!("its images: {error}")];
             }
         };
         let own: Vec<String> =
             images.into_iter().filter(|image| names.is_of_app(image, app)).collect();
-        self.clean(operation, provisioner, app, &own).await;
+        let cleaned = self.clean(operation, provisioner, app, &own, Ending::App).await;
+        let left = own.into_iter().filter(|image| !cleaned.contains(image));
+        left.map(|image| format!("the image {image}")).collect()
     }
 
-    /// Removes images until the operation is cancelled, and gives those that are gone.
-    async fn clean(
+    /// Removes images of an app, which have one name but for their tags, until the operation is cancelled, and gives those that nothing is left to be done for. Where no provisioner removes any,
+    /// as on nodes that look after their images themselves, they are gone at once.
+    pub(super) async fn clean(
         &self,
         operation: &Operation,
         provisioner: &Provisioner,
         app: &str,
         images: &[String],
+        ending: Ending,
     ) -> Vec<String> {
         let mut gone = Vec::new();
+        let here = provisioner.supports(Interface::ImageCleaner);
         for (index, image) in images.iter().enumerate() {
             if operation.cancel.is_cancelled() {
                 let left = images.len().saturating_sub(index);
                 tracing::warn!(app, left, "cancelled: images stay");
                 break;
             }
+            if !here {
+                gone.push(image.clone());
+                continue;
+            }
             match provisioner.clean_image(operation, app, image).await {
                 Ok(()) => gone.push(image.clone()),
                 Err(error) => tracing::warn!(app, image, %error, "an image stays"),
             }
         }
-        gone
+        let due = match ending {
+            Ending::Images => gone,
+            // Nobody comes back for what a host keeps.
+            Ending::Deploy | Ending::App => images.to_vec(),
+        };
+        self.delete_from_registry(operation, provisioner, app, due, ending).await
+    }
+
+    /// How the images of a provisioner's apps are called.
+    pub(super) fn image_names(&self, provisioner: &Provisioner) -> ImageNames {
+        ImageNames::from_settings(&self.config.provisioner(provisioner.name()).config)
     }
 }
 

@@ -8,6 +8,9 @@ use super::{Result, Store, check_kept, from_json, to_json};
 /// How many images of an app are remembered.
 const HISTORY: u32 = 1_000;
 
+/// The tag that is meant where none is written.
+const LATEST: &str = "latest";
+
 impl Store {
     /// The number of the next image of an app; no number is given twice while the app exists.
     pub(crate) async fn next_image_number(&self, app: &str) -> Result<u64> {
@@ -62,6 +65,30 @@ impl Store {
                        ORDER BY position";
             let mut statement = connection.prepare_cached(sql)?;
             let rows = statement.query_map([app], |row| row.get(0))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
+    /// The images of a repository that apps have: each app, and the tag or digest; of one without either the tag that it means.
+    pub(crate) async fn images_of_repository(
+        &self,
+        repository: &str,
+    ) -> Result<Vec<(String, String)>> {
+        let repository = repository.to_owned();
+        self.read(move |connection| {
+            // Ranges of the index by image: from the separator to the byte after it.
+            let sql = "SELECT app, image FROM images WHERE image = ?1 \
+                       OR (image >= ?1 || ':' AND image < ?1 || ';') \
+                       OR (image >= ?1 || '@' AND image < ?1 || 'A')";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([&repository], |row| {
+                let image: String = row.get(1)?;
+                let version = image.get(repository.len().saturating_add(1)..).unwrap_or(LATEST);
+                // Beside a digest a tag means nothing.
+                let version = version.rsplit_once('@').map_or(version, |(_, digest)| digest);
+                Ok((row.get(0)?, version.to_owned()))
+            })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
         .await
@@ -201,6 +228,39 @@ mod tests {
         let far = [("far".to_owned(), "f:1".to_owned())];
         assert_eq!(store.stale_images("kubernetes", 1).await.unwrap(), far);
         assert_eq!(store.images_of_one("web").await.unwrap(), ["w:1", "w:4"]);
+    }
+
+    #[tokio::test]
+    async fn the_images_of_a_repository_are_those_of_all_apps() {
+        let (_folder, store) = Store::fresh();
+        for (app, image) in [
+            ("web", "r:5/a/app-web:v1"),
+            ("web", "r:5/a/app-web:v2"),
+            ("web", "r:5/a/app-web2:v4"),
+            ("api", "r:5/a/app-web:v2"),
+            ("api", "r:5/a/app-web:v3"),
+            ("api", "a/app-web:v5"),
+            ("api", "r:5/a/app-web"),
+            ("own", "r:5/a/app-web@sha256:12"),
+            ("own", "r:5/a/app-web:v9@sha256:34"),
+            ("own", "r:5/a/app-web/more:v6"),
+        ] {
+            store.append_image(app, image).await.unwrap();
+        }
+        let mut images = store.images_of_repository("r:5/a/app-web").await.unwrap();
+        images.sort();
+        let expected = [
+            ("api", "latest"),
+            ("api", "v2"),
+            ("api", "v3"),
+            ("own", "sha256:12"),
+            ("own", "sha256:34"),
+            ("web", "v1"),
+            ("web", "v2"),
+        ];
+        assert_eq!(images, expected.map(|(app, version)| (app.to_owned(), version.to_owned())));
+        // No letter of it means anything else than itself.
+        assert_eq!(store.images_of_repository("r:5/a/app_web").await.unwrap(), []);
     }
 
     #[tokio::test]

@@ -8,22 +8,9 @@ pub(crate) enum Error {
     /// The source of the app, or the image that it is built on, is not as it has to be; or its own commands failed.
     #[error("{0}")]
     Build(String),
-    /// The registry refuses, or tells what it should not.
-    #[error("the registry `{registry}` {what}")]
-    Registry {
-        /// Which.
-        registry: String,
-        /// What it does.
-        what: String,
-    },
-    /// The registry cannot be reached, or the connection broke. Worth another try.
-    #[error("the registry `{registry}` does not answer: {reason}")]
-    Unreachable {
-        /// Which.
-        registry: String,
-        /// Why.
-        reason: String,
-    },
+    /// The registry refuses or does not answer, or what is to be the name of an image is none.
+    #[error(transparent)]
+    Registry(#[from] gantry_registry::Error),
     /// A file or a stream cannot be read or written.
     #[error("{what}: {source}")]
     Io {

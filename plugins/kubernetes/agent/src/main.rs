@@ -15,17 +15,11 @@
 //! `deploy` gives an image another name, and `inspect` does that and tells what is in it.
 
 mod archive;
-mod challenge;
-mod digest;
 mod error;
 mod layer;
 mod link;
 mod manifest;
-#[cfg(test)]
-mod peer;
 mod publish;
-mod reference;
-mod registry;
 mod snapshot;
 mod work;
 
@@ -35,9 +29,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use gantry_registry::Account;
+
 use crate::error::{Doing as _, Result, build};
 use crate::publish::Job;
-use crate::registry::Account;
 use crate::work::{Place, Work};
 
 /// The folder that all containers of the pod see.
@@ -131,6 +126,8 @@ fn job() -> Result<Job> {
         user: set("REGISTRY_AUTH_USER"),
         password: set("REGISTRY_AUTH_PASS"),
         authority: set("REGISTRY_CA"),
+        program: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")),
+        ..Account::default()
     };
     Job::new(&set("SOURCE_IMAGE"), &set("DESTINATION_IMAGES"), account)
 }

@@ -1,9 +1,9 @@
 //! The documents of an image, of the OCI's kind and of Docker's (image manifest version 2, schema 2): read, and written with one more layer.
 
+use gantry_registry::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::digest::Digest;
 use crate::error::{Result, build};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -12,10 +12,6 @@ const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-
-/// What a registry is asked for.
-pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
-     application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The mark of layers that may not be copied: engines fetch them from where their makers have them.
 const FOREIGN: [&str; 2] = ["nondistributable", "foreign"];

@@ -9,14 +9,12 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use gantry_core::yaml::TsuruYaml;
+use gantry_registry::{Account, Digest, Measured, Reference, Repository, Rights};
 use serde_json::{Value, json};
 
-use crate::digest::{Digest, Measured};
 use crate::error::{Doing as _, Result, build};
 use crate::link::{Files, Message};
 use crate::manifest::{self, Found, Manifest, NewLayer};
-use crate::reference::Reference;
-use crate::registry::{Account, Repository};
 
 /// What the history of an image says of a layer.
 const MADE_BY: &str = "gantry build";
@@ -51,7 +49,7 @@ impl Job {
     pub(crate) fn new(source: &str, names: &str, account: Account) -> Result<Self> {
         let source = Reference::parse(source)?;
         let names = names.split(',').filter(|name| !name.is_empty());
-        let names = names.map(Reference::parse).collect::<Result<Vec<_>>>()?;
+        let names = names.map(Reference::parse).collect::<Result<Vec<_>, _>>()?;
         let place = |name: &Reference| (name.registry.clone(), name.repository.clone());
         let Some(first) = names.first() else {
             return Err(build("no destination images provided"));
@@ -66,11 +64,11 @@ impl Job {
         let first = self.names.first().ok_or_else(|| build("no destination images provided"))?;
         let same = first.registry == self.source.registry;
         let sources = if same { vec![self.source.repository.as_str()] } else { Vec::new() };
-        Ok((first, Repository::of(first, &self.account, true, &sources)?))
+        Ok((first, Repository::of(first, &self.account, Rights::Push, &sources)?))
     }
 
     fn origin(&self) -> Result<Repository<'_>> {
-        Repository::of(&self.source, &self.account, false, &[])
+        Ok(Repository::of(&self.source, &self.account, Rights::Pull, &[])?)
     }
 
     fn base(&self) -> Result<Base> {

@@ -31,9 +31,9 @@ impl Service {
             let title = || title(&app.name);
             change.service.refuse_swapped(&app.name, title()).await?;
             change.provisioner.destroy(&change.operation, app).await.or_problem(title)?;
-            let left = change.service.leave_services(&app.name).await;
+            let mut left = change.service.leave_services(&app.name).await;
             let (service, operation) = (&change.service, &change.operation);
-            service.clean_all_images(operation, &change.provisioner, &app.name).await;
+            left.extend(service.clean_all_images(operation, &change.provisioner, &app.name).await);
             change.service.store.remove_app(&app.name).await.or_problem(title)?;
             Ok(removed(&change.operation, &app.name, &left))
         })
@@ -87,7 +87,11 @@ impl Service {
         let mut left = Vec::new();
         for (provisioner, app) in places {
             let destroyed = match self.provisioner(&provisioner) {
-                Ok(provisioner) => provisioner.destroy(operation, &app).await.or_problem(title),
+                Ok(provisioner) => {
+                    let destroyed = provisioner.destroy(operation, &app).await.or_problem(title);
+                    left.extend(self.clean_all_images(operation, &provisioner, name).await);
+                    destroyed
+                }
                 Err(problem) => Err(problem),
             };
             match destroyed {

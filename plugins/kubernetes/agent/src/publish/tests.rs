@@ -1,11 +1,11 @@
 use std::os::unix::net::UnixStream;
 
 use flate2::read::GzDecoder;
+use gantry_registry::peer::{Peer, Reply};
 use serde_json::json;
 
 use super::*;
 use crate::link::{Said, Speaker};
-use crate::peer::{Peer, Reply};
 
 const CONFIG: &str = r#"{"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]}, "rootfs": {"type": "layers", "diff_ids": ["sha256:1", "sha256:2"]}}"#;
 

@@ -9,16 +9,18 @@ const ALGORITHM: &str = "sha256:";
 
 /// The SHA-256 of some content, as registries write it: `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Digest(String);
+pub struct Digest(String);
 
 impl Digest {
     /// The digest of these bytes.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
         Self::from_hash(Sha256::new_with_prefix(bytes))
     }
 
     /// Reads one.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let hex = text.strip_prefix(ALGORITHM)?;
         let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (hex.len() == 64 && hex.bytes().all(is_hex)).then(|| Self(text.to_owned()))
@@ -30,7 +32,8 @@ impl Digest {
     }
 
     /// As registries write it.
-    pub(crate) fn as_str(&self) -> &str {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -42,7 +45,7 @@ impl fmt::Display for Digest {
 }
 
 /// A stream whose content is measured as it goes through.
-pub(crate) struct Measured<S> {
+pub struct Measured<S> {
     inner: S,
     hash: Sha256,
     length: u64,
@@ -50,12 +53,14 @@ pub(crate) struct Measured<S> {
 
 impl<S> Measured<S> {
     /// Measures what goes through.
-    pub(crate) fn new(inner: S) -> Self {
+    #[must_use]
+    pub fn new(inner: S) -> Self {
         Self { inner, hash: Sha256::new(), length: 0 }
     }
 
     /// The stream, the digest of what went through, and how much that was.
-    pub(crate) fn finish(self) -> (S, Digest, u64) {
+    #[must_use]
+    pub fn finish(self) -> (S, Digest, u64) {
         (self.inner, Digest::from_hash(self.hash), self.length)
     }
 

@@ -1,7 +1,11 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use ureq::Body;
+use ureq::http::Response;
 
+use super::ask::same_origin;
 use super::*;
 use crate::peer::{Peer, Reply};
 
@@ -10,7 +14,7 @@ fn account(peer: &Peer) -> Account {
         registry: peer.address.clone(),
         user: "ann".to_owned(),
         password: "open sesame".to_owned(),
-        authority: String::new(),
+        ..Account::default()
     }
 }
 
@@ -23,7 +27,7 @@ fn image(peer: &Peer) -> Reference {
 /// Does something with the repository `team/app` of a registry.
 fn with<T>(peer: &Peer, account: &Account, doing: impl FnOnce(&Repository<'_>) -> T) -> T {
     let image = image(peer);
-    let repository = Repository::of(&image, account, true, &["team/base"]).unwrap();
+    let repository = Repository::of(&image, account, Rights::Push, &["team/base"]).unwrap();
     doing(&repository)
 }
 
@@ -335,9 +339,162 @@ fn a_registry_that_is_away_is_told() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let image = Reference::parse(&format!("{gone}/a:v1")).unwrap();
     let nobody = Account::default();
-    let repository = Repository::of(&image, &nobody, false, &[]).unwrap();
+    let repository = Repository::of(&image, &nobody, Rights::Pull, &[]).unwrap();
     let text = repository.manifest("v1").unwrap_err().to_string();
     assert!(text.contains("does not answer") && text.contains(&gone.to_string()), "{text}");
+}
+
+/// The repository `team/app` with two tags of one image, and one of another.
+fn shop() -> Peer {
+    let peer = Peer::start();
+    for (tag, config) in [("v1", b"one"), ("v2", b"one"), ("v3", b"two")] {
+        peer.image("team/app", tag, config, &[b"a layer"]);
+    }
+    peer.image("team/other", "v1", b"one", &[b"a layer"]);
+    peer
+}
+
+/// Deletes the image that a tag of `team/app` leads to.
+fn delete(peer: &Peer, account: &Account, tag: &str) -> Result<()> {
+    let image = image(peer);
+    let repository = Repository::of(&image, account, Rights::Delete, &[]).unwrap();
+    let digest = repository.digest(tag)?.unwrap();
+    repository.delete(&digest)
+}
+
+fn tags(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[test]
+fn an_image_is_deleted_by_its_digest_and_with_all_its_names() {
+    let peer = shop();
+    delete(&peer, &account(&peer), "v3").unwrap();
+    assert_eq!(peer.tags("team/app"), tags(&["v1", "v2"]));
+    let digest = peer.image("team/app", "v1", b"one", &[b"a layer"]);
+    peer.state().heard.clear();
+    delete(&peer, &account(&peer), "v1").unwrap();
+    assert_eq!(peer.tags("team/app"), tags(&[]));
+    assert_eq!(peer.tags("team/other"), tags(&["v1"]), "that is another repository");
+    let lines =
+        ["HEAD /v2/team/app/manifests/v1", &format!("DELETE /v2/team/app/manifests/{digest}")];
+    assert_eq!(peer.lines(), lines);
+    assert!(peer.state().heard[0].header("accept").contains("image.index"), "a list is one too");
+}
+
+#[test]
+fn what_somebody_else_deleted_is_deleted() {
+    let peer = shop();
+    peer.state().instead.push(("DELETE".to_owned(), Reply::of(404), true));
+    delete(&peer, &account(&peer), "v3").unwrap();
+}
+
+#[test]
+fn a_registry_that_deletes_nothing_says_so() {
+    let peer = shop();
+    let said =
+        r#"{"errors": [{"code": "UNSUPPORTED", "message": "The operation is unsupported."}]}"#;
+    for reply in [Reply::of(405), Reply::of(405).saying(said), Reply::of(400).saying(said)] {
+        peer.state().instead = vec![("DELETE".to_owned(), reply, true)];
+        let error = delete(&peer, &account(&peer), "v3").unwrap_err();
+        assert!(matches!(error, Error::NoDeletion { .. }), "{error}");
+        let text = format!("the registry `{}` has its deletion switched off", peer.address);
+        assert_eq!(error.to_string(), text);
+    }
+    let denied = r#"{"errors": [{"code": "DENIED", "message": "no"}]}"#;
+    peer.state().instead = vec![("DELETE".to_owned(), Reply::of(403).saying(denied), true)];
+    let text = delete(&peer, &account(&peer), "v3").unwrap_err().to_string();
+    assert!(text.contains("refuses to delete the image `team/app@sha256:"), "{text}");
+    assert!(text.ends_with(": 403 Forbidden: DENIED: no"), "{text}");
+    // One that is ill may get well.
+    peer.state().instead = vec![("DELETE".to_owned(), Reply::of(503).saying(said), true)];
+    delete(&peer, &account(&peer), "v3").unwrap();
+}
+
+#[test]
+fn tags_are_listed_page_by_page_to_the_last() {
+    let peer = shop();
+    for number in 4..8 {
+        peer.image("team/app", &format!("v{number}"), b"two", &[b"a layer"]);
+    }
+    let all = || with(&peer, &account(&peer), |repository| repository.tags());
+    assert_eq!(all().unwrap(), tags(&["v1", "v2", "v3", "v4", "v5", "v6", "v7"]));
+    assert_eq!(peer.lines().len(), 4, "two at a time");
+    // None at all, said in three ways.
+    let list = || "GET /v2/team/app/tags/list".to_owned();
+    for reply in [
+        Reply::of(404),
+        Reply::of(200).saying(r#"{"name": "team/app", "tags": null}"#),
+        Reply::of(200).saying(r#"{"name": "team/app"}"#),
+    ] {
+        peer.state().instead = vec![(list(), reply, true)];
+        assert_eq!(all().unwrap(), tags(&[]));
+    }
+    // One that leads in a circle ends, and one that has more and more is refused.
+    let circle = Reply::of(200)
+        .with("link", "</v2/team/app/tags/list>; rel=\"next\"")
+        .saying(r#"{"tags": ["v1"]}"#);
+    peer.state().instead = vec![(list(), circle, false)];
+    assert_eq!(all().unwrap(), tags(&["v1"]));
+    let many: Vec<String> = (0..=MOST_TAGS).map(|number| format!("v{number}")).collect();
+    let many = Reply::of(200).saying(serde_json::json!({"tags": many}).to_string());
+    peer.state().instead = vec![(list(), many, true)];
+    let text = all().unwrap_err().to_string();
+    assert!(text.ends_with("has more than 10000 tags of `team/app`"), "{text}");
+    for (reply, why) in [
+        (Reply::of(200).saying("no"), "answers what makes no sense"),
+        (Reply::of(403), "refuses to list the tags of `team/app`: 403 Forbidden"),
+    ] {
+        peer.state().instead = vec![(list(), reply, true)];
+        let text = all().unwrap_err().to_string();
+        assert!(text.ends_with(why), "{text}");
+    }
+}
+
+#[test]
+fn the_next_page_is_what_a_link_says_of_that_relation() {
+    for (links, next) in [
+        ("</v2/a/tags/list?last=x&n=2>; rel=\"next\"", Some("/v2/a/tags/list?last=x&n=2")),
+        ("<https://r/v2>; title=x; rel=next", Some("https://r/v2")),
+        ("</first>; rel=\"first\", </second>; rel=\"next\"", Some("/second")),
+        ("</first>; rel=\"first\"", None),
+        ("/v2; rel=\"next\"", None),
+        ("", None),
+    ] {
+        assert_eq!(next_page(links), next, "{links}");
+    }
+}
+
+#[test]
+fn an_answer_that_takes_too_long_in_all_is_not_waited_for() {
+    let peer = Peer::start();
+    let hurried = Account { limit: Some(Duration::from_millis(50)), ..account(&peer) };
+    // Nothing is answered while the state is held.
+    let held = peer.state();
+    let error = with(&peer, &hurried, |repository| repository.digest("v1")).unwrap_err();
+    drop(held);
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn a_digest_that_is_not_told_is_worked_out() {
+    let peer = shop();
+    let digest = peer.image("team/app", "v1", b"one", &[b"a layer"]);
+    peer.state().instead.push(("HEAD".to_owned(), Reply::of(200), true));
+    let found = with(&peer, &account(&peer), |repository| repository.digest("v1"));
+    assert_eq!(found.unwrap(), Digest::parse(&digest));
+}
+
+#[test]
+fn a_token_for_deletion_is_for_that() {
+    let (peer, giver) = (shop(), Peer::start());
+    let asked = format!("Bearer realm=\"http://{}/token\",service=\"r\"", giver.address);
+    peer.state().pass = Some(("Bearer t0k.en".to_owned(), asked));
+    let reply = Reply::of(200).saying(r#"{"token": "t0k.en"}"#);
+    giver.state().instead.push(("GET /token".to_owned(), reply, true));
+    delete(&peer, &account(&peer), "v3").unwrap();
+    let asked = "GET /token?service=r&scope=repository%3Ateam%2Fapp%3Apull%2Cdelete";
+    assert_eq!((giver.lines(), passes(&giver)), (vec![asked.to_owned()], vec![BASIC.to_owned()]));
 }
 
 /// A registry over TLS, and the certificate of who vouches for it.
@@ -372,7 +529,7 @@ fn a_registry_over_tls_is_spoken_to_when_somebody_vouches_for_it() {
     let ask = |authority: &str| {
         let account = Account { authority: authority.to_owned(), ..account(&peer) };
         let image = image(&peer);
-        let mut repository = Repository::of(&image, &account, true, &[])?;
+        let mut repository = Repository::of(&image, &account, Rights::Push, &[])?;
         // Names of this machine are spoken to in the open.
         repository.base = format!("https://{}", peer.address);
         repository.manifest("v1")

@@ -1,7 +1,7 @@
 //! The names of images: where they are, and which one is meant.
 
 use crate::digest::Digest;
-use crate::error::{Result, build};
+use crate::error::{Error, Result};
 
 /// Docker's registry, which images without one in their name are of, and where it really is.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -11,13 +11,13 @@ const LIBRARY: &str = "library";
 
 /// A name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reference {
+pub struct Reference {
     /// The registry, as it is named.
-    pub(crate) registry: String,
+    pub registry: String,
     /// The repository within it.
-    pub(crate) repository: String,
+    pub repository: String,
     /// The tag or the digest.
-    pub(crate) version: String,
+    pub version: String,
 }
 
 impl Reference {
@@ -26,8 +26,8 @@ impl Reference {
     /// # Errors
     ///
     /// It is none.
-    pub(crate) fn parse(name: &str) -> Result<Self> {
-        let invalid = || build(format!("`{name}` is not the name of an image"));
+    pub fn parse(name: &str) -> Result<Self> {
+        let invalid = || Error::Name(name.to_owned());
         let (registry, rest) = match name.split_once('/') {
             Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest),
             _ => (HUB.0, name),
@@ -63,7 +63,8 @@ impl Reference {
     }
 
     /// Where the registry answers: over TLS, but on this machine itself, as Docker's engine has it.
-    pub(crate) fn base(&self) -> String {
+    #[must_use]
+    pub fn base(&self) -> String {
         let host = if self.registry == HUB.0 { HUB.1 } else { &self.registry };
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let is_here = name == "localhost" || name.starts_with("127.") || name == "[::1]";

@@ -1,5 +1,11 @@
 //! A registry for tests: as much of the protocol as is used, with the faults that a test wants.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "only tests have it, and they may panic"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,43 +15,54 @@ use crate::digest::Digest;
 
 /// A request, as it came in.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard {
-    pub(crate) method: String,
+pub struct Heard {
+    /// Its method.
+    pub method: String,
     /// With its query.
-    pub(crate) path: String,
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
+    pub path: String,
+    /// By their names in small letters.
+    pub headers: BTreeMap<String, String>,
+    /// What came with it.
+    pub body: Vec<u8>,
 }
 
 impl Heard {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// A header; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    pub(crate) fn line(&self) -> String {
+    /// Method and path.
+    pub fn line(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
 
 /// What is answered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// What comes with it.
+    pub body: Vec<u8>,
 }
 
 impl Reply {
-    pub(crate) fn of(status: u16) -> Self {
+    /// One without headers and a body.
+    pub fn of(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    /// The same with a header.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    pub(crate) fn saying(mut self, body: impl Into<Vec<u8>>) -> Self {
+    /// The same with a body.
+    pub fn saying(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
@@ -53,43 +70,45 @@ impl Reply {
 
 /// What it has, and how it behaves.
 #[derive(Default)]
-pub(crate) struct State {
+pub struct State {
     /// By repository.
-    pub(crate) blobs: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    pub blobs: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     /// By repository and tag or digest, with their kinds.
-    pub(crate) manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
-    pub(crate) heard: Vec<Heard>,
+    pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
+    /// All requests so far.
+    pub heard: Vec<Heard>,
     /// What must be in the header `authorization`, and how that is asked for.
-    pub(crate) pass: Option<(String, String)>,
-    /// So many uploads are cut, and so many answers with blobs.
-    pub(crate) cut_uploads: usize,
-    pub(crate) cut_downloads: usize,
+    pub pass: Option<(String, String)>,
+    /// So many uploads are cut.
+    pub cut_uploads: usize,
+    /// So many answers with blobs are cut.
+    pub cut_downloads: usize,
     /// Answers to the first request of a line that begins like this, in the place of its own; each once when it is so.
-    pub(crate) instead: Vec<(String, Reply, bool)>,
+    pub instead: Vec<(String, Reply, bool)>,
     /// Whether layers are taken from other repositories.
-    pub(crate) mounts: bool,
+    pub mounts: bool,
 }
 
 /// A registry, on a port of its own, to the end of the process.
 #[derive(Clone)]
-pub(crate) struct Peer {
-    pub(crate) address: String,
+pub struct Peer {
+    /// `HOST:PORT`.
+    pub address: String,
     state: Arc<Mutex<State>>,
 }
 
 /// Something that a connection is made of.
-pub(crate) trait Wire: Read + Write + Send {}
+pub trait Wire: Read + Write + Send {}
 impl<T: Read + Write + Send> Wire for T {}
 
 impl Peer {
-    pub(crate) fn start() -> Self {
+    /// One over TCP.
+    pub fn start() -> Self {
         Self::over(|stream| Some(Box::new(stream)))
     }
 
     /// One whose connections are something else above TCP.
-    pub(crate) fn over(
-        wrap: impl Fn(TcpStream) -> Option<Box<dyn Wire>> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn over(wrap: impl Fn(TcpStream) -> Option<Box<dyn Wire>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let peer = Self { address, state: Arc::default() };
@@ -108,23 +127,18 @@ impl Peer {
         peer
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    /// What it has; nothing is answered while that is held.
+    pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     /// The lines of all requests.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         self.state().heard.iter().map(Heard::line).collect()
     }
 
     /// Puts an image there: its manifest, its configuration and its layers. Gives the digest of the manifest.
-    pub(crate) fn image(
-        &self,
-        repository: &str,
-        tag: &str,
-        config: &[u8],
-        layers: &[&[u8]],
-    ) -> String {
+    pub fn image(&self, repository: &str, tag: &str, config: &[u8], layers: &[&[u8]]) -> String {
         let mut state = self.state();
         let blobs = state.blobs.entry(repository.to_owned()).or_default();
         let mut part = |kind: &str, bytes: &[u8]| {
@@ -150,7 +164,8 @@ impl Peer {
         digest
     }
 
-    pub(crate) fn tags(&self, repository: &str) -> BTreeSet<String> {
+    /// The tags of a repository.
+    pub fn tags(&self, repository: &str) -> BTreeSet<String> {
         let state = self.state();
         let of = state.manifests.keys().filter(|(of, tag)| of == repository && !tag.contains(':'));
         of.map(|(_, tag)| tag.clone()).collect()
@@ -241,6 +256,9 @@ impl Peer {
             let blob = state.blobs.get(name).and_then(|blobs| blobs.get(digest));
             return blob.map_or_else(|| Reply::of(404), |blob| Reply::of(200).saying(blob.clone()));
         }
+        if let Some(name) = rest.strip_suffix("/tags/list") {
+            return state.tags(name, value("last").as_deref());
+        }
         let Some((name, version)) = rest.split_once("/manifests/") else { return Reply::of(404) };
         if heard.method == "PUT" {
             let kind = heard.header("content-type").to_owned();
@@ -249,14 +267,48 @@ impl Peer {
                 .insert((name.to_owned(), version.to_owned()), (kind, heard.body.clone()));
             return Reply::of(201);
         }
+        if heard.method == "DELETE" {
+            return state.delete(name, version);
+        }
         match state.manifests.get(&(name.to_owned(), version.to_owned())) {
-            Some((kind, bytes)) => Reply::of(200).with("content-type", kind).saying(bytes.clone()),
+            Some((kind, bytes)) => Reply::of(200)
+                .with("content-type", kind)
+                .with("docker-content-digest", Digest::of(bytes).as_str())
+                .saying(bytes.clone()),
             None => Reply::of(404),
         }
     }
 }
 
 impl State {
+    /// Two of a repository's tags, after this one.
+    fn tags(&self, name: &str, last: Option<&str>) -> Reply {
+        let of = self.manifests.keys().filter(|(of, tag)| of == name && !tag.contains(':'));
+        let tags: Vec<&str> = of.map(|(_, tag)| tag.as_str()).collect();
+        if tags.is_empty() {
+            return Reply::of(404);
+        }
+        let after = tags.iter().copied().filter(|tag| last.is_none_or(|last| *tag > last));
+        let page: Vec<&str> = after.take(2).collect();
+        let reply =
+            Reply::of(200).saying(serde_json::json!({"name": name, "tags": page}).to_string());
+        match page.last() {
+            Some(last) if tags.last() != Some(last) => {
+                let next = format!("</v2/{name}/tags/list?n=2&last={last}>; rel=\"next\"");
+                reply.with("link", next)
+            }
+            Some(_) | None => reply,
+        }
+    }
+
+    /// By the digest only, and with all tags that have it.
+    fn delete(&mut self, name: &str, digest: &str) -> Reply {
+        let before = self.manifests.len();
+        let is_it = |of: &str, bytes: &[u8]| of == name && Digest::of(bytes).as_str() == digest;
+        self.manifests.retain(|(of, _), (_, bytes)| !is_it(of, bytes));
+        Reply::of(if self.manifests.len() < before { 202 } else { 404 })
+    }
+
     fn upload(
         &mut self,
         name: &str,
