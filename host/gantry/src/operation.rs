@@ -25,7 +25,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,7 +35,7 @@ use crate::clock;
 use crate::store::{Begin, Begun, OperationRecord, Store, StoreError};
 
 pub(crate) use board::{Board, Update};
-pub(crate) use locks::{Held, of_app};
+pub(crate) use locks::{Held, Watch, of_app};
 
 /// What an operation is to be.
 #[derive(Debug, Default)]
@@ -121,6 +121,8 @@ pub(crate) struct Operations {
 struct Running {
     board: Arc<Board>,
     cancel: CancellationToken,
+    /// Cancelled when it has ended and let go of what it had locked.
+    gone: CancellationToken,
 }
 
 impl Operations {
@@ -223,19 +225,24 @@ impl Operations {
             .shown_to(Arc::clone(&board) as Arc<dyn gantry_engine::operation::Progress>);
         let cancel = CancellationToken::new();
         operation.cancel = cancel.clone();
-        let running = Running { board: Arc::clone(&board), cancel };
+        let gone = CancellationToken::new();
+        let running = Running { board: Arc::clone(&board), cancel, gone: gone.clone() };
         self.running().insert(id.clone(), running);
         let operations = Arc::clone(self);
         self.tasks.spawn(async move {
+            // In this order, that it has not gone before it has let go, were it in a panic.
+            let (_gone, held) = (gone.drop_guard(), held);
             let outcome = AssertUnwindSafe(work(Work { operation })).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| {
                 Err(Problem::new(ProblemKind::Internal, "the operation failed")
                     .because("the daemon panicked; its log says where"))
             });
-            board.end(outcome).await;
+            let written = board.write_end(outcome).await;
             // Only now: whoever gets the lock next finds this one ended.
-            operations.running().remove(&id);
             drop(held);
+            operations.running().remove(&id);
+            // Only now: whoever is told changes the same next and is not refused.
+            board.tell_end(written);
         });
     }
 
@@ -269,13 +276,16 @@ impl Operations {
         running.map(|running| running.cancel.cancel()).is_some()
     }
 
-    /// Waits until an operation has ended.
+    /// Notes from now on what is locked.
+    pub(crate) fn watch_locks(&self) -> Watch {
+        self.locks.watch()
+    }
+
+    /// Waits until an operation has ended and has let go of what it had locked.
     pub(crate) async fn ended(&self, id: &str) {
-        if let Some(board) = self.board(id) {
-            let all = u64::MAX;
-            let told = board.follow(all);
-            futures_util::pin_mut!(told);
-            while told.next().await.is_some() {}
+        let gone = self.running().get(id).map(|running| running.gone.clone());
+        if let Some(gone) = gone {
+            gone.cancelled().await;
         }
     }
 

@@ -88,3 +88,48 @@ async fn a_plugin_has_no_unit_replaced_of_an_app_that_is_not_its_own() -> Result
     ensure!(found.items.iter().all(|one| one.verb != "unit-heal"), "{:?}", found.items);
     Ok(())
 }
+
+/// Waits until the `alarmist` looks, and gives the container by which it does.
+async fn look(house: &House) -> Result<String> {
+    let wait = async {
+        loop {
+            let all = house.engine.list(true, &Default::default()).await?;
+            if let Some(looking) = all.into_iter().find(|one| one.name == "looking") {
+                return anyhow::Ok(looking.id);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.context("nobody looks in time")?
+}
+
+#[tokio::test]
+async fn what_was_seen_of_an_app_that_changed_meanwhile_heals_nothing_before_the_next_look()
+-> Result<()> {
+    let mut house = House::with_alarmist("[healing]\nevery = \"0s\"").await?;
+    for app in ["api", "web"] {
+        house.done(Method::POST, "/v1/apps", json!({"name": app, "pool": "ward"})).await?;
+    }
+    // No look began before the apps were there.
+    house.stop().await?;
+    house.configure(
+        "
+        [healing]
+        every = \"1s\"
+        [provisioners.alarmist.config]
+        ill = \"api web\"
+        ",
+    );
+    house.start().await?;
+    let first = look(&house).await?;
+    house.done(Method::POST, "/v1/apps/api/restart", json!({})).await?;
+    house.engine.remove(&first, true).await?;
+    // What a look found is begun in the order of the apps: nothing of `api` comes after this.
+    until_healed(&house, "web", 1).await?;
+    let found: Items<Operation> = house.client.get("/v1/operations?app=api").await?;
+    ensure!(found.items.iter().all(|one| one.verb != "unit-heal"), "{:?}", found.items);
+    let next = look(&house).await?;
+    ensure!(next != first, "the first one is over");
+    house.engine.remove(&next, true).await?;
+    until_healed(&house, "api", 1).await
+}

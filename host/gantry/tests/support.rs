@@ -21,10 +21,14 @@ use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::memory::{Ended, Life, Memory, Processes};
 use gantry_engine::stream::{Chunk, Source};
 use gantry_engine::{Containers, EngineError};
-use hyper::Method;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +36,9 @@ pub(crate) use terminals::Terminals;
 
 /// Long enough for anything here on a busy machine; a wait ends as soon as what it waits for is there.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// What whoever may do everything shows on TCP.
+pub(crate) const OPERATOR: &str = "Bearer sesame";
 
 /// The address of the engine in memory.
 const ENGINE: &str = "http://10.1.1.1:2375";
@@ -70,6 +77,12 @@ pub(crate) fn unitless() -> Result<Vec<u8>> {
 fn routers() -> Result<Vec<u8>> {
     static BUILT: Built = OnceLock::new();
     built(&BUILT, &["-p", "gantry-guests", "--example", "routers"], "examples/routers.wasm")
+}
+
+/// The compiled guest that finds units ill, built once a run.
+fn alarmist() -> Result<Vec<u8>> {
+    static BUILT: Built = OnceLock::new();
+    built(&BUILT, &["-p", "gantry-guests", "--example", "alarmist"], "examples/alarmist.wasm")
 }
 
 fn built(built: &Built, what: &[&str], file: &str) -> Result<Vec<u8>> {
@@ -225,6 +238,15 @@ impl House {
         Ok(house)
     }
 
+    /// A daemon with the provisioner `alarmist`, which finds units ill, and its pool `ward`.
+    pub(crate) async fn with_alarmist(config: &str) -> Result<Self> {
+        let house = Self::new(config).await?;
+        house.install("alarmist", alarmist()?).await?;
+        let ward = serde_json::json!({"name": "ward", "provisioner": "alarmist"});
+        house.done(Method::POST, "/v1/pools", ward).await?;
+        Ok(house)
+    }
+
     /// Gives the cluster in memory to the warehouse, for every pool of it.
     pub(crate) async fn with_cluster(self) -> Result<Self> {
         let north = serde_json::json!({
@@ -358,6 +380,56 @@ impl House {
     pub(crate) fn tcp(&self) -> Result<Host> {
         let address = self.running.as_ref().context("it runs")?.tcp;
         Ok(format!("http://{address}").parse()?)
+    }
+
+    /// Sends a body of this kind over TCP, as agents do, and gives the status of the answer and its document.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        kind: &str,
+        authorization: &str,
+        body: String,
+    ) -> Result<(u16, Value)> {
+        let address = self.running.as_ref().context("it runs")?.tcp;
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("host", "gantry")
+            .header("content-type", kind)
+            .header("authorization", authorization)
+            .body(Full::new(Bytes::from(body)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        Ok((status, serde_json::from_slice(&bytes)?))
+    }
+
+    /// What the agents in the units of an app show, from the environment of one of its containers.
+    pub(crate) async fn token(&self, app: &str) -> Result<String> {
+        for container in self.engine.list(true, &Default::default()).await? {
+            let config = self.engine.inspect(&container.id).await?.config;
+            if config.labels.unwrap_or_default().get("app-name").is_some_and(|name| name == app) {
+                let envs = config.env.unwrap_or_default();
+                let mut tokens = envs.iter().filter_map(|env| env.strip_prefix("TSURU_APP_TOKEN="));
+                return Ok(tokens.next().context("a token")?.to_owned());
+            }
+        }
+        bail!("the app `{app}` has no container")
+    }
+
+    /// Says that a unit is there, as the agent in it does.
+    pub(crate) async fn register(
+        &self,
+        app: &str,
+        authorization: &str,
+        form: &str,
+    ) -> Result<(u16, Value)> {
+        let path = format!("/v1/apps/{app}/units/register");
+        let kind = "application/x-www-form-urlencoded";
+        self.post(&path, kind, authorization, form.to_owned()).await
     }
 
     /// Asks for a change and waits for its end.

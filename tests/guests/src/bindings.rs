@@ -66,3 +66,8 @@ exports!(
     "package guests:lifecycle; world lifecycle { export gantry:provision/lifecycle@0.1.0; }",
     "gantry:provision/types@0.1.0" = types
 );
+exports!(
+    healing,
+    "package guests:healing; world healing { export gantry:provision/healing@0.1.0; }",
+    "gantry:provision/types@0.1.0" = types
+);

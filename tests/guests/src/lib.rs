@@ -33,6 +33,7 @@
 //! | `labels` | `exec` | the only argument is a case of `tests/vectors/labels_*.json`; what the host's labels gave, in the fields of the case, on stdout | |
 //! | `keeper` | `exec` | takes a place of the limiter or an app's lock, and does with it what the command says (its file lists them) | |
 //! | `sequences` | `exec` | submits the sequences of its only argument (its file says how they are written), and shows each as it ends | |
+//! | `alarmist` | `healing` | `examine`: makes a container `looking`, waits until somebody else has removed it, and finds a unit ill of each app that is named | `ill` (names with spaces between) |
 //! | `words` | `exec`, `logs` | `begin`, `end`, `tail`: every word of the reference's Docker clients, once, and what each gave on stdout; asks for the grants of images | |
 //! | `greedy` | | asks for every grant and one unknown, for more of every bound and one unknown | |
 //!
@@ -84,11 +85,12 @@ pub use bindings::gantry::provision::{
     apps, config, containers, images, labels, limiter, log, operation, routers, state, streams,
     types,
 };
+pub use bindings::healing::exports::gantry::provision::healing::{Findings, SickUnit};
 pub use bindings::logs::exports::gantry::provision::logs::{Availability, Source, TailOptions};
 pub use bindings::plugin::exports::gantry::provision::plugin::{
     Description, GrantRequest, LimitRequest,
 };
 pub use bindings::provisioner::exports::gantry::provision::provisioner::UnitPage;
-pub use bindings::{deployer, exec, lifecycle, logs, nodes};
+pub use bindings::{deployer, exec, healing, lifecycle, logs, nodes};
 pub use guest::{Command, Guest, Run, Way};
 pub use host::{first_node, pause, sequence, setting, trap};

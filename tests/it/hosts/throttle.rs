@@ -79,7 +79,10 @@ fn more_deaths_than_are_allowed_are_replaced_one_while_after_the_other() -> Resu
     eventually(SOON, "all of them are replaced in the end", || {
         let units = units(&three.daemon, "web")?;
         let gone = units.iter().all(|unit| !dead.iter().any(|id| unit["id"] == id.as_str()));
-        Ok((units.len() == 6 && gone).then_some(()))
+        // The last of them is there a moment before its operation has ended.
+        let under_way = three.operations("unit-heal")?;
+        let ended = under_way.iter().all(|operation| operation["state"] != "running");
+        Ok((units.len() == 6 && gone && ended).then_some(()))
     })?;
     let healed = healed(&three)?;
     let mut replaced: Vec<&String> = healed.iter().map(|(unit, _)| unit).collect();

@@ -44,6 +44,15 @@ struct Told {
     unwritten: Option<Problem>,
 }
 
+/// How an operation ended, once that is written down.
+#[must_use = "whoever reads waits for it"]
+pub(super) struct Written {
+    state: OperationState,
+    at: i64,
+    problem: Option<String>,
+    result: Option<String>,
+}
+
 /// What a reader of a board is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Update {
@@ -70,11 +79,11 @@ impl Board {
         self.told().record.begin.verb.clone()
     }
 
-    /// Writes down how the operation ended and tells whoever reads.
+    /// Writes down how the operation ended, and gives what is to be [told](Self::tell_end) of it.
     ///
     /// An end that is not written down makes the next start take the operation for interrupted and remove what it made. So nobody is told that it is done before it is written, and
     /// writing is tried for as long as the daemon lives.
-    pub(super) async fn end(&self, outcome: Result<Value, Problem>) {
+    pub(super) async fn write_end(&self, outcome: Result<Value, Problem>) -> Written {
         self.show("\n");
         let at = clock::now();
         let (state, problem, result) = match outcome {
@@ -100,12 +109,17 @@ impl Board {
             }
             tokio::time::sleep(AGAIN).await;
         }
+        Written { state, at, problem, result }
+    }
+
+    /// Tells whoever reads how the operation ended.
+    pub(super) fn tell_end(&self, written: Written) {
         {
             let mut told = self.told();
-            told.record.state = state.word().to_owned();
-            told.record.ended = Some(at);
-            told.record.problem = problem;
-            told.record.result = result;
+            told.record.state = written.state.word().to_owned();
+            told.record.ended = Some(written.at);
+            told.record.problem = written.problem;
+            told.record.result = written.result;
             told.unwritten = None;
             told.ended = true;
         }

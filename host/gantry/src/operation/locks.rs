@@ -1,7 +1,7 @@
 //! One change of one thing at a time.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,6 +18,20 @@ struct Shared {
     // A std mutex: held for a look or an insert, never across an await.
     taken: Mutex<BTreeMap<String, Taken>>,
     freed: Notify,
+    watches: Mutex<Vec<Weak<Names>>>,
+}
+
+/// Names of what was locked.
+type Names = Mutex<BTreeSet<String>>;
+
+/// Notes what is locked while it lives, were it for a moment.
+pub(crate) struct Watch(Arc<Names>);
+
+impl Watch {
+    /// Whether something was locked when this began, or since.
+    pub(crate) fn saw(&self, what: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(what)
+    }
 }
 
 /// A lock that somebody has.
@@ -30,6 +44,10 @@ struct Taken {
 impl Shared {
     fn taken(&self) -> MutexGuard<'_, BTreeMap<String, Taken>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watches(&self) -> MutexGuard<'_, Vec<Weak<Names>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,6 +101,18 @@ impl Locks {
         self.0.taken().contains_key(what)
     }
 
+    /// Notes from now on what is locked.
+    pub(super) fn watch(&self) -> Watch {
+        // With `taken` locked: what is taken meanwhile is in neither or in both.
+        let taken = self.0.taken();
+        let watch = Watch(Arc::new(Mutex::new(taken.keys().cloned().collect())));
+        let mut watches = self.0.watches();
+        // Not only when something is locked, which may be never.
+        watches.retain(|watch| watch.strong_count() > 0);
+        watches.push(Arc::downgrade(&watch.0));
+        watch
+    }
+
     fn try_take(&self, what: &str, holder: &Holder) -> Result<Held, Refusal> {
         let mut all = self.0.taken();
         let taken = all
@@ -92,6 +122,11 @@ impl Locks {
             return Err(Refusal::Busy { what: what.to_owned(), holder: taken.holder.clone() });
         }
         taken.times = taken.times.saturating_add(1);
+        self.0.watches().retain(|watch| {
+            let Some(names) = watch.upgrade() else { return false };
+            names.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned());
+            true
+        });
         Ok(Held { shared: Arc::clone(&self.0), what: what.to_owned() })
     }
 }
@@ -106,5 +141,33 @@ impl Drop for Held {
                 self.shared.freed.notify_waiters();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_sees_what_is_locked_when_it_begins_and_since_and_nothing_else() {
+        let locks = Locks::default();
+        let holder = || Holder {
+            operation: "1".to_owned(),
+            verb: "unit-add".to_owned(),
+            since: String::new(),
+        };
+        let take = |what: &'static str| locks.take(what, holder(), false);
+        drop(take("before").await.unwrap());
+        let held = take("held").await.unwrap();
+        drop(locks.watch());
+        let watch = locks.watch();
+        assert_eq!(locks.0.watches().len(), 1, "one that nobody has is not kept for the next");
+        drop(held);
+        drop(take("since").await.unwrap());
+        let saw = ["before", "held", "since"].map(|what| watch.saw(what));
+        assert_eq!(saw, [false, true, true]);
+        drop(watch);
+        drop(take("after").await.unwrap());
+        assert!(locks.0.watches().is_empty(), "one that nobody has costs nothing");
     }
 }

@@ -1,4 +1,7 @@
+use std::task::{Context, Wake, Waker};
+
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use gantry_engine::operation::Progress;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -131,6 +134,83 @@ async fn an_operation_locks_more_when_whoever_has_it_has_ended() {
     drop(held);
     operations.begin(request("deploy", Some(WEB)), quick).await.unwrap();
     done.send(()).unwrap();
+}
+
+/// What goes on in the very moment that it may, within whatever lets it: as if the thread of that stood still there.
+struct AtOnce(Mutex<Option<BoxFuture<'static, ()>>>);
+
+impl AtOnce {
+    fn start(future: impl Future<Output = ()> + Send + 'static) {
+        Arc::new(Self(Mutex::new(Some(future.boxed())))).wake();
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Wake for AtOnce {
+    fn wake(self: Arc<Self>) {
+        let taken = self.place().take();
+        let Some(mut future) = taken else { return };
+        let waker = Waker::from(Arc::clone(&self));
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            *self.place() = Some(future);
+        }
+    }
+}
+
+/// Whether an operation has its lock in the moment that somebody who waits for its end goes on.
+async fn is_locked_after<W>(wait: impl FnOnce(Arc<Operations>, String) -> W) -> bool
+where
+    W: Future<Output = ()> + Send + 'static,
+{
+    let (_folder, _store, operations) = operations().await;
+    let (id, go) = holding(&operations, "deploy", Some(WEB)).await;
+    let (tell, told) = oneshot::channel();
+    let waiting = wait(Arc::clone(&operations), id);
+    AtOnce::start(async move {
+        waiting.await;
+        tell.send(operations.is_locked(WEB)).unwrap();
+    });
+    go.send(()).unwrap();
+    told.await.unwrap()
+}
+
+#[tokio::test]
+async fn the_lock_of_an_operation_is_free_when_whoever_follows_it_is_told_its_end() {
+    let follow = |operations: Arc<Operations>, id: String| async move {
+        assert_eq!(told(&operations, &id, 0).await, ["end done"]);
+    };
+    assert!(!is_locked_after(follow).await);
+}
+
+#[tokio::test]
+async fn the_lock_of_an_operation_is_free_when_the_wait_for_its_end_is_over() {
+    let wait = |operations: Arc<Operations>, id: String| async move { operations.ended(&id).await };
+    assert!(!is_locked_after(wait).await);
+}
+
+#[test]
+fn also_when_the_operation_is_cut_off_its_lock_is_free_before_the_wait_for_its_end_is_over() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    runtime.block_on(async {
+        let (_folder, _store, operations) = operations().await;
+        let (start, started) = oneshot::channel();
+        let endless = |_: Work| {
+            start.send(()).unwrap();
+            std::future::pending()
+        };
+        let id = operations.begin(request("deploy", Some(WEB)), endless).await.unwrap();
+        started.await.unwrap();
+        AtOnce::start(async move {
+            operations.ended(&id).await;
+            tell.send(operations.is_locked(WEB)).unwrap();
+        });
+    });
+    drop(runtime);
+    assert!(!told.recv().unwrap());
 }
 
 #[tokio::test]
@@ -273,7 +353,8 @@ async fn lines_are_put_together_from_parts_and_cut_when_too_long() {
     board.show("half");
     board.show(" and half\r\n\nnext");
     board.show(&"x".repeat(10_000));
-    board.end(Ok(json!({}))).await;
+    let written = board.write_end(Ok(json!({}))).await;
+    board.tell_end(written);
     let lines: Vec<String> = board
         .follow(0)
         .filter_map(|update| async {

@@ -6,12 +6,11 @@
 //!        └► node that answers again ► node-take-back
 //! ```
 //!
-//! An app that is being changed is left alone until the next look: whoever changes it replaces its units anyway. The ill units of an app are replaced one after the other, those of several
-//! apps side by side, and no look waits for what an earlier one began, nor a provisioner for another.
+//! An app that is being changed, or was while it was looked at, is left alone until the next look. The ill units of an app are replaced one after the other, those of several apps side by side, and no
+//! look waits for what an earlier one began, nor a provisioner for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, future};
@@ -24,7 +23,7 @@ use super::nodes::node_request;
 use super::{OrProblem, Service};
 use crate::api::{Problem, ProblemKind};
 use crate::clock;
-use crate::operation::{Caller, of_app};
+use crate::operation::{Caller, Watch, of_app};
 use crate::store::StoreError;
 
 /// Who heals.
@@ -82,6 +81,7 @@ impl Healer {
     async fn heal(&self, provisioner: Provisioner) {
         let name = provisioner.name();
         let Some(looking) = self.under_way.begin(format!("a look at {name}")) else { return };
+        let changed = self.service.operations.watch_locks();
         let findings = match provisioner.examine(&self.service.question()).await {
             Ok(findings) => at_most(MOST, findings),
             Err(error) => {
@@ -100,7 +100,7 @@ impl Healer {
             work.push(self.heal_node(&provisioner, node, false).boxed());
         }
         for (app, units) in by_app(units) {
-            work.push(self.heal_app(name, app, units).boxed());
+            work.push(self.heal_app(name, app, units, &changed).boxed());
         }
         future::join_all(work).await;
     }
@@ -119,11 +119,17 @@ impl Healer {
         }
     }
 
-    /// Has the ill units of an app replaced, one after the other.
-    async fn heal_app(&self, provisioner: &str, app: String, units: Vec<SickUnit>) {
+    /// Has the ill units of an app replaced, one after the other. What was seen of an app that has changed since is out of date.
+    async fn heal_app(
+        &self,
+        provisioner: &str,
+        app: String,
+        units: Vec<SickUnit>,
+        changed: &Watch,
+    ) {
         let Some(_begun) = self.under_way.begin(of_app(&app)) else { return };
         let Ok(_place) = self.places.acquire().await else { return };
-        if !self.service.is_app_of(&app, provisioner).await {
+        if !self.service.is_app_of(&app, provisioner).await || changed.saw(&of_app(&app)) {
             return;
         }
         for unit in units {
@@ -133,18 +139,7 @@ impl Healer {
             };
             if let Some(operation) = begun {
                 self.service.operations.ended(&operation).await;
-                self.until_free(&app).await;
             }
-        }
-    }
-
-    /// An operation lets go of the app a moment after its end was told. Whoever has it then keeps the next unit waiting until another look.
-    async fn until_free(&self, app: &str) {
-        for _ in 0..100 {
-            if !self.service.operations.is_locked(&of_app(app)) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
