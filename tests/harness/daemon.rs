@@ -76,6 +76,12 @@ impl Daemon {
     /// The same for another pool.
     pub fn with_kubernetes_for(pool: &str, cluster: &Cluster, config: &str) -> Result<Self> {
         let daemon = Self::start(config)?;
+        daemon.give(pool, cluster)?;
+        Ok(daemon)
+    }
+
+    /// Installs the Kubernetes plugin, and gives it a cluster that runs the apps of a pool.
+    pub fn give(&self, pool: &str, cluster: &Cluster) -> Result<()> {
         let plugin = artifacts::kubernetes_plugin()?;
         let plugin = plugin.to_string_lossy();
         let kubeconfig = cluster.kubeconfig().to_string_lossy();
@@ -86,9 +92,9 @@ impl Daemon {
             &[["pool", "create", pool].as_slice(), &of].concat(),
             &[add.as_slice(), &of].concat(),
         ] {
-            daemon.cli(arguments)?.success()?;
+            self.cli(arguments)?.success()?;
         }
-        Ok(daemon)
+        Ok(())
     }
 
     /// A daemon with this configuration, on a folder of its own.

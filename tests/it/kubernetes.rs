@@ -8,6 +8,7 @@ mod inside;
 mod moves;
 mod nodes;
 mod refused;
+mod registered;
 mod units;
 
 use std::collections::BTreeSet;

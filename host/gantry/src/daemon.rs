@@ -240,16 +240,16 @@ impl Daemon {
         tasks.spawn(async move {
             ending.run_until_cancelled(routing.keep_routing(ROUTES_AGAIN)).await;
         });
-        let router = http::router(Arc::clone(&service));
         if let Some(listener) = listeners.unix {
-            let app = router.clone().into_make_service_with_connect_info::<Peer>();
+            let router = http::router(Arc::clone(&service), None);
+            let app = router.into_make_service_with_connect_info::<Peer>();
             let closed = closing.clone().cancelled_owned();
             tasks.spawn(async move {
                 ended("unix", axum::serve(listener, app).with_graceful_shutdown(closed).await);
             });
         }
         if let Some((listener, token)) = listeners.tcp {
-            let router = http::with_token(router, &token);
+            let router = http::router(Arc::clone(&service), Some(token));
             let app = router.into_make_service_with_connect_info::<Peer>();
             let closed = closing.clone().cancelled_owned();
             tasks.spawn(async move {
@@ -290,12 +290,14 @@ fn compiler(config: &CompilerConfig) -> Compiler {
 }
 
 fn engines(config: &Config) -> Result<Engines, DaemonError> {
+    let registries = config.auth();
     config
         .docker_hosts
         .iter()
         .map(|host| {
-            let engine = engine(host, &config.registries).map_err(|error| {
-                DaemonError::DockerHost { address: host.address.clone(), source: Box::new(error) }
+            let engine = engine(host, &registries).map_err(|error| DaemonError::DockerHost {
+                address: host.address.clone(),
+                source: Box::new(error),
             })?;
             Ok((host.address.clone(), Arc::new(engine) as Arc<dyn Containers>))
         })

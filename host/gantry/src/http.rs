@@ -10,6 +10,7 @@
 //! | `apps/{app}/log` | GET; events `line`, and `end` or `problem` at the end; resumes after `Last-Event-ID` |
 //! | `apps/{app}/shell` | GET; a websocket ([`crate::api::shell`]) |
 //! | `apps/{app}/units` | GET; POST adds, DELETE removes |
+//! | `apps/{app}/units/register`, also without `/v1` | POST, as the reference's agents in units send it: a form with `hostname` and perhaps `customdata`, and the token of the app; answers with its environment |
 //! | `apps/{app}/env` | GET; PATCH changes |
 //! | `apps/{app}/quota` | GET, PUT |
 //! | `plans`, `plans/{plan}` | GET; POST creates, DELETE removes |
@@ -35,6 +36,7 @@
 //! A change answers `202` with the id of its operation, takes an `Idempotency-Key` header and a query `wait=true`, and goes on when the caller is gone. An error is an
 //! `application/problem+json` document ([`crate::api::Problem`]).
 
+mod agents;
 mod apps;
 mod builds;
 mod clusters;
@@ -54,11 +56,10 @@ mod volumes;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
-use sha2::{Digest, Sha256};
 
 use crate::api::{Accepted, Problem, ProblemKind, Version};
 use crate::config::Token;
@@ -86,6 +87,10 @@ impl IntoResponse for Refused {
         let mut response = (status, Json(problem)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         response
     }
 }
@@ -96,8 +101,23 @@ fn accepted(operation: String) -> (StatusCode, Json<Accepted>) {
     (StatusCode::ACCEPTED, Json(Accepted { operation, events }))
 }
 
-/// The API over a service.
-pub(crate) fn router(service: Arc<Service>) -> Router {
+/// The API over a service, for callers that must know the token, if there is one. Agents in units have tokens of their apps.
+pub(crate) fn router(service: Arc<Service>, token: Option<Token>) -> Router {
+    let mut api = api(Arc::clone(&service));
+    if let Some(token) = token {
+        api = with_token(api, token);
+    }
+    let agents = Router::new()
+        .route("/v1/apps/{app}/units/register", post(agents::register))
+        // Where the agents of the reference look for it, and the units of its provisioner for Kubernetes.
+        .route("/apps/{app}/units/register", post(agents::register))
+        .layer(DefaultBodyLimit::max(request::LARGEST_DOCUMENT))
+        .method_not_allowed_fallback(no_method)
+        .with_state(service);
+    api.merge(agents)
+}
+
+fn api(service: Arc<Service>) -> Router {
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/apps", get(apps::list).post(apps::create))
@@ -170,31 +190,25 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// The API for callers that must know a token.
-pub(crate) fn with_token(router: Router, token: &Token) -> Router {
-    // Digests are compared, over their whole length: how long it takes tells nothing about the token.
-    let wanted: [u8; 32] = Sha256::digest(token.reveal()).into();
-    let check = move |request: axum::extract::Request, next: middleware::Next| async move {
-        let sent = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if sent.is_some_and(|sent| same(&Sha256::digest(sent.trim()).into(), &wanted)) {
-            return next.run(request).await;
+fn with_token(router: Router, token: Token) -> Router {
+    let check = move |request: axum::extract::Request, next: middleware::Next| {
+        let known = shown(request.headers()).is_some_and(|shown| shown.is(&token));
+        async move {
+            if known {
+                return next.run(request).await;
+            }
+            let problem = Problem::new(ProblemKind::Unauthorized, "the token is missing or wrong")
+                .hint("set GANTRY_TOKEN to the token that the daemon was given");
+            Refused(problem).into_response()
         }
-        let problem = Problem::new(ProblemKind::Unauthorized, "the token is missing or wrong")
-            .hint("set GANTRY_TOKEN to the token that the daemon was given");
-        let mut response = Refused(problem).into_response();
-        let scheme = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        response
     };
     router.layer(middleware::from_fn(check))
 }
 
-fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
-    one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+/// The token that a caller shows.
+fn shown(headers: &HeaderMap) -> Option<Token> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Token::new(token)).flatten()
 }
 
 async fn version(State(service): State<Arc<Service>>) -> Json<Version> {

@@ -14,6 +14,7 @@ use gantry_core::{App, AppRouter, EnvVar, Error, Unit, Volume, VolumeBind};
 use gantry_engine::call::{Entry, EntryPage};
 use gantry_engine::{AppLock, Apps, Images, State};
 
+use crate::config::Token;
 use crate::counts::Counts;
 use crate::operation::{Operations, Refusal, of_app};
 use crate::routing::Routing;
@@ -33,6 +34,9 @@ pub(crate) struct Platform {
     history_size: usize,
     plans: Plans,
 }
+
+/// The variable with what the agents in the units of an app show to be let in.
+pub(crate) const TOKEN: &str = "TSURU_APP_TOKEN";
 
 /// How long the id and the address of a unit may be that services are told of.
 const LONGEST: usize = 255;
@@ -143,6 +147,15 @@ fn named_by(image: &str) -> Option<(&str, u64)> {
     Some((name.strip_prefix("app-")?, tag.strip_prefix('v')?.parse().ok()?))
 }
 
+/// The environment with what the agents in the units show to be let in, whatever else has its name.
+fn with_token(mut envs: Vec<EnvVar>, token: &Token) -> Vec<EnvVar> {
+    envs.retain(|env| env.name != TOKEN);
+    let at = envs.partition_point(|env| env.name.as_str() < TOKEN);
+    let value = token.reveal().to_owned();
+    envs.insert(at, EnvVar { name: TOKEN.to_owned(), value, public: false });
+    envs
+}
+
 fn no_app(name: &str) -> Error {
     Error::NotFound(format!("no app `{name}`"))
 }
@@ -165,7 +178,9 @@ impl Apps for Platform {
     async fn envs(&self, name: &str) -> Result<Vec<EnvVar>, Error> {
         self.record(name).await?;
         let set = self.store.envs(name).await.map_err(unavailable)?;
-        Ok(app_envs(&set, &self.bindings.instances(name).await.map_err(unavailable)?))
+        let envs = app_envs(&set, &self.bindings.instances(name).await.map_err(unavailable)?);
+        let token = self.store.app_token(name).await.map_err(unavailable)?;
+        Ok(with_token(envs, &token.ok_or_else(|| no_app(name))?))
     }
 
     async fn routers(&self, name: &str) -> Result<Vec<AppRouter>, Error> {
@@ -506,8 +521,10 @@ mod tests {
         tokio::select! {
             biased;
             locked = &mut waiting => panic!("it is taken: {locked:?}"),
-            removed = docker.store.remove_app("web") => removed.unwrap(),
+            // Reads are answered in order: after this one it has seen the app, and waits for the lock.
+            read = docker.store.app("web") => drop(read.unwrap()),
         }
+        docker.store.remove_app("web").await.unwrap();
         end.send(()).unwrap();
         assert_eq!(waiting.await.map(drop), Err(no_app("web")));
         done.send(()).unwrap();
@@ -577,13 +594,16 @@ mod tests {
             value: value.to_owned(),
             public: true,
         };
-        let set = vec![env("ZED", "1"), env("ABLE", "2"), env("TSURU_SERVICES", "forged")];
+        let forged = ["TSURU_SERVICES", TOKEN].map(|name| env(name, "forged"));
+        let set = [vec![env("ZED", "1"), env("ABLE", "2")], forged.to_vec()].concat();
         platform.store.change_envs("web", set, Vec::new()).await.unwrap();
         let envs = platform.envs("web").await.unwrap();
         let pairs: Vec<_> =
             envs.iter().map(|env| (env.name.as_str(), env.value.as_str(), env.public)).collect();
+        let token = platform.store.app_token("web").await.unwrap().unwrap();
+        let token = (TOKEN, token.reveal(), false);
         let services = ("TSURU_SERVICES", "{}", false);
-        assert_eq!(pairs, [("ABLE", "2", true), services, ("ZED", "1", true)]);
+        assert_eq!(pairs, [("ABLE", "2", true), token, services, ("ZED", "1", true)]);
     }
 
     #[tokio::test]

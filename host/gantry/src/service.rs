@@ -18,6 +18,7 @@ mod plans;
 mod plugins;
 mod pools;
 mod problem;
+mod register;
 mod routes;
 mod run;
 mod services;

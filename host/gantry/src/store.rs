@@ -62,6 +62,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("store/schema-7.sql"),
     include_str!("store/schema-8.sql"),
     include_str!("store/schema-9.sql"),
+    include_str!("store/schema-10.sql"),
 ];
 
 /// What a provisioner may keep here: its keys, and what it wrote of images.
@@ -112,6 +113,9 @@ pub(crate) enum StoreError {
         /// The most that it may keep.
         most: u64,
     },
+    /// A secret cannot be made.
+    #[error("the machine gives no random numbers")]
+    NotRandom(#[source] getrandom::Error),
     /// SQLite says otherwise.
     #[error("the store failed")]
     Sqlite(#[source] rusqlite::Error),
@@ -133,7 +137,7 @@ impl StoreError {
                 "put a copy of the data directory in its place, or serve from another folder: `gantry serve --data-dir DIR`"
             }
             Self::Sqlite(_) => "try it again; the log of the daemon says more",
-            Self::OwnerFull { .. } | Self::Closed => return None,
+            Self::OwnerFull { .. } | Self::NotRandom(_) | Self::Closed => return None,
         };
         Some(hint.to_owned())
     }

@@ -9,6 +9,7 @@ mod life;
 mod moves;
 mod places;
 mod program;
+mod registered;
 mod reports;
 mod routes;
 mod services;

@@ -1,18 +1,13 @@
 //! What a node's agent reports over HTTP: how its units are.
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use gantry::api::AppInfo;
 use gantry_core::Status;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 
-use crate::support::House;
+use crate::support::{House, OPERATOR};
 
 /// The reference's table: what is written down, what is reported, and what becomes of it.
 const TABLE: &str = include_str!("../../../tests/vectors/docker_set_unit_status.json");
@@ -22,19 +17,7 @@ const HERE: &str = "10.1.1.1";
 
 /// Sends a report as an agent does, and gives the status of the answer and its document.
 async fn report(house: &House, report: &Value) -> Result<(u16, Value)> {
-    let stream = UnixStream::connect(house.folder.path().join("g.sock")).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("/v1/nodes/status")
-        .header("host", "gantry")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(report.to_string())))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await?.to_bytes();
-    Ok((status, serde_json::from_slice(&bytes)?))
+    house.post("/v1/nodes/status", "application/json", OPERATOR, report.to_string()).await
 }
 
 /// The same for one unit at this address, which must be taken; tells what was answered of it.

@@ -87,6 +87,12 @@ async fn variable(house: &House, name: &str) -> Result<Option<String>> {
     Ok(values.pop().flatten())
 }
 
+/// What the agents in the units of an app show, where the units of a provisioner are in no engine.
+fn stored_token(house: &House, app: &str) -> Result<String> {
+    let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    Ok(store.query_row("SELECT token FROM apps WHERE name = ?", [app], |row| row.get(0))?)
+}
+
 /// What the daemon keeps of the units that services know: service and unit.
 fn known(house: &House) -> Result<Vec<(String, String)>> {
     let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
@@ -380,6 +386,18 @@ async fn a_service_knows_the_units_of_a_provisioner_that_tells_nobody_of_them() 
     ensure!(told.lines.iter().any(|line| warned(&line.text)), "{told:?}");
     assert_eq!(known(&house)?.len(), 2);
     db.works();
+    // Or as soon as the unit itself says that it is there.
+    db.take();
+    let mut untold = expected(&house, &["db"]).await?;
+    untold.retain(|unit| !known(&house).is_ok_and(|known| known.contains(unit)));
+    let (_, unit) = untold.pop().context("one is not told of")?;
+    let token = format!("bearer {}", stored_token(&house, "web")?);
+    for _ in 0..2 {
+        let (status, told) = house.register("web", &token, &format!("hostname={unit}")).await?;
+        ensure!(status == 200, "{status} {told}");
+    }
+    assert_eq!(db.verbs(), ["POST bind"]);
+    assert_eq!((known(&house)?.len(), known(&house)?), (3, expected(&house, &["db"]).await?));
     let env = json!({"set": {"A": "1"}, "no_restart": true});
     house.done(Method::PATCH, "/v1/apps/web/env", env).await?;
     assert_eq!((known(&house)?.len(), known(&house)?), (3, expected(&house, &["db"]).await?));

@@ -157,11 +157,10 @@ pub(crate) fn routable_addresses(app: &App) -> Result<Vec<String>> {
 /// No such unit, or a cluster does not answer.
 pub(crate) fn register(app: &App, unit: &str, custom_data: Option<&str>) -> Result<()> {
     let home = Home::of_pool(&app.pool)?;
-    let Some(pod) = home.find(&kinds::pod(), unit)? else {
-        return Err(Error::UnitNotFound(unit.to_owned()));
-    };
+    let pod = home.find(&kinds::pod(), unit)?;
+    let set = pod.as_ref().map(label_set).filter(|set| set.app_name() == app.name);
+    let Some(set) = set else { return Err(Error::UnitNotFound(unit.to_owned())) };
     let Some(data) = custom_data else { return Ok(()) };
-    let set = label_set(&pod);
     let image = set.build_image();
     if image.is_empty() {
         return Ok(());

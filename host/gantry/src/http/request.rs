@@ -21,7 +21,7 @@ use crate::operation::Caller;
 use crate::service::Service;
 
 /// How large a document may be.
-const LARGEST_DOCUMENT: usize = 1 << 20;
+pub(super) const LARGEST_DOCUMENT: usize = 1 << 20;
 
 /// How many times what is allowed is read before the caller is cut off.
 const ENOUGH: usize = 16;

@@ -18,6 +18,7 @@ use super::{LATEST, OrProblem, Service, app_lock, time_of};
 use crate::api::{self, AppChange, AppInfo, AppList, EnvChange, NewApp, Problem, ProblemKind};
 use crate::clock;
 use crate::operation::{Caller, Request};
+use crate::platform::TOKEN;
 use crate::store::AppRecord;
 
 /// The verb of the operation that creates an app.
@@ -255,6 +256,10 @@ impl Service {
     ) -> Result<String, Problem> {
         let EnvChange { set, unset, private, no_restart } = change;
         let title = format!("could not change the environment of `{app}`");
+        if set.contains_key(TOKEN) {
+            return Err(Problem::new(ProblemKind::Invalid, title)
+                .because(format!("`{TOKEN}` is the platform's: the agents in the units show it")));
+        }
         for name in set.keys().chain(&unset) {
             if !is_variable(name) {
                 return Err(Problem::new(ProblemKind::Invalid, title)

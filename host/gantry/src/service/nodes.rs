@@ -490,7 +490,7 @@ fn is_containers(import: &str) -> bool {
 }
 
 /// Whether a plugin knows no such node, or no such unit.
-fn is_not_found(error: &CallError) -> bool {
+pub(super) fn is_not_found(error: &CallError) -> bool {
     matches!(
         error.cause,
         Cause::Plugin(gantry_core::Error::NodeNotFound | gantry_core::Error::UnitNotFound(_))

@@ -70,9 +70,11 @@ impl Trouble for StoreError {
         match self {
             Self::Full(_) | Self::ReadOnly(_) | Self::OwnerFull { .. } => ProblemKind::Storage,
             Self::Closed => ProblemKind::ShuttingDown,
-            Self::Open { .. } | Self::Newer { .. } | Self::Damaged { .. } | Self::Sqlite(_) => {
-                ProblemKind::Internal
-            }
+            Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::Damaged { .. }
+            | Self::NotRandom(_)
+            | Self::Sqlite(_) => ProblemKind::Internal,
         }
     }
 

@@ -266,7 +266,7 @@ impl Service {
     }
 
     /// Where the routers of an app answer for it.
-    async fn hosts(&self, app: &str) -> Vec<String> {
+    pub(super) async fn hosts(&self, app: &str) -> Vec<String> {
         let Ok(record) = self.record(app).await else { return Vec::new() };
         let routers = self.platform(&record.provisioner).routers(app).await;
         hosts(routers.unwrap_or_default())

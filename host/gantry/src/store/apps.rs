@@ -3,7 +3,8 @@
 use gantry_core::{App, AppRouter, EnvVar};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{JobResult, Result, Store, from_json, routes, to_json};
+use super::{JobResult, Result, Store, StoreError, from_json, routes, to_json};
+use crate::config::Token;
 
 /// An app as the platform keeps it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,9 +72,17 @@ fn remove(tx: &Transaction<'_>, name: &str) -> JobResult<()> {
     Ok(())
 }
 
+/// A text that nobody can guess.
+fn secret() -> Result<String> {
+    let words = [getrandom::u64(), getrandom::u64(), getrandom::u64(), getrandom::u64()];
+    let words = words.map(|word| word.map(|word| format!("{word:016x}")));
+    words.into_iter().collect::<std::result::Result<_, _>>().map_err(StoreError::NotRandom)
+}
+
 impl Store {
     /// Writes a new app down; false when there is one of this name.
     pub(crate) async fn insert_app(&self, record: AppRecord) -> Result<bool> {
+        let token = secret()?;
         self.write(move |tx| {
             let AppRecord {
                 app,
@@ -87,7 +96,7 @@ impl Store {
             } = record;
             let on = to_json("list of routers", &routers)?;
             let sql = format!(
-                "INSERT INTO apps ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
+                "INSERT INTO apps ({COLUMNS}, token) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) \
                  ON CONFLICT (name) DO NOTHING"
             );
             let inserted = tx.execute(
@@ -109,6 +118,7 @@ impl Store {
                     created,
                     operation,
                     plan,
+                    token,
                 ],
             )?;
             if inserted == 1 {
@@ -223,6 +233,18 @@ impl Store {
                 "UPDATE apps SET plan = ?, memory = ?, swap = ?, cpu_share = ? WHERE name = ?";
             tx.execute(sql, params![plan, memory, swap, cpu_share, name])?;
             Ok(())
+        })
+        .await
+    }
+
+    /// What the agents in the units of an app show to be let in; none when there is no such app.
+    pub(crate) async fn app_token(&self, name: &str) -> Result<Option<Token>> {
+        let name = name.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT token FROM apps WHERE name = ?";
+            let token: Option<String> =
+                connection.query_row(sql, [name], |row| row.get(0)).optional()?;
+            Ok(token.as_deref().and_then(Token::new))
         })
         .await
     }
