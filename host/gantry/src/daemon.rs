@@ -199,6 +199,9 @@ impl Daemon {
             tracing::warn!("what operations left is not removed yet");
         }
         let messages = service.load_plugins().await.map_err(stored)?;
+        for Interrupted { record, .. } in &interrupted {
+            service.end_removal(record).await;
+        }
         told.extend(messages.iter().flat_map(|text| text.lines()).map(str::to_owned));
         told.extend(service.serving());
         Ok(Self { service, grace, undo, told })

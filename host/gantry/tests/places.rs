@@ -519,6 +519,46 @@ async fn a_host_that_does_not_become_a_node_is_given_to_nobody() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_host_whose_removal_the_daemon_died_in_serves_nobody() -> Result<()> {
+    let mut house = House::with_docker("").await?;
+    let new = json!({"address": NOWHERE, "pool": "default", "wait": 0});
+    house.done(Method::POST, "/v1/nodes", new).await?;
+    let store = house.folder.path().join("data/gantry.db");
+    let kept = "CREATE TABLE kept_host AS SELECT * FROM docker_hosts";
+    rusqlite::Connection::open(&store)?.execute_batch(kept)?;
+    let path = format!("/v1/nodes/{}", gantry::client::escape(NOWHERE));
+    let removed = house.done(Method::DELETE, &path, json!({"no_rebalance": true})).await?;
+    assert_eq!(addresses(&house).await?, [CONFIGURED]);
+    // As it is when the plugin has forgotten the node and the daemon dies before it forgets the host.
+    house.crash();
+    let database = rusqlite::Connection::open(&store)?;
+    database.execute_batch("INSERT INTO docker_hosts SELECT * FROM kept_host")?;
+    let running = "UPDATE operations SET state = 'running', ended = NULL WHERE id = ?";
+    database.execute(running, [&removed.id])?;
+    house.start().await?;
+    assert_eq!(addresses(&house).await?, [CONFIGURED]);
+    let left = "SELECT count(*) FROM docker_hosts";
+    let left: u32 = database.query_row(left, [], |row| row.get(0))?;
+    assert_eq!(left, 0, "and the next start does not give it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_whose_removal_the_daemon_died_in_is_kept_while_it_is_a_node() -> Result<()> {
+    let mut house = House::with_docker("").await?;
+    let new = json!({"address": NOWHERE, "pool": "default", "wait": 0});
+    let added = house.done(Method::POST, "/v1/nodes", new).await?;
+    house.crash();
+    let database = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    let under_way =
+        "UPDATE operations SET verb = 'node-remove', state = 'running', ended = NULL WHERE id = ?";
+    database.execute(under_way, [&added.id])?;
+    house.start().await?;
+    assert_eq!(addresses(&house).await?, [CONFIGURED, NOWHERE]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn node_containers_are_upgraded_by_every_provisioner_that_has_them() -> Result<()> {
     let house = House::with_both("").await?;
     let path = "/v1/node-containers/big-sibling";

@@ -20,7 +20,7 @@ use crate::api::{
 use crate::clock;
 use crate::near;
 use crate::operation::{Caller, Request};
-use crate::store::HostRecord;
+use crate::store::{Begin, HostRecord, OperationRecord};
 
 impl Service {
     /// The nodes of every provisioner that has some, or of one; all of them, or those of one pool. A provisioner that cannot tell takes nothing but its own nodes away.
@@ -216,7 +216,7 @@ impl Service {
         let options =
             RemoveNodeOptions { address: address.to_owned(), rebalance: !removal.no_rebalance };
         let detail = json!({"address": address, "rebalance": options.rebalance});
-        let request = node_request("node-remove", caller, &provisioner, address, detail);
+        let request = node_request(REMOVE, caller, &provisioner, address, detail);
         let (service, why) = (Arc::clone(self), title.clone());
         let begun = self.operations.begin(request, move |work| async move {
             let removed = provisioner.remove_node(&work.operation, &options).await;
@@ -432,6 +432,26 @@ impl Service {
         self.store.remove_host(address).await.or_problem(title)
     }
 
+    /// Takes the host of a removal away that the daemon died in, if its provisioner had forgotten the node already: a host that is no node of a pool would serve every one.
+    pub(crate) async fn end_removal(&self, interrupted: &OperationRecord) {
+        let Begin { verb, plugin: Some(plugin), detail, .. } = &interrupted.begin else { return };
+        let detail: Value = serde_json::from_str(detail).unwrap_or_default();
+        let address = detail.get("address").and_then(Value::as_str);
+        let (REMOVE, Some(address)) = (verb.as_str(), address) else { return };
+        // One that is not known now may still be a node of its own.
+        let Ok(provisioner) = self.registry.get(plugin) else { return };
+        let is_node = match provisioner.node(&self.question(), address).await {
+            Ok(node) => !node.pool.is_empty(),
+            Err(error) => !is_not_found(&error),
+        };
+        if !is_node
+            && !self.hosts.is_configured(address)
+            && let Err(Problem { title, detail, .. }) = self.take_host(address).await
+        {
+            tracing::error!(address, detail, title);
+        }
+    }
+
     /// Gives the hosts back that were added before the daemon started.
     pub(crate) async fn give_hosts(&self) -> Result<(), Problem> {
         let restored = self.hosts.restore(&self.store).await;
@@ -488,6 +508,9 @@ fn cannot_rebalance(title: String, why: &str) -> Problem {
 fn is_containers(import: &str) -> bool {
     import.split('@').next() == Some("gantry:provision/containers")
 }
+
+/// The verb of a removal.
+const REMOVE: &str = "node-remove";
 
 /// Whether a plugin knows no such node, or no such unit.
 pub(super) fn is_not_found(error: &CallError) -> bool {
