@@ -1,6 +1,7 @@
 //! Shells: the websocket as any program sees it, and the program on a terminal.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,8 @@ use gantry::api::{Items, Operation, OperationState, ProblemKind};
 use gantry::client::{Client, ClientError, Screen, Told};
 use hyper::Method;
 use serde_json::json;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::{House, SOON};
 
@@ -154,8 +157,38 @@ async fn a_shell_that_cannot_be_opened_says_why_like_any_other_request() -> Resu
     Ok(())
 }
 
-fn gantry(house: &House) -> String {
-    format!("{} --host {}", env!("CARGO_BIN_EXE_gantry"), house.client.host())
+fn gantry(host: impl std::fmt::Display) -> String {
+    format!("{} --host {host}", env!("CARGO_BIN_EXE_gantry"))
+}
+
+/// A socket in front of the daemon's.
+struct Between {
+    socket: PathBuf,
+    carrying: JoinHandle<()>,
+}
+
+impl Between {
+    fn start(house: &House) -> Result<Self> {
+        let folder = house.folder.path();
+        let (socket, behind) = (folder.join("between.sock"), folder.join("g.sock"));
+        let listener = UnixListener::bind(&socket)?;
+        let carrying = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let behind = behind.clone();
+                connections.spawn(async move {
+                    let mut far = UnixStream::connect(behind).await?;
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await
+                });
+            }
+        });
+        Ok(Self { socket, carrying })
+    }
+
+    /// Loses every connection.
+    fn cut(self) {
+        self.carrying.abort();
+    }
 }
 
 #[tokio::test]
@@ -204,9 +237,9 @@ fn on_a_terminal(
 }
 
 /// A shell line that tells what the terminal is like, runs a shell in the unit, and tells it again: raw it would be another.
-fn told_twice(house: &House) -> String {
+fn told_twice(host: impl std::fmt::Display) -> String {
     let told = "stty -a | tr -d '\\n' | md5sum";
-    format!("{told}; {} app shell web; code=$?; {told}; exit $code", gantry(house))
+    format!("{told}; {} app shell web; code=$?; {told}; exit $code", gantry(host))
 }
 
 /// Whether the terminal was told to be the same twice.
@@ -218,7 +251,7 @@ fn is_as_it_was(seen: &str) -> bool {
 async fn on_a_terminal_every_key_goes_through_and_the_terminal_is_as_it_was_afterwards()
 -> Result<()> {
     let house = house().await?;
-    let line = told_twice(&house);
+    let line = told_twice(house.client.host());
     let typed = [("$ ", "hello\r"), ("you said hello", "\x03"), ("^C", "exit 7\r")];
     let (code, seen) =
         tokio::task::spawn_blocking(move || on_a_terminal(&line, &typed, || ())).await??;
@@ -229,13 +262,14 @@ async fn on_a_terminal_every_key_goes_through_and_the_terminal_is_as_it_was_afte
 
 #[tokio::test]
 async fn a_lost_connection_is_an_error_and_leaves_the_terminal_as_it_was() -> Result<()> {
-    let mut house = house().await?;
-    let line = told_twice(&house);
+    let house = house().await?;
+    let between = Between::start(&house)?;
+    let line = told_twice(format!("unix://{}", between.socket.display()));
     let (open, is_open) = tokio::sync::oneshot::channel();
     let tell = || open.send(()).expect("it is waited for");
     let running = tokio::task::spawn_blocking(move || on_a_terminal(&line, &[("$ ", "")], tell));
     is_open.await?;
-    house.crash();
+    between.cut();
     let (code, seen) = running.await??;
     assert_eq!(code, Some(6), "{seen}");
     ensure!(seen.contains("the connection to the shell was lost"), "{seen}");

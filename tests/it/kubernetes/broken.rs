@@ -76,8 +76,11 @@ fn leaves_nothing(kube: &Kube) -> Result<()> {
 /// The pods of an app that run, by their image.
 fn running(kube: &Kube, app: &str, image: &str) -> Result<Vec<String>> {
     let pods = kube.objects(app, "pods")?;
+    // What looks into an image runs it too, and is no unit.
     let runs = pods.iter().filter(|pod| {
-        pod["spec"]["containers"][0]["image"] == image && pod["status"]["phase"] == "Running"
+        let is_unit = pod["metadata"]["labels"]["tsuru.io/app-process"] == "web";
+        let runs = pod["status"]["phase"] == "Running";
+        is_unit && runs && pod["spec"]["containers"][0]["image"] == image
     });
     Ok(runs.map(super::name).collect())
 }
