@@ -38,6 +38,14 @@ pub(super) async fn register(
             .because("`hostname` is empty")
             .into());
     }
-    let data = (!customdata.is_empty()).then_some(customdata.as_str());
-    Ok(Json(service.register_unit(&app, &hostname, data).await?))
+    // In a task of its own: an agent that waits for no answer has said it all the same.
+    let registered = tokio::spawn(async move {
+        let data = (!customdata.is_empty()).then_some(customdata.as_str());
+        service.register_unit(&app, &hostname, data).await
+    });
+    let registered = registered.await.map_err(|_| {
+        Problem::new(ProblemKind::Internal, "could not register the unit")
+            .because("the daemon panicked; its log says where")
+    })?;
+    Ok(Json(registered?))
 }
