@@ -1,9 +1,9 @@
 //! Units that say they are there: the reference's `units/register`, for the agents in them.
 
-use gantry_core::{App, EnvVar, Status, Unit};
+use gantry_core::{App, EnvVar, Status};
 
 use super::nodes::is_not_found;
-use super::services::{BindError, BoundApp};
+use super::services::BoundApp;
 use super::{OrProblem, Service};
 use crate::api::{Problem, ProblemKind};
 use crate::config::Token;
@@ -46,23 +46,26 @@ impl Service {
         registered.or_problem(title)?;
         self.reroute_app(app).await;
         if !self.operations.is_locked(&of_app(app)) {
-            self.tell_of(app, id).await.or_problem(title)?;
+            self.tell_of(app, id).await?;
         }
         let platform = self.platform(&record.provisioner);
         gantry_engine::Apps::envs(&platform, app).await.or_problem(title)
     }
 
     /// Tells the services of an app of a unit of it.
-    async fn tell_of(&self, app: &str, id: &str) -> Result<(), BindError> {
-        if self.store.binds_of_app(app).await?.is_empty() {
+    async fn tell_of(&self, app: &str, id: &str) -> Result<(), Problem> {
+        let title = || format!("could not tell the services of `{app}` of a unit");
+        if self.store.binds_of_app(app).await.or_problem(title)?.is_empty() {
             return Ok(());
         }
-        let Ok(units) = self.units(app).await else { return Ok(()) };
+        let mut units = self.units(app).await?;
         // A build is no unit yet.
-        let is_it = |unit: &&Unit| unit.id.starts_with(id) && unit.status != Some(Status::Building);
+        units.retain(|unit| unit.status != Some(Status::Building));
         let whole = units.iter().find(|unit| unit.id == id);
-        let Some(unit) = whole.or_else(|| units.iter().find(is_it)) else { return Ok(()) };
+        let Some(unit) = whole.or_else(|| units.iter().find(|unit| unit.id.starts_with(id))) else {
+            return Ok(());
+        };
         let bound = BoundApp { name: app.to_owned(), hosts: self.hosts(app).await };
-        self.bindings.bind_unit(&bound, unit).await
+        self.bindings.bind_unit(&bound, unit).await.or_problem(title)
     }
 }
