@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use custom_data::{CustomDataError, ImageFiles};
 pub use history::{ImageHistory, ImageHistoryError, RollbackError, rollback_image};
 pub use metadata::{Healthcheck, Hooks, ImageMetadata, RestartHooks};
-pub use name::{ImageNames, is_builder_image, split_image_name, version_name};
+pub use name::{ImageNames, LATEST, is_builder_image, split_image_name, version_name};
 
 /// How an app's source becomes an image on a Docker host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

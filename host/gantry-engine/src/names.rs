@@ -1,7 +1,15 @@
-//! What may stand in the path of a request. Everything else is refused before anything is sent: a name is never a way to another address of the API.
+//! Names: those that nobody else has, and what may stand in the path of a request. Everything else is refused before anything is sent: a name is never a way to another address of the API.
 
 use crate::EngineError;
 use crate::containers::Result;
+
+/// 16 letters that nobody else has.
+pub(crate) fn unique() -> Result<String> {
+    let random = getrandom::u64().map_err(|error| {
+        EngineError::Failed(format!("the machine gives no random numbers: {error}"))
+    })?;
+    Ok(format!("{random:016x}"))
+}
 
 /// An id, a prefix of one, or a name.
 pub(crate) fn container(text: &str) -> Result<()> {

@@ -82,12 +82,15 @@ pub fn version_name(reserved: u64) -> String {
     format!("v{}", reserved.max(1))
 }
 
-/// Splits a name into repository and tag: at the last colon, unless that belongs to a registry's port. A missing tag is `latest`.
+/// The tag that means the newest image, and that a name without one has.
+pub const LATEST: &str = "latest";
+
+/// Splits a name into repository and tag: at the last colon, unless that belongs to a registry's port. A missing tag is [`LATEST`].
 #[must_use]
 pub fn split_image_name(name: &str) -> (&str, &str) {
     match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        Some(_) | None => (name, "latest"),
+        Some(_) | None => (name, LATEST),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::go::quote;
-use crate::image::split_image_name;
+use crate::image::{LATEST, split_image_name};
 use crate::labels::Labels;
 
 /// Where a provisioner's configuration has them.
@@ -296,7 +296,7 @@ pub fn pinned(image: &str, repo_digests: &[String]) -> Option<String> {
 /// Whether an image is pinned to its digest: its name has no tag, or `latest`.
 #[must_use]
 pub fn is_pinnable(image: &str) -> bool {
-    !image.contains('@') && split_image_name(image).1 == "latest"
+    !image.contains('@') && split_image_name(image).1 == LATEST
 }
 
 /// A repository as Docker tells it back.

@@ -48,7 +48,7 @@ type Keeper = Arc<Mutex<Both>>;
 
 impl Docker {
     pub(super) async fn command_session(&self, id: &str, options: &ExecOptions) -> Result<Session> {
-        let mark = mark()?;
+        let mark = names::unique()?;
         let marked = format!("{MARK}={mark}");
         // First, so that no command is without one.
         let keeper = ExecOptions {
@@ -162,12 +162,4 @@ async fn feed(input: Option<DuplexStream>, mut command: impl AsyncWrite + Unpin,
         // A command that ends without reading all of it is no failure.
         let _ = command.shutdown().await;
     }
-}
-
-/// What no other command has.
-fn mark() -> Result<String> {
-    let random = getrandom::u64().map_err(|error| {
-        EngineError::Failed(format!("the machine gives no random numbers: {error}"))
-    })?;
-    Ok(format!("{random:016x}"))
 }

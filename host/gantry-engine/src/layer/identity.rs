@@ -19,6 +19,7 @@ use gantry_core::LabelSet;
 use crate::call::ContainersCall;
 use crate::layer::owned::Owned;
 use crate::layer::{Layer, Next};
+use crate::names::unique;
 use crate::stream::Stream;
 use crate::{Call, EngineError, Error, Reply, Request, Response, Scope};
 
@@ -261,12 +262,4 @@ fn hide(labels: Option<&mut BTreeMap<String, String>>) {
 
 fn unique_name(scope: &Scope) -> Result<String, EngineError> {
     Ok(format!("{}-{}", scope.provisioner, unique()?))
-}
-
-/// 16 letters that nobody else has.
-fn unique() -> Result<String, EngineError> {
-    let random = getrandom::u64().map_err(|error| {
-        EngineError::Failed(format!("the machine gives no random numbers: {error}"))
-    })?;
-    Ok(format!("{random:016x}"))
 }

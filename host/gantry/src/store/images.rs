@@ -1,15 +1,12 @@
 //! The images of apps: names given, history, what is known of each.
 
-use gantry_core::image::ImageMetadata;
+use gantry_core::image::{ImageMetadata, LATEST};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Result, Store, check_kept, from_json, to_json};
 
 /// How many images of an app are remembered.
 const HISTORY: u32 = 1_000;
-
-/// The tag that is meant where none is written.
-const LATEST: &str = "latest";
 
 impl Store {
     /// The number of the next image of an app; no number is given twice while the app exists.

@@ -7,7 +7,7 @@ use gantry_sdk::config::Config;
 use gantry_sdk::container::ContainerSpec;
 use gantry_sdk::containers::EngineError;
 use gantry_sdk::gantry_core::create::ContainerDefaults;
-use gantry_sdk::gantry_core::image::split_image_name;
+use gantry_sdk::gantry_core::image::{LATEST, split_image_name};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Result, apps, images, log, operation};
 
@@ -18,9 +18,6 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::pipeline::Action;
 use crate::{change, image, messages, placing, records};
-
-/// The tag that always means the newest image.
-const LATEST: &str = "latest";
 
 /// An image of an app that no deploy has made the app's yet.
 pub(crate) struct Built {

@@ -8,16 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gantry_core::image::{ImageNames, split_image_name};
+use gantry_core::image::{ImageNames, LATEST, split_image_name};
 use gantry_engine::Operation;
 use gantry_registry::{Account, Error, Reference, Repository, Rights};
 use gantry_runtime::Provisioner;
 use tokio::time::Instant;
 
 use super::{Ending, SHORTEST, Service};
-
-/// The tag that the newest image of an app may have besides its own.
-const LATEST: &str = "latest";
 
 /// How long a registry may take for an answer, all of which are small.
 const LIMIT: Duration = Duration::from_secs(20);

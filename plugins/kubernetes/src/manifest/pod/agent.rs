@@ -5,7 +5,7 @@
 
 use gantry_sdk::commands::{UnitAgent, archive_build_command, deploy_command};
 use gantry_sdk::gantry_core::env::Variable;
-use gantry_sdk::gantry_core::image::split_image_name;
+use gantry_sdk::gantry_core::image::{LATEST, split_image_name};
 use gantry_sdk::{Error, Result};
 use serde_json::{Value, json};
 
@@ -18,9 +18,6 @@ pub const COMMITTER: &str = "committer-cont";
 
 /// The container of the agent that inspects.
 pub const INSPECTOR: &str = "inspect-cont";
-
-/// The tag that always means the newest image.
-const LATEST: &str = "latest";
 
 const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 /// The folder that both containers see.
