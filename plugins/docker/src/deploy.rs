@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use gantry_sdk::gantry_core::deploy::containers_to_add;
 use gantry_sdk::gantry_core::image::{RollbackError, is_builder_image, rollback_image};
-use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Result, apps, images, log, operation};
 
 use crate::change::{self, CREATE, Change, REPLACE};
@@ -47,11 +46,12 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     if operation::cancelled() {
         return Err(Error::Cancelled);
     }
-    let Present { units: old, silent } = observe::to_change(&app.name)?;
-    let host = placing::host_with(app, name, &old, &silent)?;
+    let present = observe::to_change(&app.name)?;
+    let host = placing::host_with(app, name, &present.units, &present.silent)?;
     // A deploy means what the name means now, whatever units of that name run.
     let image = image::prepare(&host, name, &[])?;
-    let wanted = wanted(&image, &old);
+    let wanted = wanted(&image, &present.processes());
+    let Present { units: old, silent, .. } = present;
     let total: usize = wanted.values().sum();
     if total == 0 {
         log::warn("the image declares no process: no unit is started", &[("image", name)]);
@@ -70,13 +70,10 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     Ok(change.image.name)
 }
 
-/// How many units of each process the image declares.
-fn wanted(image: &Prepared, old: &[UnitRecord]) -> BTreeMap<String, usize> {
+/// How many units of each process the image declares, seeing those of the units before.
+fn wanted(image: &Prepared, old: &[&str]) -> BTreeMap<String, usize> {
     let processes = image.metadata.processes.keys().map(String::as_str);
-    // What a build left behind is no unit of a process.
-    let units = old.iter().filter(|unit| unit.building_image.is_empty());
-    let old: Vec<&str> = units.map(|unit| unit.process_name.as_str()).collect();
-    containers_to_add(processes, &old)
+    containers_to_add(processes, old)
         .into_iter()
         .map(|(process, count)| (process.to_owned(), count))
         .collect()
@@ -123,18 +120,12 @@ mod tests {
 
     #[test]
     fn a_deploy_starts_as_many_units_as_there_were() {
-        let unit = |process: &str| UnitRecord {
-            process_name: process.to_owned(),
-            ..UnitRecord::default()
-        };
         let mut image = Prepared::unseen("i".to_owned());
-        assert!(wanted(&image, &[unit("web")]).is_empty());
+        assert!(wanted(&image, &["web"]).is_empty());
         for process in ["web", "new"] {
             image.metadata.processes.insert(process.to_owned(), vec!["run".to_owned()]);
         }
-        let build = UnitRecord { building_image: "i".to_owned(), ..unit("") };
-        let counts =
-            wanted(&image, &[unit("web"), unit("web"), unit("gone"), build.clone(), build]);
+        let counts = wanted(&image, &["web", "web", "gone"]);
         assert_eq!(counts, BTreeMap::from([("new".to_owned(), 1), ("web".to_owned(), 2)]));
     }
 }

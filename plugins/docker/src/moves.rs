@@ -150,7 +150,7 @@ fn of_app(name: &str, rests: Option<Status>, steps: Vec<Step>) -> Result<usize> 
         })
     })?;
     let app = apps::get(name)?;
-    let Present { units, silent } = observe::to_change(name)?;
+    let Present { units, silent, .. } = observe::to_change(name)?;
     let there = |step: &Step| {
         let unit = units.iter().find(|unit| unit.id == step.unit.id)?.clone();
         Some(Step { unit, to: step.to.clone() })

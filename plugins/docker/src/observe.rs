@@ -15,6 +15,9 @@ use gantry_sdk::{App, Labels, Result, Status, apps, log};
 use crate::machine::is_of_machine;
 use crate::{leaving, records};
 
+/// Of so many apps an engine is asked one by one for what it has; else for all at once.
+const APPS: usize = 8;
+
 /// How long an engine has to tell what it has.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -27,23 +30,45 @@ pub(crate) struct Sight(BTreeMap<String, std::result::Result<Vec<ContainerSummar
 pub(crate) struct Present {
     /// Those that exist, as far as anybody knows; the oldest first.
     pub(crate) units: Vec<UnitRecord>,
+    /// Those that were in service and whose containers somebody has removed. They are forgotten, and what replaces all units replaces them too.
+    pub(crate) lost: Vec<UnitRecord>,
     /// The nodes that did not answer.
     pub(crate) silent: BTreeSet<String>,
+}
+
+impl Present {
+    /// The processes of the units, with those of the lost.
+    pub(crate) fn processes(&self) -> Vec<&str> {
+        let units = self.units.iter().chain(&self.lost);
+        // What a build left behind is no unit of a process.
+        let units = units.filter(|unit| unit.building_image.is_empty());
+        units.map(|unit| unit.process_name.as_str()).collect()
+    }
 }
 
 impl Sight {
     /// Asks these nodes for what they have with these labels. One that is not given any more is as silent as one that is down.
     pub(crate) fn of(nodes: &BTreeSet<&str>, labels: &Labels) -> Result<Self> {
-        let filter = ContainerFilter { all: true, labels: labels.clone().into_iter().collect() };
+        Self::asked(nodes.iter().map(|node| (*node, vec![labels.clone()])).collect())
+    }
+
+    /// Asks each node for what it has with any of these sets of labels.
+    fn asked(nodes: BTreeMap<&str, Vec<Labels>>) -> Result<Self> {
         let given: BTreeSet<String> = given_nodes().into_iter().collect();
-        let (asked, absent): (Vec<&str>, Vec<&str>) =
-            nodes.iter().partition(|node| given.contains(**node));
-        let sequences = asked
-            .iter()
-            .map(|node| Sequence::new(*node, vec![Step::List(filter.clone())]).within(PATIENCE))
-            .collect();
+        let (asked, absent): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|(node, _)| given.contains(*node));
+        let list = |labels: Labels| {
+            Step::List(ContainerFilter { all: true, labels: labels.into_iter().collect() })
+        };
+        let (nodes, sequences): (Vec<&str>, Vec<Sequence>) = asked
+            .into_iter()
+            .map(|(node, sets)| {
+                let steps = sets.into_iter().map(list).collect();
+                (node, Sequence::new(node, steps).within(PATIENCE))
+            })
+            .unzip();
         let answers = Batch::submit(sequences)?.all();
-        let seen = answers.into_iter().zip(asked).map(|(completion, node)| {
+        let seen = answers.into_iter().zip(nodes).map(|(completion, node)| {
             let listed = completion.into_result().map(|replies| {
                 sorted(replies.into_iter().filter_map(containers).flatten().collect())
             });
@@ -53,13 +78,12 @@ impl Sight {
             let why = format!("the Docker host `{node}` is not given to this provisioner any more");
             (node.to_owned(), Err(EngineError::Unreachable(why)))
         };
-        Ok(Self(seen.chain(absent.into_iter().map(gone)).collect()))
+        Ok(Self(seen.chain(absent.into_iter().map(|(node, _)| gone(node))).collect()))
     }
 
     /// Asks for what there is of these records.
     fn of_units(records: &[UnitRecord]) -> Result<Self> {
-        let nodes = records.iter().map(|record| record.node.as_str()).collect();
-        Self::of(&nodes, &labels_of(records))
+        Self::asked(labels_of(records))
     }
 
     /// The nodes with what they said, by address.
@@ -173,8 +197,12 @@ pub(crate) fn to_change(app: &str) -> Result<Present> {
     if let Some(error) = nobody_answers(&sight).filter(|error| !is_of_machine(error)) {
         return Err(error.into());
     }
-    for record in records.iter().filter(|record| sight.lacks(record)) {
-        forget(record)?;
+    let mut lost: Vec<UnitRecord> =
+        records.iter().filter(|record| sight.lacks(record)).cloned().collect();
+    if !lost.is_empty() {
+        let leaving = leaving::names(app)?;
+        lost.iter().try_for_each(forget)?;
+        lost.retain(|record| !record.is_new && !leaving.contains(&record.name));
     }
     for (node, said) in sight.nodes() {
         if let Err(error) = said {
@@ -184,7 +212,7 @@ pub(crate) fn to_change(app: &str) -> Result<Present> {
     }
     let silent = sight.silent();
     let units = leaving::finish(app, sight.observe(records), &silent)?;
-    Ok(Present { units, silent })
+    Ok(Present { units, lost, silent })
 }
 
 /// Forgets a unit whose container is gone, and tells its services.
@@ -217,14 +245,19 @@ pub(crate) fn observed(records: Vec<UnitRecord>) -> Vec<UnitRecord> {
     }
 }
 
-/// What the containers of all these records carry: the app's label when there is one app, so that the engine need not tell of all others.
-fn labels_of(records: &[UnitRecord]) -> Labels {
-    let mut apps: Vec<&str> = records.iter().map(|record| record.app_name.as_str()).collect();
-    apps.dedup();
-    match apps.as_slice() {
-        [app] => Labels::from([("app-name".to_owned(), (*app).to_owned())]),
-        _ => Labels::new(),
+/// What the containers of all these records carry, on each node: the labels of one app after the other, so that no engine need tell of all others; nothing in particular when they are of many.
+fn labels_of(records: &[UnitRecord]) -> BTreeMap<&str, Vec<Labels>> {
+    let mut apps: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for record in records {
+        apps.entry(&record.node).or_default().insert(&record.app_name);
     }
+    let of = |app: &str| Labels::from([("app-name".to_owned(), app.to_owned())]);
+    apps.into_iter()
+        .map(|(node, apps)| match apps.len() <= APPS {
+            true => (node, apps.into_iter().map(of).collect()),
+            false => (node, vec![Labels::new()]),
+        })
+        .collect()
 }
 
 /// A unit as its engine sees it; none when it is gone.
@@ -290,12 +323,21 @@ mod tests {
     }
 
     #[test]
-    fn only_the_containers_of_the_app_are_listed() {
-        let other = UnitRecord { app_name: "b".to_owned(), ..unit("3", Status::Started) };
-        let mut records = vec![unit("1", Status::Started), unit("2", Status::Started)];
-        assert_eq!(labels_of(&records)["app-name"], "a");
-        records.push(other);
-        assert!(labels_of(&records).is_empty());
+    fn only_the_containers_of_the_apps_are_listed_unless_they_are_many() {
+        let record = |node: &str, app: usize| UnitRecord {
+            app_name: format!("a{app}"),
+            node: node.to_owned(),
+            ..UnitRecord::default()
+        };
+        let mut records = vec![record("n", 1), record("n", 2), record("n", 1), record("m", 1)];
+        let asked = |records: &[UnitRecord]| {
+            let name = |labels: &Labels| labels.get("app-name").cloned().unwrap_or_default();
+            let asked = labels_of(records);
+            ["m", "n"].map(|node| asked[node].iter().map(name).collect::<Vec<_>>())
+        };
+        assert_eq!(asked(&records), [vec!["a1"], vec!["a1", "a2"]]);
+        records.extend((0..=APPS).map(|app| record("n", app)));
+        assert_eq!(asked(&records), [vec!["a1"], vec![""]]);
     }
 
     fn on(node: &str, unit: UnitRecord) -> UnitRecord {

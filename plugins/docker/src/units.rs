@@ -23,7 +23,7 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     if count == 0 {
         return Err(Error::InvalidArgument("Cannot add 0 units".to_owned()));
     }
-    let Present { units, silent } = observe::to_change(&app.name)?;
+    let Present { units, silent, .. } = observe::to_change(&app.name)?;
     let current = images::current(&app.name)?;
     let host = placing::host_with(app, &current, &units, &silent)?;
     let image = image::prepare(&host, &current, &units)?;
@@ -60,17 +60,17 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
 
 /// Replaces units by new ones of the current image.
 pub(crate) fn restart(app: &App, process: &str) -> Result<()> {
-    let Present { units, silent } = observe::to_change(&app.name)?;
+    let Present { units, lost, silent } = observe::to_change(&app.name)?;
     let current = images::current(&app.name)?;
-    let old = of_process(units, process);
+    let (old, lost) = (of_process(units, process), of_process(lost, process));
     // Without a unit to replace, nothing is asked of the image, which may not exist yet.
-    let image = if old.is_empty() {
+    let image = if old.is_empty() && lost.is_empty() {
         Prepared::unseen(current)
     } else {
         image::prepare(&placing::host_with(app, &current, &old, &silent)?, &current, &old)?
     };
     let mut wanted = BTreeMap::new();
-    for unit in &old {
+    for unit in old.iter().chain(&lost) {
         *wanted.entry(unit.process_name.clone()).or_insert(0) += 1;
     }
     run(Change::new(app, image, wanted, old, silent))

@@ -299,6 +299,31 @@ async fn a_unit_that_dies_is_found_ill_and_replaced_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_somebody_removed_counts_for_what_replaces_all_of_them() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    for image in [Some("shop:1"), None] {
+        let units = stage.units().await?;
+        assert_eq!(units.len(), 3);
+        for gone in if image.is_some() { &units[..1] } else { &units[..] } {
+            let host = format!("tcp://{}:2375", gone.ip);
+            stage.on(&host)?.remove(&gone.id, true).await?;
+        }
+        if let Some(image) = image {
+            stage.deploy(image).await?;
+        } else {
+            let (operation, _) = stage.operation();
+            stage.provisioner.restart(&operation, &stage.app, "").await?;
+        }
+    }
+    let ids = stage.ids().await?;
+    assert_eq!((ids.len(), stage.counts().await?.iter().sum::<usize>()), (3, 3));
+    assert_eq!(stage.examine().await?, Findings::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_dies_is_given_up_and_taken_back_with_nothing_left_on_it() -> Result<()> {
     let healing = json!({"max-failures": 2, "max-unresponsive-time": 0, "disabled-time": 0});
     let mut stage = Stage::three(json!({"docker": {"healing": healing}})).await?;

@@ -316,11 +316,19 @@ impl Store {
         .await
     }
 
-    /// Writes down that a service knows a unit.
-    pub(crate) async fn unit_told(&self, app: &str, service: &str, unit: &str) -> Result<()> {
-        let key = [app.to_owned(), service.to_owned(), unit.to_owned()];
-        let sql = "UPDATE service_units SET told = 1 WHERE app = ? AND service = ? AND unit = ?";
-        self.write(move |tx| Ok(tx.execute(sql, key).map(|_| ())?)).await
+    /// Writes down that a service knows a unit, also when it was forgotten while the service was told: whoever looks next at what the service knows tells it that the unit is gone.
+    pub(crate) async fn unit_told(
+        &self,
+        app: &str,
+        service: &str,
+        unit: &str,
+        host: &str,
+    ) -> Result<()> {
+        let values = [app, service, unit, host].map(str::to_owned);
+        let sql = "INSERT INTO service_units (app, service, unit, host, told) \
+                   SELECT app, service, ?3, ?4, 1 FROM service_binds WHERE app = ?1 AND service = ?2 \
+                   ON CONFLICT (app, service, unit) DO UPDATE SET told = 1";
+        self.write(move |tx| Ok(tx.execute(sql, values).map(|_| ())?)).await
     }
 
     /// Forgets a unit that a service was told about, and gives its host when no other unit of the app is there any more.
@@ -423,7 +431,7 @@ mod tests {
         store.begin_bind("web", "db").await.unwrap();
         let tell = async |unit: &str, host: &str| {
             let told = store.tell_unit("web", "db", unit, host).await.unwrap();
-            store.unit_told("web", "db", unit).await.unwrap();
+            store.unit_told("web", "db", unit, host).await.unwrap();
             told == Telling::New
         };
         assert_eq!(store.tell_unit("web", "db", "u1", "h0").await.unwrap(), Telling::New);
@@ -436,6 +444,14 @@ mod tests {
         assert_eq!(gone("u1").await, None);
         assert_eq!(gone("u2").await.as_deref(), Some("h1"));
         assert_eq!(gone("u3").await.as_deref(), Some("h2"));
+        // Forgotten while the service was told: the service knows it, and is to hear that it is gone.
+        assert_eq!(store.tell_unit("web", "db", "u4", "h4").await.unwrap(), Telling::New);
+        assert_eq!(gone("u4").await.as_deref(), Some("h4"));
+        store.unit_told("web", "db", "u4", "h4").await.unwrap();
+        assert_eq!(store.told_units("web", "db").await.unwrap().len(), 1);
+        store.forget_bind("web", "db").await.unwrap();
+        store.unit_told("web", "db", "u4", "h4").await.unwrap();
+        assert_eq!(store.told_units("web", "db").await.unwrap(), [], "it is not bound any more");
     }
 
     #[tokio::test]

@@ -149,7 +149,7 @@ impl Bindings {
         }
         let told = async {
             self.endpoints.bind_unit(service, app, &unit.ip).await?;
-            self.store.unit_told(&app.name, name, &unit.id).await?;
+            self.store.unit_told(&app.name, name, &unit.id, &unit.ip).await?;
             Ok(true)
         };
         let told: Result<_, BindError> = told.await;
