@@ -9,10 +9,9 @@
 use std::collections::BTreeSet;
 
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::state::{self, Entry};
-use gantry_sdk::{Error, Result, log};
+use gantry_sdk::{Result, log, state};
 
-use crate::{orphans, removal};
+use crate::{keys, orphans, removal};
 
 /// Where all lists are.
 const ALL: &str = "leaving/";
@@ -27,31 +26,16 @@ pub(crate) fn end(app: &str, units: &[UnitRecord]) -> Result<()> {
     change(app, |names| names.retain(|name| units.iter().all(|unit| unit.name != *name)))
 }
 
-/// The app is locked by whoever changes its list.
-fn change(app: &str, change: impl Fn(&mut BTreeSet<String>)) -> Result<()> {
-    let entry = state::get(&key(app))?;
-    let mut names = entry.as_ref().map(read).transpose()?.unwrap_or_default();
-    change(&mut names);
-    let version = entry.map(|entry| entry.version);
-    match (names.is_empty(), version) {
-        (true, None) => Ok(()),
-        (true, Some(version)) => state::delete_if(&key(app), version),
-        (false, version) => {
-            let names =
-                serde_json::to_vec(&names).map_err(|error| Error::Other(error.to_string()))?;
-            state::put_if(&key(app), &names, version).map(drop)
-        }
-    }
-}
-
 /// Removes what is left of the units of an app that were on their way out, and gives the others. What is on a node that does not answer goes when it does.
 pub(crate) fn finish(
     app: &str,
     units: Vec<UnitRecord>,
     silent: &BTreeSet<String>,
 ) -> Result<Vec<UnitRecord>> {
-    let Some(entry) = state::get(&key(app))? else { return Ok(units) };
-    let names = read(&entry)?;
+    let names = names(app)?;
+    if names.is_empty() {
+        return Ok(units);
+    }
     let (leaving, mut staying) = split(units, &names);
     let mut all_gone = true;
     let (away, leaving): (Vec<_>, Vec<_>) =
@@ -68,14 +52,14 @@ pub(crate) fn finish(
         }
     })?;
     if all_gone {
-        state::delete_if(&entry.key, entry.version)?;
+        keys::remove(&key(app))?;
     }
     Ok(staying)
 }
 
 /// The names of the units of an app that are on their way out.
 pub(crate) fn names(app: &str) -> Result<BTreeSet<String>> {
-    Ok(state::get(&key(app))?.as_ref().map(read).transpose()?.unwrap_or_default())
+    Ok(keys::get(&key(app))?.unwrap_or_default())
 }
 
 /// The apps of which units are on their way out.
@@ -93,9 +77,11 @@ fn key(app: &str) -> String {
     format!("{ALL}{app}")
 }
 
-fn read(entry: &Entry) -> Result<BTreeSet<String>> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Error::Other(format!("unreadable list `{}`: {error}", entry.key)))
+fn change(app: &str, change: impl Fn(&mut BTreeSet<String>)) -> Result<()> {
+    keys::change(&key(app), keys::read, |names| {
+        change(names);
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -105,11 +91,8 @@ mod tests {
     #[test]
     fn what_is_listed_goes_and_everything_else_stays() {
         let unit = |name: &str| UnitRecord { name: name.to_owned(), ..UnitRecord::default() };
-        let entry = Entry { key: key("web"), value: br#"["1","gone"]"#.to_vec(), version: 1 };
-        let names = read(&entry).unwrap();
+        let names = ["1", "gone"].map(str::to_owned).into();
         let (leaving, staying) = split(vec![unit("1"), unit("2")], &names);
         assert_eq!((leaving, staying), (vec![unit("1")], vec![unit("2")]));
-        let error = read(&Entry { value: b"no".to_vec(), ..entry }).unwrap_err().to_string();
-        assert!(error.starts_with("unreadable list `leaving/web`: "), "{error}");
     }
 }

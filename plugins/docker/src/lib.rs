@@ -26,6 +26,7 @@ mod failure;
 mod healing;
 mod host;
 mod image;
+mod keys;
 mod launch;
 mod leaving;
 mod lifecycle;

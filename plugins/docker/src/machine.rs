@@ -9,15 +9,12 @@ use gantry_sdk::config::Config;
 use gantry_sdk::containers::{self, EngineError};
 use gantry_sdk::gantry_core::node::Node;
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::state::{self, Entry};
+use gantry_sdk::state;
 use gantry_sdk::{Error, Result, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::host::host_of;
-use crate::name;
-
-/// How often a write is tried when others write the same record.
-const TRIES: usize = 5;
+use crate::{keys, name};
 
 /// Where all records are.
 const ALL: &str = "nodes/";
@@ -222,7 +219,7 @@ impl Machines {
     /// Reads what is written down of the hosts that the operator gave.
     pub(crate) fn read() -> Result<Self> {
         let entries = state::all(ALL)?;
-        let written = entries.iter().map(read).collect::<Result<_>>()?;
+        let written = entries.iter().map(keys::read).collect::<Result<_>>()?;
         Ok(Self::of(containers::nodes(), written))
     }
 
@@ -267,39 +264,16 @@ impl Machines {
 
 /// Changes what is written down of a host that was given.
 pub(crate) fn update(address: &str, change: impl Fn(&mut Machine)) -> Result<Machine> {
-    let key = key(address);
-    for _ in 0..TRIES {
-        let entry = state::get(&key)?;
-        let mut machine = match &entry {
-            Some(entry) => read(entry)?,
-            None => Machine::unknown(address),
-        };
-        let before = machine.clone();
-        change(&mut machine);
-        if machine == before {
-            return Ok(machine);
-        }
-        let value =
-            serde_json::to_vec(&machine).map_err(|error| Error::Other(error.to_string()))?;
-        match state::put_if(&key, &value, entry.map(|entry| entry.version)) {
-            Err(Error::Conflict(_)) => {}
-            result => return result.map(|_| machine),
-        }
-    }
-    Err(busy(&key))
+    keys::change(&key(address), keys::read, |written: &mut Option<Machine>| {
+        let machine = written.get_or_insert_with(|| Machine::unknown(address));
+        change(machine);
+        Ok(machine.clone())
+    })
 }
 
 /// Forgets what is written down of a host.
 pub(crate) fn forget(address: &str) -> Result<()> {
-    let key = key(address);
-    for _ in 0..TRIES {
-        let Some(entry) = state::get(&key)? else { return Ok(()) };
-        match state::delete_if(&key, entry.version) {
-            Err(Error::Conflict(_)) => {}
-            result => return result,
-        }
-    }
-    Err(busy(&key))
+    keys::remove(&key(address))
 }
 
 /// Whether a failure is the machine's own, and not of what it was asked.
@@ -329,15 +303,6 @@ pub(crate) fn note_failure(address: &str, error: &EngineError) {
 
 fn key(address: &str) -> String {
     format!("{ALL}{address}")
-}
-
-fn read(entry: &Entry) -> Result<Machine> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Error::Other(format!("unreadable record `{}`: {error}", entry.key)))
-}
-
-fn busy(key: &str) -> Error {
-    Error::Conflict(format!("record `{key}` is written by others all the time"))
 }
 
 #[cfg(test)]

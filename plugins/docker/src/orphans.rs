@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 
 use gantry_sdk::containers::ContainerSummary;
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::state::{self, Entry};
-use gantry_sdk::{Error, Result, log};
+use gantry_sdk::{Result, log, state};
 
-use crate::{name, records, removal};
+use crate::{keys, name, records, removal};
 
 /// How long a container may come after nobody saw its creation end, in milliseconds.
 const LATE: i64 = 10 * 60 * 1000;
@@ -18,22 +17,20 @@ const ALL: &str = "orphans/";
 
 /// Takes a unit's container for one that is to go, and forgets the unit.
 pub(crate) fn leave(unit: &UnitRecord) -> Result<()> {
-    let value = serde_json::to_vec(unit).map_err(|error| Error::Other(error.to_string()))?;
-    match state::put_if(&key(unit), &value, None) {
-        // It was left before.
-        Ok(_) | Err(Error::Conflict(_)) => records::remove(unit),
-        Err(error) => Err(error),
-    }
+    // One that was left before stays as it was.
+    keys::put_new(&key(unit), unit)?;
+    records::remove(unit)
 }
 
 /// Those on a node.
 pub(crate) fn on(node: &str) -> Result<Vec<UnitRecord>> {
-    state::all(&prefix(node))?.iter().map(read).collect()
+    state::all(&prefix(node))?.iter().map(keys::read).collect()
 }
 
 /// The nodes that have some.
 pub(crate) fn nodes() -> Result<BTreeSet<String>> {
-    state::all(ALL)?.iter().map(|entry| read(entry).map(|unit| unit.node)).collect()
+    let units: Vec<UnitRecord> = state::all(ALL)?.iter().map(keys::read).collect::<Result<_>>()?;
+    Ok(units.into_iter().map(|unit| unit.node).collect())
 }
 
 /// Removes those on a node that answers: what is there of them goes, and all of them are forgotten. Tells how many are left.
@@ -43,7 +40,7 @@ pub(crate) fn remove(node: &str, containers: &[ContainerSummary]) -> Result<usiz
     let now = name::now();
     let (late, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(|unit| may_come(unit, now));
     for unit in &gone {
-        forget(unit)?;
+        keys::remove(&key(unit))?;
     }
     let mut left = late.len();
     let mut failure = None;
@@ -52,7 +49,7 @@ pub(crate) fn remove(node: &str, containers: &[ContainerSummary]) -> Result<usiz
         match result {
             Ok(()) => {
                 log::info("what was left of a unit that was replaced is removed", &fields);
-                failure = failure.take().or(forget(unit).err());
+                failure = failure.take().or(keys::remove(&key(unit)).err());
             }
             Err(_) => left += 1,
         }
@@ -70,25 +67,12 @@ pub(crate) fn is(unit: &UnitRecord, container: &ContainerSummary) -> bool {
     if unit.id.is_empty() { container.name == unit.name } else { container.id == unit.id }
 }
 
-fn forget(unit: &UnitRecord) -> Result<()> {
-    let key = key(unit);
-    match state::get(&key)? {
-        Some(entry) => state::delete_if(&key, entry.version),
-        None => Ok(()),
-    }
-}
-
 fn prefix(node: &str) -> String {
     format!("{ALL}{node}/")
 }
 
 fn key(unit: &UnitRecord) -> String {
     format!("{}{}", prefix(&unit.node), unit.name)
-}
-
-fn read(entry: &Entry) -> Result<UnitRecord> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Error::Other(format!("unreadable record `{}`: {error}", entry.key)))
 }
 
 #[cfg(test)]

@@ -1,15 +1,11 @@
 //! The units that are written down, in the plugin's durable keys: `units/<app>/<name>`, a JSON record each (spec 5.1).
-//!
-//! Two calls may write at the same time (a unit registers while a deploy goes on), so every change is made to the newest version and made again when somebody was faster.
 
 use gantry_sdk::gantry_core::record::{UnitRecord, find_by_id_prefix};
 use gantry_sdk::state::{self, Entry};
 use gantry_sdk::{Error, Result};
 
+use crate::keys;
 use crate::machine::Machines;
-
-/// How often a write is tried when others write the same record.
-const TRIES: usize = 5;
 
 /// Where all records are.
 const ALL: &str = "units/";
@@ -33,28 +29,12 @@ pub(crate) fn find(records: Vec<UnitRecord>, id: &str) -> Result<UnitRecord> {
 
 /// Writes a record, whatever is there.
 pub(crate) fn save(record: &UnitRecord) -> Result<()> {
-    let key = key(record);
-    let value = write(record)?;
-    // A new unit has no record yet, so the first try is without reading.
-    let mut expected = None;
-    for _ in 0..TRIES {
-        match state::put_if(&key, &value, expected) {
-            Err(Error::Conflict(_)) => {
-                expected = state::get(&key)?.map(|entry| entry.version);
-            }
-            result => return result.map(drop),
-        }
-    }
-    Err(busy(&key))
+    keys::put(&key(record), record)
 }
 
 /// Writes a record unless there is one; tells whether it did.
 pub(crate) fn save_new(record: &UnitRecord) -> Result<bool> {
-    match state::put_if(&key(record), &write(record)?, None) {
-        Ok(_) => Ok(true),
-        Err(Error::Conflict(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
+    keys::put_new(&key(record), record)
 }
 
 /// Changes a record; none when it is gone.
@@ -62,30 +42,15 @@ pub(crate) fn update(
     record: &UnitRecord,
     mut change: impl FnMut(&mut UnitRecord),
 ) -> Result<Option<UnitRecord>> {
-    let key = key(record);
-    for _ in 0..TRIES {
-        let Some(entry) = state::get(&key)? else { return Ok(None) };
-        let mut record = read(&entry)?;
-        change(&mut record);
-        match state::put_if(&key, &write(&record)?, Some(entry.version)) {
-            Err(Error::Conflict(_)) => {}
-            result => return result.map(|_| Some(record)),
-        }
-    }
-    Err(busy(&key))
+    keys::change(&key(record), keys::read, |written: &mut Option<UnitRecord>| {
+        written.iter_mut().for_each(&mut change);
+        Ok(written.clone())
+    })
 }
 
 /// Forgets a record. Forgetting what is gone succeeds.
 pub(crate) fn remove(record: &UnitRecord) -> Result<()> {
-    let key = key(record);
-    for _ in 0..TRIES {
-        let Some(entry) = state::get(&key)? else { return Ok(()) };
-        match state::delete_if(&key, entry.version) {
-            Err(Error::Conflict(_)) => {}
-            result => return result,
-        }
-    }
-    Err(busy(&key))
+    keys::remove(&key(record))
 }
 
 /// At most so many records whose place, an app and a name, starts with this prefix and comes after another, by place.
@@ -110,7 +75,7 @@ fn read_all(prefix: &str) -> Result<Vec<UnitRecord>> {
 }
 
 fn read_each(entries: &[Entry]) -> Result<Vec<UnitRecord>> {
-    let mut records: Vec<UnitRecord> = entries.iter().map(read).collect::<Result<_>>()?;
+    let mut records: Vec<UnitRecord> = entries.iter().map(keys::read).collect::<Result<_>>()?;
     // Written down before there were several hosts.
     if records.iter().any(|record| record.node.is_empty()) {
         let machines = Machines::read()?;
@@ -134,19 +99,6 @@ fn key(record: &UnitRecord) -> String {
     format!("{ALL}{}", place(record))
 }
 
-fn read(entry: &Entry) -> Result<UnitRecord> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Error::Other(format!("unreadable record `{}`: {error}", entry.key)))
-}
-
-fn write(record: &UnitRecord) -> Result<Vec<u8>> {
-    serde_json::to_vec(record).map_err(|error| Error::Other(error.to_string()))
-}
-
-fn busy(key: &str) -> Error {
-    Error::Conflict(format!("record `{key}` is written by others all the time"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,14 +116,6 @@ mod tests {
     fn a_record_is_kept_under_its_app_and_name() {
         assert_eq!(key(&record("1")), "units/web/web-1");
         assert!(!key(&record("1")).starts_with(&prefix("we")));
-    }
-
-    #[test]
-    fn a_record_is_read_as_it_was_written() {
-        let entry = |value: Vec<u8>| Entry { key: "units/web/web-1".to_owned(), value, version: 1 };
-        assert_eq!(read(&entry(write(&record("1")).unwrap())), Ok(record("1")));
-        let error = read(&entry(b"no".to_vec())).unwrap_err().to_string();
-        assert!(error.starts_with("unreadable record `units/web/web-1`: "), "{error}");
     }
 
     #[test]

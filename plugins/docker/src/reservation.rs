@@ -1,16 +1,12 @@
 //! Places that were chosen for units which have not started yet, in the plugin's durable keys: `placing/all`, a JSON list, for pools may share machines. Two changes that look for places at the same time see each other's.
 
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::state;
-use gantry_sdk::{App, Error, Result, log, operation};
+use gantry_sdk::{App, Result, log, operation};
 use serde::{Deserialize, Serialize};
 
-use crate::name;
+use crate::{keys, name};
 
 const KEY: &str = "placing/all";
-
-/// How often a write is tried when others choose at the same time.
-const TRIES: usize = 20;
 
 /// What one change has chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,9 +47,7 @@ impl Reservation {
     ) -> Result<Vec<String>> {
         let now = name::now();
         let time = i64::try_from(operation::remaining().as_millis()).unwrap_or(i64::MAX);
-        for _ in 0..TRIES {
-            let entry = state::get(KEY)?;
-            let mut held = entry.as_ref().map(|entry| read(&entry.value)).unwrap_or_default();
+        change(|held| {
             held.retain(|chosen| {
                 chosen.until > now
                     && (chosen.operation == self.operation || !chosen.is_of(&app.name))
@@ -68,30 +62,15 @@ impl Reservation {
                 until: now.saturating_add(time),
                 units: units.iter().zip(&nodes).map(|(unit, node)| at(unit, node)).collect(),
             });
-            match state::put_if(KEY, &write(&held)?, entry.map(|entry| entry.version)) {
-                Err(Error::Conflict(_)) => {}
-                result => return result.map(|_| nodes),
-            }
-        }
-        Err(Error::Conflict("others choose nodes for their units all the time".to_owned()))
+            Ok(nodes)
+        })
     }
 
     fn give_back(&self) -> Result<()> {
-        for _ in 0..TRIES {
-            let Some(entry) = state::get(KEY)? else { return Ok(()) };
-            let mut held = read(&entry.value);
+        change(|held| {
             held.retain(|chosen| chosen.operation != self.operation);
-            let written = if held.is_empty() {
-                state::delete_if(KEY, entry.version)
-            } else {
-                state::put_if(KEY, &write(&held)?, Some(entry.version)).map(drop)
-            };
-            match written {
-                Err(Error::Conflict(_)) => {}
-                result => return result,
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -116,27 +95,6 @@ fn at(unit: &UnitRecord, node: &str) -> UnitRecord {
 }
 
 /// What cannot be read is nobody's.
-fn read(value: &[u8]) -> Vec<Chosen> {
-    serde_json::from_slice(value).unwrap_or_default()
-}
-
-fn write(held: &[Chosen]) -> Result<Vec<u8>> {
-    serde_json::to_vec(held).map_err(|error| Error::Other(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_held_is_read_as_it_was_written() {
-        let unit = UnitRecord { name: "a-1".to_owned(), ..UnitRecord::default() };
-        let held = vec![Chosen {
-            operation: "op".to_owned(),
-            until: 5,
-            units: vec![at(&unit, "tcp://h:1")],
-        }];
-        assert_eq!(read(&write(&held).unwrap()), held);
-        assert!(read(b"garbage").is_empty());
-    }
+fn change<R>(change: impl FnMut(&mut Vec<Chosen>) -> Result<R>) -> Result<R> {
+    keys::change(KEY, keys::read_if_readable, change)
 }

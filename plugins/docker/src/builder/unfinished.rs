@@ -3,11 +3,11 @@
 //! Written down before the image is made, so that one whose platform died before it was deployed is found again: by the app's next build, which has the app to itself as this one had.
 
 use gantry_sdk::containers::{Batch, EngineError, Sequence, Step};
-use gantry_sdk::state::{self, Entry};
-use gantry_sdk::{App, Error, Result, images, log};
+use gantry_sdk::{App, Result, images, log, state};
 use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
+use crate::keys;
 use crate::observe::PATIENCE;
 
 /// Where all of them are.
@@ -21,21 +21,15 @@ struct Unfinished {
 
 /// An image is about to be made.
 pub(super) fn begin(app: &App, host: &Host, image: &str) -> Result<()> {
-    let entry = state::get(&key(app))?;
-    let mut all = read(entry.as_ref());
-    all.retain(|one| one.image != image);
-    all.push(Unfinished { image: image.to_owned(), node: host.address.clone() });
-    write(app, entry.as_ref(), &all)
+    change(app, |all| {
+        all.retain(|one| one.image != image);
+        all.push(Unfinished { image: image.to_owned(), node: host.address.clone() });
+    })
 }
 
 /// It was not, or is gone. A note that stays only makes the next build look for it.
 pub(super) fn end(app: &App, image: &str) {
-    let result = state::get(&key(app)).and_then(|entry| {
-        let mut all = read(entry.as_ref());
-        all.retain(|one| one.image != image);
-        write(app, entry.as_ref(), &all)
-    });
-    if let Err(error) = result {
+    if let Err(error) = change(app, |all| all.retain(|one| one.image != image)) {
         warn(app, &error.to_string());
     }
 }
@@ -48,20 +42,19 @@ pub(super) fn clean(app: &App) {
 }
 
 fn removed(app: &App) -> Result<()> {
-    let Some(entry) = state::get(&key(app))? else { return Ok(()) };
+    let written = state::get(&key(app))?;
+    let all: Vec<Unfinished> =
+        written.as_ref().map(keys::read_if_readable).transpose()?.unwrap_or_default();
+    if all.is_empty() {
+        return Ok(());
+    }
     let history = images::history(&app.name)?;
-    let mut all = read(Some(&entry));
-    all.retain(|one| {
-        if history.contains(&one.image) {
-            return false;
-        }
-        let result = remove(app, one);
-        if let Err(error) = &result {
-            warn(app, &error.to_string());
-        }
-        result.is_err()
-    });
-    write(app, Some(&entry), &all)
+    let ends = |one: &Unfinished| {
+        let removed = if history.contains(&one.image) { Ok(()) } else { remove(app, one) };
+        removed.inspect_err(|error| warn(app, &error.to_string())).is_ok()
+    };
+    let gone: Vec<Unfinished> = all.into_iter().filter(ends).collect();
+    change(app, |all| all.retain(|one| !gone.contains(one)))
 }
 
 fn remove(app: &App, Unfinished { image, node }: &Unfinished) -> Result<()> {
@@ -73,21 +66,12 @@ fn remove(app: &App, Unfinished { image, node }: &Unfinished) -> Result<()> {
     }
 }
 
-/// What is written down. What nobody can read is not there.
-fn read(entry: Option<&Entry>) -> Vec<Unfinished> {
-    entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()).unwrap_or_default()
-}
-
-fn write(app: &App, before: Option<&Entry>, all: &[Unfinished]) -> Result<()> {
-    let version = before.map(|entry| entry.version);
-    match (all.is_empty(), version) {
-        (true, None) => Ok(()),
-        (true, Some(version)) => state::delete_if(&key(app), version),
-        (false, version) => {
-            let value = serde_json::to_vec(all).map_err(|error| Error::Other(error.to_string()))?;
-            state::put_if(&key(app), &value, version).map(drop)
-        }
-    }
+/// What nobody can read is not there.
+fn change(app: &App, change: impl Fn(&mut Vec<Unfinished>)) -> Result<()> {
+    keys::change(&key(app), keys::read_if_readable, |all| {
+        change(all);
+        Ok(())
+    })
 }
 
 fn warn(app: &App, why: &str) {

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gantry_sdk::state::{self, Entry};
-use gantry_sdk::{Error, Result, log};
+use gantry_sdk::{Result, log};
 use serde::{Deserialize, Serialize};
 
-/// How often a write is tried when others write the same record.
-const TRIES: usize = 5;
+use crate::keys;
 
 /// What an image was pinned to. It counts as long as the configuration says the same image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +29,8 @@ impl Pins {
     pub(super) fn read(names: &BTreeSet<&str>) -> Result<Self> {
         let mut pins = Self::default();
         for name in names {
-            if let Some(entry) = state::get(&key(name))? {
-                pins.by_name.insert((*name).to_owned(), read(&entry)?);
+            if let Some(written) = keys::get(&key(name))? {
+                pins.by_name.insert((*name).to_owned(), written);
             }
         }
         Ok(pins)
@@ -71,39 +69,14 @@ impl Pins {
 
 /// Changes what is written down of a name, whoever else does.
 fn change(name: &str, change: impl Fn(&mut ByPool)) -> Result<()> {
-    let key = key(name);
-    for _ in 0..TRIES {
-        let entry = state::get(&key)?;
-        let before = entry.as_ref().map(read).transpose()?.unwrap_or_default();
-        let mut pins = before.clone();
-        change(&mut pins);
-        if pins == before {
-            return Ok(());
-        }
-        let version = entry.map(|entry| entry.version);
-        let result = match version {
-            Some(version) if pins.is_empty() => state::delete_if(&key, version),
-            version => {
-                let value =
-                    serde_json::to_vec(&pins).map_err(|error| Error::Other(error.to_string()))?;
-                state::put_if(&key, &value, version).map(drop)
-            }
-        };
-        match result {
-            Err(Error::Conflict(_)) => {}
-            result => return result,
-        }
-    }
-    Err(Error::Conflict(format!("record `{key}` is written by others all the time")))
+    keys::change(&key(name), keys::read, |pins| {
+        change(pins);
+        Ok(())
+    })
 }
 
 fn key(name: &str) -> String {
     format!("node-container-pins/{name}")
-}
-
-fn read(entry: &Entry) -> Result<ByPool> {
-    serde_json::from_slice(&entry.value)
-        .map_err(|error| Error::Other(format!("unreadable record `{}`: {error}", entry.key)))
 }
 
 #[cfg(test)]
