@@ -100,4 +100,6 @@ pub async fn what_an_object_owns_stays_when_it_is_orphaned(fixture: &Fixture) {
     let orphan = fixture.map("owned").await;
     let owners = orphan["metadata"].get("ownerReferences").and_then(Value::as_array);
     assert_eq!(owners.map_or(0, Vec::len), 0);
+    let managed = orphan["metadata"]["managedFields"].to_string();
+    assert!(!managed.contains("ownerReferences"), "what is gone is nobody's: {managed}");
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::machine::{Key, Machine, bump, conflict, items, runs, set, word};
+use super::owners::{Manager, Owners, Scope};
 use super::selectors::wanted_by;
 use crate::EngineError;
 use crate::call::cluster::{DeleteOptions, Kind, Propagation};
@@ -157,6 +158,14 @@ fn keep(machine: &mut Machine, key: &Key, list: &str, keep: impl Fn(&Value) -> b
         } else {
             metadata.insert(list.to_owned(), Value::Array(kept));
         }
+    }
+    // What is gone is nobody's any more.
+    let mut owners = Owners::of(live);
+    if owners != Owners::default() {
+        let version = live.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let collector = Manager::updating("kube-controller-manager", version, "");
+        owners.update(live, &object, collector, Scope::All, &machine.now());
+        set(&mut object, "managedFields", Some(owners.to_value()));
     }
     machine.put(key.clone(), object);
     true
