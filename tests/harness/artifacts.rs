@@ -32,8 +32,8 @@ fn run(what: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn build(what: &str, command: &mut Command) -> Result<()> {
-    // What cargo tells its tests about themselves must not reach a build of something else.
+/// A command that knows nothing of what cargo tells its tests about themselves: a build of something else would take it for its own, and make anew what is there.
+pub fn without_cargos_words(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name
             .to_str()
@@ -42,7 +42,11 @@ fn build(what: &str, command: &mut Command) -> Result<()> {
             command.env_remove(name);
         }
     }
-    run(what, command)
+    command
+}
+
+fn build(what: &str, command: &mut Command) -> Result<()> {
+    run(what, without_cargos_words(command))
 }
 
 fn cargo(what: &str, arguments: &[&str]) -> Result<PathBuf> {

@@ -53,7 +53,8 @@ fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
     for (number, one) in shown.iter().enumerate() {
         script.push_str(&format!("echo '@@{number}'\n{}\n", one.command));
     }
-    let output = Command::new("bash")
+    let mut bash = Command::new("bash");
+    let output = artifacts::without_cargos_words(&mut bash)
         .arg("-c")
         .arg(&script)
         .current_dir(artifacts::top())
