@@ -188,7 +188,7 @@ pub fn short_id(id: &str) -> &str {
 ///
 /// None or several; an empty text means none.
 pub fn find_by_id_prefix<S: AsRef<str>>(ids: &[S], id: &str) -> Result<usize, Error> {
-    if let Some(exact) = ids.iter().position(|known| known.as_ref() == id) {
+    if let Some(exact) = ids.iter().position(|known| !id.is_empty() && known.as_ref() == id) {
         return Ok(exact);
     }
     let mut matching = ids
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_prefix_means_a_unit_when_only_one_has_it() {
-        let ids = ["abc1", "abc2", "b", "bc"];
+        let ids = ["abc1", "abc2", "b", "bc", ""];
         assert_eq!(find_by_id_prefix(&ids, "abc1").unwrap(), 0);
         assert_eq!(find_by_id_prefix(&ids, "b").unwrap(), 2);
         assert_eq!(find_by_id_prefix(&ids, "bc").unwrap(), 3);
