@@ -1,40 +1,6 @@
 //! The HTTP API: handlers check, convert and forward; they decide nothing.
 //!
-//! | path under `/v1` | |
-//! |---|---|
-//! | `version` | GET |
-//! | `apps`, `apps/{app}` | GET; POST creates, PATCH moves to another pool or changes the plan or the routers, DELETE removes |
-//! | `apps/{app}/deploy`, `rollback`, `start`, `stop`, `restart`, `sleep` | POST |
-//! | `apps/{app}/build` | POST; builds the archive that is sent, and deploys it; query `dockerfile`, and its arguments as a JSON object in base64 in the header `Gantry-Build-Args` |
-//! | `apps/{app}/run` | POST; answers with events `stdout`, `stderr`, `line`, and `exit` or `problem` at the end |
-//! | `apps/{app}/log` | GET; events `line`, and `end` or `problem` at the end; resumes after `Last-Event-ID` |
-//! | `apps/{app}/shell` | GET; a websocket ([`crate::api::shell`]) |
-//! | `apps/{app}/units` | GET; POST adds, DELETE removes |
-//! | `apps/{app}/units/register`, also without `/v1` | POST, as the reference's agents in units send it: a form with `hostname` and perhaps `customdata`, and the token of the app; answers with its environment |
-//! | `apps/{app}/env` | GET; PATCH changes |
-//! | `apps/{app}/quota` | GET, PUT |
-//! | `plans`, `plans/{plan}` | GET; POST creates, DELETE removes |
-//! | `services`, `services/{service}` | GET; POST adds, PATCH changes, DELETE removes |
-//! | `services/{service}/binds` | POST binds an app, DELETE unbinds it |
-//! | `apps/{app}/swap` | POST exchanges its names on its routers with those of another app |
-//! | `routers`, `routers/{router}` | GET |
-//! | `routes` | GET; the whole routing table, `304` to a reader that has it (`ETag`, `If-None-Match`) |
-//! | `routes/events` | GET; events `changed` with the table's generation, the latest one when several come at once; the id is the table's tag; resumes after `Last-Event-ID` |
-//! | `pools`, `pools/{pool}` | GET, POST creates; DELETE removes |
-//! | `clusters`, `clusters/{cluster}` | GET; POST adds, PATCH changes, DELETE removes |
-//! | `nodes`, `nodes/{address}` | GET; POST adds, PATCH changes, DELETE removes |
-//! | `node-containers`, `node-containers/{name}` | GET; POST adds, PATCH changes, POST of one upgrades it, DELETE removes |
-//! | `volumes`, `volumes/{volume}` | GET; POST creates, DELETE removes |
-//! | `volumes/{volume}/binds` | POST gives it to an app, DELETE takes it back |
-//! | `plugins`, `plugins/{name}` | GET; PUT installs the bytes that are sent |
-//! | `plugins/{name}/swap` | POST swaps for the bytes that are sent |
-//! | `inspect` | POST looks into the bytes that are sent |
-//! | `operations`, `operations/{id}` | GET |
-//! | `operations/{id}/events` | GET; events `line`, and `end` at the end; resumes after `Last-Event-ID` |
-//! | `operations/{id}/cancel` | POST |
-//!
-//! A change answers `202` with the id of its operation, takes an `Idempotency-Key` header and a query `wait=true`, and goes on when the caller is gone. An error is an
-//! `application/problem+json` document ([`crate::api::Problem`]).
+//! `docs/http.md` lists the routes with what each takes and answers.
 
 mod agents;
 mod apps;
@@ -224,4 +190,72 @@ async fn no_method(method: axum::http::Method, uri: axum::http::Uri) -> Response
     let mut response = Refused(Problem::new(ProblemKind::Invalid, title)).into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The page for whoever asks without the command line.
+    const PAGE: &str = include_str!("../../../docs/http.md");
+
+    /// This file: a router does not tell its routes.
+    const SOURCE: &str = include_str!("http.rs");
+
+    /// A method and a path.
+    type Route = (String, String);
+
+    /// The routes of the functions above.
+    fn served() -> Vec<Route> {
+        let code = SOURCE.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut served = Vec::new();
+        for route in code.split(".route(").skip(1) {
+            let route = route.split(".layer(").next().unwrap_or_default();
+            let (path, handlers) = route.split_once("\",").expect("a path and its handlers");
+            let path = path.trim().trim_start_matches('"');
+            for method in ["get", "post", "put", "patch", "delete"] {
+                let call = format!("{method}(");
+                let takes = handlers.split(&call).count().saturating_sub(1);
+                served.extend((0..takes).map(|_| (method.to_uppercase(), path.to_owned())));
+            }
+        }
+        served.sort();
+        served
+    }
+
+    /// The routes of the page's tables.
+    fn documented() -> Vec<Route> {
+        let route = |line: &str| {
+            let (method, rest) = line.strip_prefix("| ")?.split_once(" | `/")?;
+            Some((method.to_owned(), format!("/{}", rest.split('`').next()?)))
+        };
+        let mut documented: Vec<Route> = PAGE.lines().filter_map(route).collect();
+        documented.sort();
+        documented
+    }
+
+    #[test]
+    fn the_page_has_every_route_once_and_no_other() {
+        let served = served();
+        assert!(served.len() > 70, "not all of them were found: {served:?}");
+        assert_eq!(documented(), served);
+    }
+
+    #[test]
+    fn the_page_has_every_kind_of_problem_with_its_status() {
+        let mut words: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+        for kind in ProblemKind::ALL {
+            words.entry(kind.status()).or_default().push(kind.word());
+        }
+        for (status, mut words) in words {
+            let line = PAGE.lines().find(|line| line.starts_with(&format!("| {status} |")));
+            let line = line.unwrap_or_else(|| panic!("{status} is not there"));
+            let mut told: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+            told.sort_unstable();
+            words.sort_unstable();
+            assert_eq!(told, words, "{status}");
+        }
+    }
 }

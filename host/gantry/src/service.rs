@@ -23,6 +23,7 @@ mod routes;
 mod run;
 mod services;
 mod shell;
+mod stuck;
 mod units;
 mod volumes;
 
@@ -104,6 +105,8 @@ pub(crate) struct Service {
     registries: images::Registries,
     /// The plugins that are installed and do not serve.
     broken: Mutex<BTreeMap<String, Broken>>,
+    /// The ill units that could not be replaced.
+    unhealed: healing::Unhealed,
     /// Turns of those who send a source to build.
     uploads: tokio::sync::Semaphore,
     /// What people changed of the configuration of provisioners since the daemon started, or before.
@@ -139,6 +142,7 @@ impl Service {
             tails: logs::Tails::default(),
             registries: images::Registries::default(),
             broken: Mutex::default(),
+            unhealed: healing::unhealed(&config.healing),
             uploads: tokio::sync::Semaphore::new(build::AT_ONCE),
             changing: Changing::default(),
             giving_node_containers: tokio::sync::Mutex::default(),

@@ -53,6 +53,39 @@ async fn an_app_whose_cluster_is_away_is_forgotten_only_by_force() -> Result<()>
     Ok(())
 }
 
+/// Nothing listens there.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+/// How many keys of the Docker provisioner start so.
+fn keys(store: &rusqlite::Connection, prefix: &str) -> Result<u32> {
+    let sql = "SELECT count(*) FROM state WHERE owner = 'docker' AND key LIKE ? || '%'";
+    Ok(store.query_row(sql, [prefix], |row| row.get(0))?)
+}
+
+#[tokio::test]
+async fn no_unit_is_left_of_a_forgotten_app_whose_host_is_away() -> Result<()> {
+    let house = House::with_docker("").await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
+    let store = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    // As if it had been started on a host that is down now.
+    house.done(Method::POST, "/v1/nodes", json!({"address": NOWHERE, "pool": "default"})).await?;
+    let away = "UPDATE state
+        SET value = CAST(json_set(CAST(value AS TEXT), '$.node', ?) AS BLOB)
+        WHERE owner = 'docker' AND key LIKE 'units/web/%'";
+    assert_eq!(store.execute(away, [NOWHERE])?, 1);
+    assert_eq!(kept(&house).await?, ProblemKind::Unavailable);
+    assert_eq!(keys(&store, "units/web/")?, 1, "it may still run");
+    let left = forget(&house).await?;
+    ensure!(!left.is_empty(), "its container may still run");
+    assert_eq!(keys(&store, "units/")?, 0);
+    assert_eq!(keys(&store, &format!("orphans/{NOWHERE}/"))?, 1);
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!(info.units.unwrap_or_default(), []);
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_can_be_removed_of_a_forgotten_app_is() -> Result<()> {
     let house = house().await?;

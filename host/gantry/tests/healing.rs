@@ -133,3 +133,23 @@ async fn what_was_seen_of_an_app_that_changed_meanwhile_heals_nothing_before_the
     house.engine.remove(&next, true).await?;
     until_healed(&house, "api", 1).await
 }
+
+#[tokio::test]
+async fn a_unit_that_cannot_be_replaced_is_not_tried_with_every_look() -> Result<()> {
+    let healing =
+        "[healing]\nevery = \"1s\"\nmost = 100\n[provisioners.alarmist.config]\nill = \"web\"\n";
+    let mut house = House::with_alarmist("[healing]\nevery = \"0s\"").await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web", "pool": "ward"})).await?;
+    house.stop().await?;
+    house.configure(healing);
+    house.start().await?;
+    // The alarmist replaces nothing, and finds it ill all the same.
+    let looks = 8;
+    for _ in 0..looks {
+        house.engine.remove(&look(&house).await?, true).await?;
+    }
+    look(&house).await?;
+    let tries = healed(&house, "web", OperationState::Done).await?;
+    ensure!((2..looks).contains(&tries), "{tries} tries in {looks} looks");
+    Ok(())
+}

@@ -133,6 +133,24 @@ async fn a_unit_that_is_reported_ill_is_not_routed_to_until_it_is_well() -> Resu
 }
 
 #[tokio::test]
+async fn a_unit_is_looked_for_among_those_of_the_machine_that_reports_it() -> Result<()> {
+    let (house, id, name) = deployed().await?;
+    // Another app has one with the same beginning elsewhere.
+    let record = Written::of(&house, &name)?;
+    let mut other = record.read()?;
+    other["id"] = json!(format!("{}-other", &id[..12]));
+    other["name"] = json!("other-1");
+    other["app_name"] = json!("other");
+    other["node"] = json!("http://192.0.2.9:2375");
+    let sql = "INSERT INTO state VALUES ('docker', 'units/other/other-1', ?, 1)";
+    record.store.execute(sql, [serde_json::to_vec(&other)?])?;
+    let answer = report_one(&house, HERE, json!({"id": id[..12], "status": "error"})).await?;
+    ensure!(answer == json!([{"id": id[..12], "found": true}]), "{answer}");
+    assert_eq!(record.read()?["status"], "error");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_nobody_knows_is_answered_so_and_what_is_no_status_is_refused() -> Result<()> {
     let (house, id, name) = deployed().await?;
     let before = status(&house).await?;

@@ -4,9 +4,11 @@ use std::process::Stdio;
 
 use anyhow::{Result, ensure};
 use gantry::api::{
-    AppInfo, AppList, AppState, NodeInfo, PluginInfo, Problem, ProblemKind, UnitList,
+    AppInfo, AppList, AppState, Items, NodeInfo, PluginInfo, Problem, ProblemKind, UnitList,
 };
 use gantry::client::{Change, escape};
+use gantry_core::Unit;
+use gantry_core::container::{ContainerConfig, Image};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -115,6 +117,112 @@ async fn units_that_wait_until_the_app_is_started_are_told_to() -> Result<()> {
     let told =
         "warning: `web` is stopped or asleep: nothing of it runs until `gantry app start web`\n";
     assert_eq!(text, told);
+    Ok(())
+}
+
+/// A house with the app `pair`, of an image with two processes, one unit each.
+async fn with_pair() -> Result<House> {
+    let house = House::with_both("").await?;
+    let image = Image {
+        config: ContainerConfig { cmd: Some(vec!["serve".to_owned()]), ..Default::default() },
+        ..Image::default()
+    };
+    let procfile: &[u8] = b"web: serve\nworker: work\n";
+    let _same = house.engine.clone().with_image("pair:1", image, [("/Procfile", procfile)]);
+    house.done(Method::POST, "/v1/apps", json!({"name": "pair", "unit_quota": 4})).await?;
+    house.done(Method::POST, "/v1/apps/pair/deploy", json!({"image": "pair:1"})).await?;
+    assert_eq!(of_each(&house, "pair").await?, (1, 1));
+    Ok(house)
+}
+
+/// How many units an app has of `web`, and of others.
+async fn of_each(house: &House, app: &str) -> Result<(usize, usize)> {
+    let units: Items<Unit> = house.client.get(&format!("/v1/apps/{app}/units")).await?;
+    let web = units.items.iter().filter(|unit| unit.process_name == "web").count();
+    Ok((web, units.items.len() - web))
+}
+
+#[tokio::test]
+async fn units_are_set_of_the_process_that_is_named_and_of_no_other() -> Result<()> {
+    let house = with_pair().await?;
+    // Together they are two already.
+    for (verb, count) in [("set", "2"), ("set", "3"), ("set", "0"), ("add", "1")] {
+        let (code, page, text) = cli(&house, &["unit", verb, "pair", count]).await?;
+        assert_eq!((code, page.as_str()), (Some(2), ""), "{verb} {count}");
+        ensure!(text.ends_with(TWO), "{verb} {count}: {text}");
+    }
+    assert_eq!(of_each(&house, "pair").await?, (1, 1));
+    for (count, process, expected) in [
+        ("2", "web", (2, 1)),
+        ("2", "worker", (2, 2)),
+        ("1", "web", (1, 2)),
+        ("0", "worker", (1, 0)),
+        ("0", "worker", (1, 0)),
+    ] {
+        let words = ["unit", "set", "pair", count, "--process", process];
+        let (code, page, text) = cli(&house, &words).await?;
+        assert_eq!(code, Some(0), "{text}");
+        let plural = if count == "1" { "" } else { "s" };
+        let told = format!("`pair` has {count} unit{plural} of the process `{process}`\n");
+        assert_eq!(page, told);
+        assert_eq!(of_each(&house, "pair").await?, expected);
+    }
+    Ok(())
+}
+
+/// How whoever names no process of two is refused.
+const TWO: &str = "caused by: no process is named, and the app has several\nhint: name one with `--process`: there is `web`, `worker`\n";
+
+#[tokio::test]
+async fn units_are_set_under_the_conditions_under_which_they_are_added() -> Result<()> {
+    let house = with_pair().await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "new"})).await?;
+    let both = async |app: &str, count: usize| {
+        let path = format!("/v1/apps/{app}/units");
+        let (web, _) = of_each(&house, app).await?;
+        let process = if app == "pair" { "web" } else { "" };
+        let body = |count: usize| json!({"count": count, "process": process});
+        let added = house.change(Method::POST, &path, body(count)).await?.unwrap_err();
+        let set = house.change(Method::PUT, &path, body(web + count)).await?.unwrap_err();
+        let told = |problem: &Problem| (problem.kind, problem.detail.clone(), problem.hint.clone());
+        assert_eq!(told(&added), told(&set));
+        assert_eq!(of_each(&house, app).await?.0, web, "nothing was started");
+        ensure!(set.title == format!("could not set the units of `{app}`"), "{set:?}");
+        anyhow::Ok((set.kind, set.hint))
+    };
+    let refused = |hint: &str| (ProblemKind::Conflict, Some(hint.to_owned()));
+    assert_eq!(both("new", 1).await?, refused("`gantry app deploy new --image IMAGE`"));
+    assert_eq!(both("pair", 3).await?.0, ProblemKind::Quota);
+    for verb in ["stop", "sleep"] {
+        let path = format!("/v1/apps/pair/{verb}");
+        // One process at rest is enough.
+        house.done(Method::POST, &path, json!({"process": "worker"})).await?;
+        assert_eq!(both("pair", 1).await?, refused("`gantry app start pair`"), "{verb}");
+        house.done(Method::POST, "/v1/apps/pair/start", json!({})).await?;
+    }
+    // Fewer may be left of what is at rest.
+    house.done(Method::POST, "/v1/apps/pair/stop", json!({})).await?;
+    let none = json!({"count": 0, "process": "worker"});
+    house.done(Method::PUT, "/v1/apps/pair/units", none).await?;
+    assert_eq!(of_each(&house, "pair").await?, (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn units_that_a_provisioner_keeps_the_number_of_are_not_set_before_they_are_started()
+-> Result<()> {
+    let house = with_apps().await?;
+    let set = async |count: u32| {
+        house.change(Method::PUT, "/v1/apps/far/units", json!({"count": count})).await
+    };
+    house.done(Method::POST, "/v1/apps/far/stop", json!({})).await?;
+    house.done(Method::DELETE, "/v1/apps/far/units", json!({"count": 1})).await?;
+    let problem = set(2).await?.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::Conflict);
+    assert_eq!(problem.hint.as_deref(), Some("`gantry app start far`"));
+    house.done(Method::POST, "/v1/apps/far/start", json!({})).await?;
+    let done = set(2).await?.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
+    assert_eq!(done.result, Some(json!({"before": 0, "units": 2, "idle": false})));
     Ok(())
 }
 

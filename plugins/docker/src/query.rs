@@ -112,14 +112,15 @@ fn compare_network(unit: &UnitRecord) -> Result<()> {
     Ok(())
 }
 
-/// Takes down what somebody says of a unit, which is found by its id or a prefix of it, else by its name (spec 5.9).
+/// Takes down what somebody says of a unit (spec 5.9). Whoever names its app spares a look at the units of all others.
 pub(crate) fn set_status(unit: &Unit, status: Status) -> Result<()> {
-    let all = records::all()?;
-    let by_name = all.iter().find(|record| !unit.name.is_empty() && record.name == unit.name);
-    let by_name = by_name.cloned();
-    let record = match records::find(all, &unit.id) {
-        Err(Error::UnitNotFound(id)) => by_name.ok_or(Error::UnitNotFound(id))?,
-        found => found?,
+    let of_app = match unit.app_name.as_str() {
+        "" => None,
+        app => meant(records::of_app(app)?, unit).ok(),
+    };
+    let record = match of_app {
+        Some(record) => record,
+        None => meant(records::all()?, unit)?,
     };
     let mut reported = record.clone();
     // Only what is to be written down is asked for: a unit that builds or sleeps stays what it is.
@@ -135,6 +136,16 @@ pub(crate) fn set_status(unit: &Unit, status: Status) -> Result<()> {
             compare_network(&unit)
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// The record of the unit that somebody names by its id or a prefix of it, else by its name.
+fn meant(records: Vec<UnitRecord>, unit: &Unit) -> Result<UnitRecord> {
+    let by_name = records.iter().find(|record| !unit.name.is_empty() && record.name == unit.name);
+    let by_name = by_name.cloned();
+    match records::find(records, &unit.id) {
+        Err(Error::UnitNotFound(id)) => by_name.ok_or(Error::UnitNotFound(id)),
+        found => found,
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) struct Update {
 /// Remove a node; its units are moved to others first
 ///
 /// Asks before it does so on a terminal; elsewhere it needs `--assume-yes`. When the units
-/// cannot be moved away, the node stays.
+/// cannot be moved away, the node stays, and takes no new ones.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gantry node remove 10.0.0.7
@@ -135,7 +135,8 @@ pub(crate) struct Remove {
     /// The node's address
     #[arg(value_parser = named)]
     address: String,
-    /// Leave its units to their fate
+    /// Move no units away: those of a Docker host that does not answer are lost, one that answers
+    /// and has units is refused, a cluster starts them elsewhere
     #[arg(long)]
     no_rebalance: bool,
     #[command(flatten)]
@@ -300,7 +301,7 @@ impl Rebalance {
 impl Remove {
     async fn run(self, ui: &mut Ui, client: &Client) -> Result<Exit, Failure> {
         let address = &self.address;
-        let units = if self.no_rebalance { " and leave its units to their fate" } else { "" };
+        let units = if self.no_rebalance { " without moving its units away" } else { "" };
         let what = format!("the node `{address}`");
         self.sure.ask(ui, &what, &format!("Remove {what}{units}?"))?;
         let body = NodeRemoval { no_rebalance: self.no_rebalance };

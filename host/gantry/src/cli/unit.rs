@@ -171,8 +171,10 @@ impl Count {
         let path = format!("/v1/apps/{}/units", escape(&app));
         let accepted = client.change(Method::PUT, &path, &body, &self.change.change()).await?;
         if let Some(operation) = finish(ui, client, &self.change, accepted).await? {
-            let units = if count == 1 { "unit" } else { "units" };
-            ui.data(&operation, |page| page.line(format!("`{app}` has {count} {units}")));
+            ui.data(&operation, |page| page.line(has(&app, count, &body.process)));
+            if is_idle(&operation) {
+                ui.warning(&waits(&app, &body.process));
+            }
         }
         Ok(Exit::Done)
     }
@@ -207,6 +209,15 @@ fn number(words: &[String]) -> Result<Option<u32>, Failure> {
     }
 }
 
+/// What is told of an app that has so many units now, or so many of a process.
+fn has(app: &str, count: u32, process: &str) -> String {
+    let units = if count == 1 { "unit" } else { "units" };
+    match process {
+        "" => format!("`{app}` has {count} {units}"),
+        process => format!("`{app}` has {count} {units} of the process `{process}`"),
+    }
+}
+
 /// What is told of units that were added and do not run.
 fn waits(app: &str, process: &str) -> String {
     let (what, flag) = match process {
@@ -225,6 +236,12 @@ fn is_idle(operation: &Operation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_many_units_there_are_is_told_of_the_process_that_was_named() {
+        assert_eq!(has("web", 1, ""), "`web` has 1 unit");
+        assert_eq!(has("web", 2, "worker"), "`web` has 2 units of the process `worker`");
+    }
 
     #[test]
     fn units_that_wait_are_told_with_what_starts_them() {

@@ -6,11 +6,14 @@
 //!        └► node that answers again ► node-take-back
 //! ```
 //!
+//! A unit that cannot be replaced is tried again after ever longer pauses: one of a machine that was given up may find no room for a night. Room may come with a machine, so then they are all tried at once.
+//!
 //! An app that is being changed, or was while it was looked at, is left alone until the next look. The ill units of an app are replaced one after the other, those of several apps side by side, and no
 //! look waits for what an earlier one began, nor a provisioner for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, future};
@@ -18,11 +21,14 @@ use gantry_core::healing::{Findings, NotedNode, SickUnit};
 use gantry_runtime::{Interface, Provisioner};
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::nodes::node_request;
+use super::stuck::{AllStuck, Stuck};
 use super::{OrProblem, Service};
 use crate::api::{Problem, ProblemKind};
 use crate::clock;
+use crate::config::Healing;
 use crate::operation::{Caller, Watch, of_app};
 use crate::store::StoreError;
 
@@ -39,6 +45,24 @@ const AT_ONCE: usize = 8;
 
 /// The most that is done about one look; the rest is found again with the next.
 const MOST: usize = 1_000;
+
+/// The longest pause before a unit that could not be replaced is tried again. A hundred units that find no room for a night leave the journal some for others.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+
+/// A provisioner, an app of it and a unit of that.
+type OfApp = (String, String, String);
+
+/// The ill units that could not be replaced.
+pub(super) type Unhealed = AllStuck<OfApp>;
+
+fn place(provisioner: &str, unit: &SickUnit) -> OfApp {
+    (provisioner.to_owned(), unit.app_name.clone(), unit.id.clone())
+}
+
+/// None yet. They wait for one look at first.
+pub(super) fn unhealed(Healing { every, .. }: &Healing) -> Unhealed {
+    AllStuck::new(*every, LONGEST.max(*every))
+}
 
 /// What is under way: no look begins it again.
 #[derive(Clone, Default)]
@@ -83,7 +107,10 @@ impl Healer {
         let Some(looking) = self.under_way.begin(format!("a look at {name}")) else { return };
         let changed = self.service.operations.watch_locks();
         let findings = match provisioner.examine(&self.service.question()).await {
-            Ok(findings) => at_most(MOST, findings),
+            Ok(findings) => {
+                let mut unhealed = self.service.unhealed.lock();
+                at_most(MOST, due(&mut unhealed, name, findings, Instant::now()))
+            }
             Err(error) => {
                 tracing::warn!(provisioner = name, %error, "could not look for what died");
                 return;
@@ -133,12 +160,15 @@ impl Healer {
             return;
         }
         for unit in units {
+            let tried = place(provisioner, &unit);
             let begun = {
                 let _counting = self.counting.lock().await;
                 self.service.heal_unit(unit).await
             };
             if let Some(operation) = begun {
                 self.service.operations.ended(&operation).await;
+                // One that was replaced is not found again, and then it does not wait.
+                self.service.unhealed.lock().failed(tried, Instant::now());
             }
         }
     }
@@ -151,6 +181,20 @@ fn by_app(units: Vec<SickUnit>) -> BTreeMap<String, Vec<SickUnit>> {
         apps.entry(unit.app_name.clone()).or_default().push(unit);
     }
     apps
+}
+
+/// The findings of a provisioner without the units that wait for another try. What is not found any more waits for none.
+fn due(
+    unhealed: &mut Stuck<OfApp>,
+    provisioner: &str,
+    mut findings: Findings,
+    now: Instant,
+) -> Findings {
+    let found: BTreeSet<OfApp> =
+        findings.units.iter().map(|unit| place(provisioner, unit)).collect();
+    unhealed.keep(|unit| unit.0 != provisioner || found.contains(unit));
+    findings.units.retain(|unit| !unhealed.waits(&place(provisioner, unit), now));
+    findings
 }
 
 /// So many of the findings, machines before units.
@@ -292,10 +336,16 @@ impl Service {
             let title = || format!("could not take back the node `{address}`");
             let back = provisioner.take_back_node(&work.operation, &address).await;
             let back = back.or_problem(title)?;
+            service.try_units_again();
             service.reroute(provisioner.name()).await;
             Ok(json!({"address": address, "taken_back": back}))
         });
         logged(begun.await.or_problem(|| "could not take back a node".to_owned()))
+    }
+
+    /// Lets no ill unit wait any longer: there may be room now.
+    pub(super) fn try_units_again(&self) {
+        self.unhealed.lock().keep(|_| false);
     }
 
     /// When the while began of which the operations count.
@@ -362,6 +412,46 @@ mod tests {
         let apps = by_app(vec![unit("web", "2"), unit("api", "1"), unit("web", "0")]);
         let web = vec![unit("web", "2"), unit("web", "0")];
         assert_eq!(apps, [("api".into(), vec![unit("api", "1")]), ("web".into(), web)].into());
+    }
+
+    fn of_units(units: Vec<SickUnit>) -> Findings {
+        Findings { units, ..Findings::default() }
+    }
+
+    #[test]
+    fn a_unit_that_finds_no_room_for_a_night_is_tried_a_few_times_an_hour() {
+        let healing = Healing { every: Duration::from_secs(30), ..Healing::default() };
+        let (unhealed, began) = (unhealed(&healing), Instant::now());
+        let mut tries = Vec::new();
+        // Twelve hours.
+        for look in 0..1440 {
+            let now = began + look * healing.every;
+            let found = of_units(vec![unit("web", "1")]);
+            let due = due(&mut unhealed.lock(), "docker", found, now);
+            for unit in due.units {
+                unhealed.lock().failed(place("docker", &unit), now);
+                tries.push(look);
+            }
+        }
+        assert_eq!(tries[..8], [0, 1, 3, 7, 15, 31, 51, 71]);
+        assert_eq!(tries.len(), 76);
+    }
+
+    #[test]
+    fn a_unit_that_was_well_meanwhile_does_not_wait_and_no_other_is_held_up() {
+        let every = Duration::from_secs(30);
+        let (mut stuck, now) = (Stuck::new(every, LONGEST), Instant::now());
+        let (web, api) = (unit("web", "1"), unit("api", "1"));
+        for name in ["docker", "other"] {
+            stuck.failed(place(name, &web), now);
+        }
+        let both = || of_units(vec![web.clone(), api.clone()]);
+        let one = || of_units(vec![api.clone()]);
+        assert_eq!(due(&mut stuck, "docker", both(), now), one());
+        assert_eq!(due(&mut stuck, "docker", one(), now), one());
+        assert_eq!(due(&mut stuck, "docker", both(), now), both());
+        // Each provisioner tells of its own units only.
+        assert_eq!(due(&mut stuck, "other", of_units(vec![web.clone()]), now).units, []);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -16,6 +16,7 @@ use gantry_runtime::{Interface, Provisioner};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::stuck::AllStuck;
 use super::{OrProblem, Service, app_lock, time_of};
 use crate::api::{Problem, ProblemKind};
 use crate::operation::{Caller, Request, of_app};
@@ -49,38 +50,6 @@ pub(super) enum Ending {
 /// An app and an image of it.
 type OfApp = (String, String);
 
-/// The images that could not be removed. Each waits twice as long before every further try.
-#[derive(Debug, Default)]
-struct Stuck(BTreeMap<OfApp, (Instant, Duration)>);
-
-impl Stuck {
-    fn waits(&self, image: &OfApp, now: Instant) -> bool {
-        self.0.get(image).is_some_and(|(until, _)| now < *until)
-    }
-
-    fn failed(&mut self, image: OfApp, now: Instant) {
-        let before = self.0.get(&image).map(|(_, pause)| pause.saturating_mul(2));
-        let pause = before.unwrap_or(SHORTEST).min(LONGEST);
-        self.0.insert(image, (now + pause, pause));
-    }
-
-    /// Forgets what is not to be removed any more.
-    fn keep(&mut self, stale: &BTreeSet<OfApp>) {
-        self.0.retain(|image, _| stale.contains(image));
-    }
-}
-
-/// The same, shared with the operations that clean.
-#[derive(Clone, Debug, Default)]
-struct AllStuck(Arc<Mutex<Stuck>>);
-
-impl AllStuck {
-    // A std mutex: held for a look or an insert, never across an await.
-    fn lock(&self) -> MutexGuard<'_, Stuck> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Service {
     /// Looks for images that nobody needs, for ever.
     pub(crate) async fn keep_cleaning_images(self: &Arc<Self>) {
@@ -88,7 +57,7 @@ impl Service {
         if every.is_zero() {
             return;
         }
-        let stuck = AllStuck::default();
+        let stuck = AllStuck::new(SHORTEST, LONGEST);
         loop {
             tokio::time::sleep(every).await;
             if let Err(error) = self.clean_images(&stuck).await {
@@ -98,7 +67,7 @@ impl Service {
     }
 
     /// One look at the images of every app.
-    async fn clean_images(self: &Arc<Self>, stuck: &AllStuck) -> Result<(), StoreError> {
+    async fn clean_images(self: &Arc<Self>, stuck: &AllStuck<OfApp>) -> Result<(), StoreError> {
         let mut all = BTreeSet::new();
         let mut due = Vec::new();
         let now = Instant::now();
@@ -113,7 +82,7 @@ impl Service {
             }
             due.extend(apps.into_iter().map(|(app, images)| (provisioner.clone(), app, images)));
         }
-        stuck.lock().keep(&all);
+        stuck.lock().keep(|image| all.contains(image));
         let mut cleaning = Vec::with_capacity(due.len());
         for (provisioner, app, images) in due {
             cleaning.push(self.clean_images_of(provisioner, app, images, stuck.clone()));
@@ -135,7 +104,7 @@ impl Service {
         provisioner: Provisioner,
         app: String,
         images: Vec<String>,
-        stuck: AllStuck,
+        stuck: AllStuck<OfApp>,
     ) {
         // Whoever changes it makes images, and needs those that there are.
         if self.operations.is_locked(&of_app(&app)) {
@@ -265,31 +234,5 @@ mod tests {
 
     fn image(name: &str) -> OfApp {
         ("web".to_owned(), name.to_owned())
-    }
-
-    #[test]
-    fn what_cannot_be_removed_waits_longer_every_time_and_a_day_at_most() {
-        let mut stuck = Stuck::default();
-        let mut now = Instant::now();
-        assert!(!stuck.waits(&image("v1"), now));
-        for minutes in [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440] {
-            stuck.failed(image("v1"), now);
-            let pause = Duration::from_secs(60 * minutes);
-            assert!(stuck.waits(&image("v1"), now + pause - Duration::from_secs(1)), "{minutes}");
-            now += pause;
-            assert!(!stuck.waits(&image("v1"), now), "{minutes}");
-        }
-        assert!(!stuck.waits(&image("v2"), now));
-    }
-
-    #[test]
-    fn what_is_wanted_again_waits_for_nothing() {
-        let mut stuck = Stuck::default();
-        let now = Instant::now();
-        for name in ["v1", "v2"] {
-            stuck.failed(image(name), now);
-        }
-        stuck.keep(&[image("v2")].into());
-        assert!(!stuck.waits(&image("v1"), now) && stuck.waits(&image("v2"), now));
     }
 }

@@ -7,6 +7,7 @@ use gantry_core::node::{
     AddNodeOptions, Node, NodeLookupError, NodeStatusData, RebalanceOptions, RemoveNodeOptions,
     UnitStatusData, UpdateNodeOptions,
 };
+use gantry_core::record::find_by_id_prefix;
 use gantry_core::url::url_to_host;
 use gantry_core::{Unit, quote};
 use gantry_runtime::{CallError, Cause, Interface, Provisioner};
@@ -137,6 +138,7 @@ impl Service {
                 }
                 (added, None) => added,
             };
+            service.try_units_again();
             service.reroute(own).await;
             kept.map(|()| json!({"address": address}))
         });
@@ -192,6 +194,7 @@ impl Service {
         let begun = self.operations.begin(request, move |work| async move {
             let (operation, address) = (&work.operation, &options.address);
             let updated = provisioner.update_node(operation, &options).await;
+            service.try_units_again();
             service.reroute(provisioner.name()).await;
             updated.or_problem(|| why.clone())?;
             // Whoever enables it says that it is well.
@@ -302,12 +305,18 @@ impl Service {
                 Err(error) if is_not_found(&error) => continue,
                 Err(error) => return Err(error).or_problem(title),
             };
+            let there = match data.units.iter().any(|unit| unit.status.is_some()) {
+                true => provisioner.node_units(&question, &node.address).await.unwrap_or_default(),
+                false => Vec::new(),
+            };
             let mut units = Vec::with_capacity(data.units.len());
             for unit in &data.units {
-                let found = self.report_unit(&provisioner, unit).await.or_problem(title)?;
+                // Whoever is told the app need not look through all of them for a unit.
+                let app = app_of(unit, &there).unwrap_or_default();
+                let found = self.report_unit(&provisioner, unit, app).await.or_problem(title)?;
                 units.push(ReportedUnit { id: unit.id.clone(), found });
             }
-            self.reroute_reported(&provisioner, &node.address, data, &units).await;
+            self.reroute_reported(&provisioner, &there, data, &units).await;
             return Ok(units);
         }
         // No node is known by these words: its units are nobody's, and that is no failure.
@@ -315,14 +324,20 @@ impl Service {
         Ok(data.units.iter().map(nobodys).collect())
     }
 
-    /// Takes down how one unit is; tells whether there is such a unit.
+    /// Takes down how one unit is, of an app if it is known; tells whether there is such a unit.
     async fn report_unit(
         &self,
         provisioner: &Provisioner,
         unit: &UnitStatusData,
+        app: &str,
     ) -> Result<bool, CallError> {
         let Some(status) = unit.status else { return Ok(true) };
-        let named = Unit { id: unit.id.clone(), name: unit.name.clone(), ..Unit::default() };
+        let named = Unit {
+            id: unit.id.clone(),
+            name: unit.name.clone(),
+            app_name: app.to_owned(),
+            ..Unit::default()
+        };
         match provisioner.set_unit_status(&self.question(), &named, status).await {
             Ok(()) => Ok(true),
             Err(error) if is_not_found(&error) => Ok(false),
@@ -334,7 +349,7 @@ impl Service {
     async fn reroute_reported(
         &self,
         provisioner: &Provisioner,
-        node: &str,
+        there: &[Unit],
         data: &NodeStatusData,
         told: &[ReportedUnit],
     ) {
@@ -344,8 +359,7 @@ impl Service {
         if reported.is_empty() {
             return;
         }
-        let there = provisioner.node_units(&self.question(), node).await.unwrap_or_default();
-        match apps_of(&reported, &there) {
+        match apps_of(&reported, there) {
             Some(apps) => {
                 for app in apps {
                     self.reroute_app(app).await;
@@ -484,15 +498,18 @@ fn has_certificates(options: &AddNodeOptions) -> bool {
     [ca_cert, client_cert, client_key].into_iter().any(|pem| !pem.is_empty())
 }
 
-/// The apps of these units, which are named by an id, the beginning of one, or a name. None when one of them is not there: its container may be gone, and with it who knows of which app it is.
+/// The apps of these units. None when one of them is not there: its container may be gone, and with it who knows of which app it is.
 fn apps_of<'a>(named: &[&UnitStatusData], there: &'a [Unit]) -> Option<BTreeSet<&'a str>> {
-    let app = |unit: &&UnitStatusData| {
-        let by_id = |one: &&Unit| !unit.id.is_empty() && one.id.starts_with(&unit.id);
-        let by_name = |one: &&Unit| !unit.name.is_empty() && one.name == unit.name;
-        let found = there.iter().find(by_id).or_else(|| there.iter().find(by_name))?;
-        Some(found.app_name.as_str())
-    };
-    named.iter().map(app).collect()
+    named.iter().map(|unit| app_of(unit, there)).collect()
+}
+
+/// The app of the unit that is named by its id, the beginning of it, or a name.
+fn app_of<'a>(named: &UnitStatusData, there: &'a [Unit]) -> Option<&'a str> {
+    let ids: Vec<&str> = there.iter().map(|unit| unit.id.as_str()).collect();
+    let by_id = || there.get(find_by_id_prefix(&ids, &named.id).ok()?);
+    let is_named = |unit: &&Unit| !named.name.is_empty() && unit.name == named.name;
+    let found = by_id().or_else(|| there.iter().find(is_named))?;
+    Some(found.app_name.as_str())
 }
 
 fn rebalances(provisioner: &Provisioner) -> bool {
@@ -646,6 +663,8 @@ mod tests {
             (&[named("abc1", "")][..], Some(vec!["web"])),
             (&[named("abd", ""), named("x", "web-1")], Some(vec!["api", "web"])),
             (&[named("abc1", ""), named("", "gone-1")], None),
+            // It is either.
+            (&[named("ab", "")], None),
         ] {
             let units: Vec<_> = units.iter().collect();
             let apps = apps_of(&units, &there).map(|apps| apps.into_iter().collect::<Vec<_>>());

@@ -11,6 +11,8 @@ use gantry_core::{App, Error, Status, Unit};
 use gantry_runtime::Provisioner;
 use serde_json::{Value, json};
 
+use processes::Processes;
+
 use super::moves::MOVE;
 use super::{OrProblem, Service, app_lock, time_of};
 use crate::api::{Problem, ProblemKind, UnitList};
@@ -126,54 +128,29 @@ impl Service {
         process: String,
     ) -> Result<String, Problem> {
         let title = format!("could not add units to `{app}`");
-        let wrong = |kind, why: &str| Problem::new(kind, &title).because(why);
         if count == 0 {
-            return Err(wrong(ProblemKind::Invalid, "Cannot add zero units.")
+            return Err(Problem::new(ProblemKind::Invalid, title)
+                .because("Cannot add zero units.")
                 .hint(format!("`gantry unit add {app} 1` adds one")));
         }
-        if self.record(app).await?.app.deploys == 0 {
-            return Err(wrong(
-                ProblemKind::Conflict,
-                "New units can only be added after the first deployment",
-            )
-            .hint(format!("`gantry app deploy {app} --image IMAGE`")));
-        }
+        self.check_deployed(app, &title).await?;
         let detail = json!({"count": count, "process": process});
         self.change(caller, "unit-add", app, detail, move |change| async move {
-            let app = &change.record.app;
-            let apps = std::slice::from_ref(app);
-            let units = change.provisioner.units(&change.operation, apps).await;
-            let units = units.or_problem(|| title.clone())?;
-            let idle = |unit: &Unit| matches!(unit.status, Some(Status::Stopped | Status::Asleep));
-            if units.iter().any(idle) {
-                return Err(Problem::new(ProblemKind::Conflict, title)
-                    .because("Cannot add units to an app that has stopped or sleeping units")
-                    .hint(format!("`gantry app start {}`", app.name)));
-            }
-            let now = u32::try_from(units.len()).unwrap_or(u32::MAX);
-            let requested = now.saturating_add(count);
-            if let Some(available) = change.record.unit_quota.filter(|quota| requested > *quota) {
-                let excess = Error::QuotaExceeded { available, requested };
-                return Err(excess).or_problem(|| title);
-            }
-            let processes = change.service.processes(&change.record, &units).await?;
-            processes.check_new(&app.name, &process)?;
-            let added = change.provisioner.add_units(&change.operation, app, count, &process).await;
-            added.or_problem(|| title).map_err(|problem| match processes.choice(&process) {
-                Some(choice) if problem.kind == ProblemKind::Invalid => {
-                    let mut problem = problem.hint_if_none(&choice);
-                    if !process.is_empty() {
-                        problem.kind = ProblemKind::NotFound;
-                    }
-                    problem
-                }
-                Some(_) | None => problem,
-            })?;
-            change.service.counts.see(&app.name, requested).await;
-            let idle = change.is_idle(&units, &process).await;
+            let there = change.there(&title, &process).await?;
+            let idle = change.add(&title, &there, count, &process).await?;
             Ok(json!({"added": count, "idle": idle}))
         })
         .await
+    }
+
+    /// Refuses more units of an app that was never deployed.
+    async fn check_deployed(&self, app: &str, title: &str) -> Result<(), Problem> {
+        if self.record(app).await?.app.deploys > 0 {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemKind::Conflict, title)
+            .because("New units can only be added after the first deployment")
+            .hint(format!("`gantry app deploy {app} --image IMAGE`")))
     }
 
     /// Removes units.
@@ -188,18 +165,7 @@ impl Service {
         let detail = json!({"count": count, "process": process});
         self.change(caller, "unit-remove", app, detail, move |change| async move {
             change.known_process(&process).await?;
-            let app = &change.record.app;
-            let removed =
-                change.provisioner.remove_units(&change.operation, app, count, &process).await;
-            removed.or_problem(|| title.clone())?;
-            let counts = &change.service.counts;
-            if counts.is_told(&app.name) {
-                return Ok(json!({"removed": count}));
-            }
-            let apps = std::slice::from_ref(app);
-            let left = change.provisioner.units(&change.operation, apps).await;
-            let left = left.or_problem(|| title)?.len();
-            counts.see(&app.name, u32::try_from(left).unwrap_or(u32::MAX)).await;
+            change.remove(&title, count, &process).await?;
             Ok(json!({"removed": count}))
         })
         .await
@@ -233,42 +199,27 @@ impl Service {
         process: String,
     ) -> Result<String, Problem> {
         let title = format!("could not set the units of `{app}`");
+        if count > 0 {
+            self.check_deployed(app, &title).await?;
+        }
         let detail = json!({"count": count, "process": process});
         self.change(caller, "unit-set", app, detail, move |change| async move {
-            let app = &change.record.app;
-            let apps = std::slice::from_ref(app);
-            let units = change.provisioner.units(&change.operation, apps).await;
-            let units = units.or_problem(|| title.clone())?;
-            let processes = change.service.processes(&change.record, &units).await?;
-            processes.check_new(&app.name, &process)?;
+            let there = change.there(&title, &process).await?;
             let of_process = |unit: &&Unit| process.is_empty() || unit.process_name == process;
-            let now = u32::try_from(units.iter().filter(of_process).count()).unwrap_or(u32::MAX);
-            let (operation, provisioner) = (&change.operation, &change.provisioner);
-            let set = match count.cmp(&now) {
-                Ordering::Equal => Ok(()),
+            let now = number(there.units.iter().filter(of_process).count());
+            let idle = match count.cmp(&now) {
+                Ordering::Equal => false,
                 Ordering::Greater => {
-                    let all = u32::try_from(units.len()).unwrap_or(u32::MAX);
-                    let requested = all.saturating_add(count.saturating_sub(now));
-                    let quota = change.record.unit_quota;
-                    if let Some(available) = quota.filter(|quota| requested > *quota) {
-                        let excess = Error::QuotaExceeded { available, requested };
-                        return Err(excess).or_problem(|| title);
-                    }
+                    change.check_counted(&title, now).await?;
                     let more = count.saturating_sub(now);
-                    provisioner.add_units(operation, app, more, &process).await
+                    change.add(&title, &there, more, &process).await?
                 }
                 Ordering::Less => {
-                    let fewer = now.saturating_sub(count);
-                    provisioner.remove_units(operation, app, fewer, &process).await
+                    change.remove(&title, now.saturating_sub(count), &process).await?;
+                    false
                 }
             };
-            set.or_problem(|| title.clone())?;
-            let counts = &change.service.counts;
-            if !counts.is_told(&app.name) {
-                let left = provisioner.units(operation, apps).await.or_problem(|| title)?.len();
-                counts.see(&app.name, u32::try_from(left).unwrap_or(u32::MAX)).await;
-            }
-            Ok(json!({"before": now, "units": count}))
+            Ok(json!({"before": now, "units": count, "idle": idle}))
         })
         .await
     }
@@ -346,6 +297,23 @@ impl Service {
     }
 }
 
+/// The units of an app before their number changes, and the processes that it has.
+struct There {
+    units: Vec<Unit>,
+    processes: Processes,
+}
+
+/// Units do not come beside those that are at rest.
+fn at_rest(title: &str, app: &str) -> Problem {
+    Problem::new(ProblemKind::Conflict, title)
+        .because("Cannot add units to an app that has stopped or sleeping units")
+        .hint(format!("`gantry app start {app}`"))
+}
+
+fn number(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
+}
+
 /// Whether some of these units are of a process, or any at all when it is empty; one that does not say of which it is may be.
 fn has_some(units: &[Unit], process: &str) -> bool {
     let of_process = |name: &str| process.is_empty() || name.is_empty() || name == process;
@@ -353,6 +321,78 @@ fn has_some(units: &[Unit], process: &str) -> bool {
 }
 
 impl Change {
+    /// The units of the app.
+    pub(super) async fn units(&self, title: impl Fn() -> String) -> Result<Vec<Unit>, Problem> {
+        let apps = std::slice::from_ref(&self.record.app);
+        let units = self.provisioner.units(&self.operation, apps).await;
+        units.or_problem(title)
+    }
+
+    /// What there is before the number of units of a process changes. None named of several is refused.
+    async fn there(&self, title: &str, process: &str) -> Result<There, Problem> {
+        let units = self.units(|| title.to_owned()).await?;
+        let processes = self.service.processes(&self.record, &units).await?;
+        processes.check_new(&self.record.app.name, process)?;
+        processes.check_one(title, process)?;
+        Ok(There { units, processes })
+    }
+
+    /// Refuses to go by the units that there are when there is none, and the provisioner may keep the number of those that are at rest.
+    async fn check_counted(&self, title: &str, units: u32) -> Result<(), Problem> {
+        let app = &self.record.app.name;
+        match units == 0 && self.service.asked_last(app).await?.is_some() {
+            true => Err(at_rest(title, app)),
+            false => Ok(()),
+        }
+    }
+
+    /// Starts more units beside those that there are; tells whether they wait until the app is started.
+    async fn add(
+        &self,
+        title: &str,
+        There { units, processes }: &There,
+        count: u32,
+        process: &str,
+    ) -> Result<bool, Problem> {
+        let app = &self.record.app;
+        let rests = |unit: &Unit| matches!(unit.status, Some(Status::Stopped | Status::Asleep));
+        if units.iter().any(rests) {
+            return Err(at_rest(title, &app.name));
+        }
+        let requested = number(units.len()).saturating_add(count);
+        if let Some(available) = self.record.unit_quota.filter(|quota| requested > *quota) {
+            let excess = Error::QuotaExceeded { available, requested };
+            return Err(excess).or_problem(|| title.to_owned());
+        }
+        let added = self.provisioner.add_units(&self.operation, app, count, process).await;
+        added.or_problem(|| title.to_owned()).map_err(|problem| {
+            match processes.choice(process) {
+                Some(choice) if problem.kind == ProblemKind::Invalid => {
+                    let mut problem = problem.hint_if_none(&choice);
+                    if !process.is_empty() {
+                        problem.kind = ProblemKind::NotFound;
+                    }
+                    problem
+                }
+                Some(_) | None => problem,
+            }
+        })?;
+        self.service.counts.see(&app.name, requested).await;
+        Ok(self.is_idle(units, process).await)
+    }
+
+    /// Removes units.
+    async fn remove(&self, title: &str, count: u32, process: &str) -> Result<(), Problem> {
+        let app = &self.record.app;
+        let removed = self.provisioner.remove_units(&self.operation, app, count, process).await;
+        removed.or_problem(|| title.to_owned())?;
+        let counts = &self.service.counts;
+        if !counts.is_told(&app.name) {
+            counts.see(&app.name, number(self.units(|| title.to_owned()).await?.len())).await;
+        }
+        Ok(())
+    }
+
     /// Whether units that were added do not run: of an app that is stopped or asleep, a provisioner may keep their number only. `before` are the units that there were.
     async fn is_idle(&self, before: &[Unit], process: &str) -> bool {
         // Beside units that are there, new ones are there too.

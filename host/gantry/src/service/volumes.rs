@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gantry_core::{App, Unit};
+use gantry_core::App;
 use gantry_runtime::Interface;
 use serde_json::json;
 
@@ -265,12 +265,6 @@ impl Change {
             return Ok(json!({"restarted": false}));
         }
         self.restart(why).await
-    }
-
-    async fn units(&self, why: impl Fn() -> String) -> Result<Vec<Unit>, Problem> {
-        let apps = std::slice::from_ref(&self.record.app);
-        let units = self.provisioner.units(&self.operation, apps).await;
-        units.or_problem(why)
     }
 
     pub(super) async fn restart(

@@ -199,6 +199,18 @@ pub(crate) fn node_container(page: &mut Page, info: &NodeContainerInfo) {
         lines("  Network", some(&host_config.network_mode).as_slice());
         lines("  Restart", some(&host_config.restart_policy).as_slice());
         lines("  Bind", &host_config.binds);
+        lines("  User", some(&config.user).as_slice());
+        lines("  Processes", some(&host_config.pid_mode).as_slice());
+        lines("  Capability", &host_config.cap_add);
+        lines("  No capability", &host_config.cap_drop);
+        for (port, places) in &host_config.port_bindings {
+            for place in places {
+                lines("  Port", &[format!("{}:{}:{port}", place.host_ip, place.host_port)]);
+            }
+        }
+        if let Some(log) = &host_config.log_config {
+            lines("  Log", some(&log.driver).as_slice());
+        }
     }
 }
 

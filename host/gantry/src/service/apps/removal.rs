@@ -84,12 +84,15 @@ impl Service {
             let there = gantry_core::App { pool: begun.to_pool, ..record.app };
             places.push((begun.to_provisioner, there));
         }
-        let mut left = Vec::new();
+        let (mut left, mut kept) = (Vec::new(), Vec::new());
         for (provisioner, app) in places {
             let destroyed = match self.provisioner(&provisioner) {
                 Ok(provisioner) => {
                     let destroyed = provisioner.destroy(operation, &app).await.or_problem(title);
                     left.extend(self.clean_all_images(operation, &provisioner, name).await);
+                    if destroyed.is_err() {
+                        kept.push((provisioner, app));
+                    }
                     destroyed
                 }
                 Err(problem) => Err(problem),
@@ -106,6 +109,13 @@ impl Service {
         }
         left.extend(self.leave_services(name).await);
         self.store.remove_app(name).await.or_problem(title)?;
+        for (provisioner, app) in kept {
+            // Nobody knows the app now, so that nothing of it need be kept. What cannot be removed is told already.
+            if let Err(error) = provisioner.destroy(operation, &app).await {
+                let provisioner = provisioner.name();
+                tracing::warn!(app = name, provisioner, %error, "some of it may still be there");
+            }
+        }
         Ok(removed(operation, name, &left))
     }
 }

@@ -63,7 +63,10 @@ impl Service {
     }
 
     /// Whether the units of an app were stopped or put to sleep since they were started last.
-    async fn asked_last(&self, app: &str) -> Result<Option<AppState>, Problem> {
+    pub(in crate::service) async fn asked_last(
+        &self,
+        app: &str,
+    ) -> Result<Option<AppState>, Problem> {
         let title = || format!("could not read the operations of `{app}`");
         let done = OperationState::Done.word();
         let mut before: Option<String> = None;

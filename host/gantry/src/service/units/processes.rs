@@ -54,6 +54,16 @@ impl Processes {
         if self.declared.is_empty() { Ok(()) } else { self.check(app, process) }
     }
 
+    /// Refuses to guess which process of several is meant.
+    pub(super) fn check_one(&self, title: &str, process: &str) -> Result<(), Problem> {
+        match self.choice("").filter(|_| process.is_empty()) {
+            None => Ok(()),
+            Some(choice) => Err(Problem::new(ProblemKind::Invalid, title)
+                .because("no process is named, and the app has several")
+                .hint(choice)),
+        }
+    }
+
     /// Which processes there are, for whoever named another one, or none of several.
     pub(super) fn choice(&self, process: &str) -> Option<String> {
         let names = if self.declared.is_empty() { &self.of_units } else { &self.declared };
@@ -216,6 +226,10 @@ mod tests {
             for known in [processes(names, &[], true), processes(&[], names, true)] {
                 assert_eq!(known.choice(process).as_deref(), expected, "{known:?} {process:?}");
             }
+            // Another one than there are may be new.
+            let known = processes(names, &[], true);
+            let refused = known.check_one("title", process).err().and_then(|one| one.hint);
+            assert_eq!(refused.as_deref(), expected.filter(|_| process.is_empty()));
         }
     }
 }
