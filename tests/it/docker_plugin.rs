@@ -1,9 +1,12 @@
 //! The compiled Docker plugin through the runtime and the layer chain, on an engine in memory: what an app goes through that no vector tells.
 
+mod agents;
 mod builds;
+mod machines;
 mod node_containers;
 mod nodes;
 mod pipeline;
+mod placing;
 mod shells;
 mod stage;
 
@@ -422,7 +425,7 @@ async fn a_record_without_a_container_is_no_unit() -> Result<()> {
     assert!(error.unwrap_err().to_string().ends_with("only 1 available"));
     let (operation, _) = stage.operation();
     stage.provisioner.restart(&operation, &stage.app, "").await?;
-    assert_eq!(stage.ids().await?.len(), 1, "it was forgotten by that change");
+    assert_eq!(stage.ids().await?.len(), 2, "it is replaced with the other");
     Ok(())
 }
 

@@ -13,8 +13,9 @@ use crate::go;
 use crate::labels::Labels;
 
 pub use containers::{
-    CONFIG_KEY, EntryConfig, EntryHostConfig, NodeContainer, NodeContainerEntry,
-    NodeContainerPools, NodeContainers, WrongNodeContainers, is_pinnable, pinned,
+    CONFIG_KEY, EntryConfig, EntryHostConfig, EntryLog, EntryPort, NodeContainer,
+    NodeContainerEntry, NodeContainerPools, NodeContainers, WrongNodeContainers, is_pinnable,
+    pinned,
 };
 pub use groups::{MetaWithFrequency, MetadataGroups, UnbalancedMetadata, split_metadata};
 pub use options::{

@@ -17,7 +17,7 @@ use gantry_sdk::{App, Error, Result, apps, log, operation};
 
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::{messages, shell};
+use crate::{limits, messages, shell};
 
 /// What is asked of new units.
 #[derive(Clone, Debug)]
@@ -86,27 +86,33 @@ fn check_all<'a>(
     // By the index of the batch's sequences: the unit, and what was asked of it.
     let mut asked: Vec<(usize, Asked)> = Vec::new();
     let mut batch = Batch::submit(Vec::new()).map_err(Error::from)?;
-    // Each unit is asked as soon as it is bound; the services of the next one are told meanwhile.
-    for (index, record) in units.iter().enumerate() {
-        apps::bind_unit(&app.name, &record.unit(app))?;
-        bound.push(record);
-        let is_web = record.process_name == checks.web_process;
-        let plan = checks.health.as_ref().filter(|_| is_web);
-        let judge = plan.map(|plan| plan.judge(record.short_id(), checks.max_time));
-        states.push(Unit { record, judge, begun: Instant::now() });
-        let next = match plan {
-            Some(plan) => Some((Asked::Health, vec![ask(plan, record)])),
-            None => run.hook(record, 0)?,
-        };
-        match next {
-            Some((what, steps)) => {
-                asked.push((index, what));
-                batch.add(vec![Sequence::new(&record.node, steps)]).map_err(Error::from)?;
+    let workers = limits::workers();
+    let (mut waiting, mut under_way) = (units.iter(), 0_usize);
+    loop {
+        // Each unit is asked as soon as it is bound; the services of the next one are told meanwhile.
+        while under_way < workers
+            && let Some(record) = waiting.next()
+        {
+            apps::bind_unit(&app.name, &record.unit(app))?;
+            bound.push(record);
+            let is_web = record.process_name == checks.web_process;
+            let plan = checks.health.as_ref().filter(|_| is_web);
+            let judge = plan.map(|plan| plan.judge(record.short_id(), checks.max_time));
+            let next = match plan {
+                Some(plan) => Some((Asked::Health, vec![ask(plan, record)])),
+                None => run.hook(record, 0)?,
+            };
+            match next {
+                Some((what, steps)) => {
+                    asked.push((states.len(), what));
+                    batch.add(vec![Sequence::new(&record.node, steps)]).map_err(Error::from)?;
+                    under_way += 1;
+                }
+                None => operation::progress(&messages::checked(record)),
             }
-            None => operation::progress(&messages::checked(record)),
+            states.push(Unit { record, judge, begun: Instant::now() });
         }
-    }
-    while let Some(completion) = batch.next_ended() {
+        let Some(completion) = batch.next_ended() else { return Ok(()) };
         let Some(&(index, what)) = asked.get(completion.index) else { continue };
         let Some(unit) = states.get_mut(index) else { continue };
         let next = match what {
@@ -124,10 +130,12 @@ fn check_all<'a>(
                 asked.push((index, what));
                 batch.add(vec![Sequence::new(&unit.record.node, steps)]).map_err(Error::from)?;
             }
-            None => operation::progress(&messages::checked(unit.record)),
+            None => {
+                operation::progress(&messages::checked(unit.record));
+                under_way -= 1;
+            }
         }
     }
-    Ok(())
 }
 
 struct Run<'a> {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use gantry_sdk::gantry_core::deploy::containers_to_add;
 use gantry_sdk::gantry_core::image::{RollbackError, is_builder_image, rollback_image};
+use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Result, apps, images, log, operation};
 
 use crate::change::{self, CREATE, Change, REPLACE};
 use crate::failure::Failure;
 use crate::image::{self, Prepared};
-use crate::observe::Present;
 use crate::{builder, observe, placing, records};
 
 /// Runs an image as the app's new version. What a build left is made into an image of the app first.
@@ -47,18 +47,20 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
         return Err(Error::Cancelled);
     }
     let present = observe::to_change(&app.name)?;
-    let host = placing::host_with(app, name, &present.units, &present.silent)?;
+    let host = placing::host_with(app, name, &present.units, &present.silent)
+        .map_err(|error| startup_error(error.into()))?;
     // A deploy means what the name means now, whatever units of that name run.
     let image = image::prepare(&host, name, &[])?;
-    let wanted = wanted(&image, &present.processes());
-    let Present { units: old, silent, .. } = present;
+    let before = i32::try_from(present.units.len()).unwrap_or(i32::MAX);
+    let silent = present.silent.clone();
+    let old = present.with_lost();
+    let wanted = wanted(&image, &old);
     let total: usize = wanted.values().sum();
     if total == 0 {
         log::warn("the image declares no process: no unit is started", &[("image", name)]);
     }
     apps::set_quota_in_use(&app.name, i32::try_from(total).unwrap_or(i32::MAX))?;
     let actions = if old.is_empty() { CREATE } else { REPLACE };
-    let before = i32::try_from(old.len()).unwrap_or(i32::MAX);
     let mut change = Change::new(app, image, wanted, old, silent);
     change::run(actions, &mut change).map_err(|failure| {
         // What the app uses is what it used: the new units are gone.
@@ -70,10 +72,13 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     Ok(change.image.name)
 }
 
-/// How many units of each process the image declares, seeing those of the units before.
-fn wanted(image: &Prepared, old: &[&str]) -> BTreeMap<String, usize> {
+/// How many units of each process the image declares.
+fn wanted(image: &Prepared, old: &[UnitRecord]) -> BTreeMap<String, usize> {
     let processes = image.metadata.processes.keys().map(String::as_str);
-    containers_to_add(processes, old)
+    // What a build left behind is no unit of a process.
+    let units = old.iter().filter(|unit| unit.building_image.is_empty());
+    let old: Vec<&str> = units.map(|unit| unit.process_name.as_str()).collect();
+    containers_to_add(processes, &old)
         .into_iter()
         .map(|(process, count)| (process.to_owned(), count))
         .collect()
@@ -120,12 +125,18 @@ mod tests {
 
     #[test]
     fn a_deploy_starts_as_many_units_as_there_were() {
+        let unit = |process: &str| UnitRecord {
+            process_name: process.to_owned(),
+            ..UnitRecord::default()
+        };
         let mut image = Prepared::unseen("i".to_owned());
-        assert!(wanted(&image, &["web"]).is_empty());
+        assert!(wanted(&image, &[unit("web")]).is_empty());
         for process in ["web", "new"] {
             image.metadata.processes.insert(process.to_owned(), vec!["run".to_owned()]);
         }
-        let counts = wanted(&image, &["web", "web", "gone"]);
+        let build = UnitRecord { building_image: "i".to_owned(), ..unit("") };
+        let counts =
+            wanted(&image, &[unit("web"), unit("web"), unit("gone"), build.clone(), build]);
         assert_eq!(counts, BTreeMap::from([("new".to_owned(), 1), ("web".to_owned(), 2)]));
     }
 }

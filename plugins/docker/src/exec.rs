@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use gantry_sdk::config::Config;
 use gantry_sdk::container::{ContainerSpec, HostConfig, LogConfig};
-use gantry_sdk::containers::Client;
+use gantry_sdk::containers::{Client, EngineError};
 use gantry_sdk::gantry_core::create::{ContainerDefaults, UnitContainer};
 use gantry_sdk::gantry_core::labels::{ProcessOptions, ServiceExtension};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::streams::Writer;
-use gantry_sdk::{App, Error, Result, Status, apps, images, labels, log, operation};
+use gantry_sdk::{App, Error, Status, apps, images, labels, operation};
 
 use crate::host::Host;
-use crate::image::{self, Prepared};
-use crate::{PROVISIONER, name, observe, placing, records, shell};
+use crate::machine::{self, is_of_machine};
+use crate::placing::{self, NotDone};
+use crate::{PROVISIONER, image, name, observe, records, shell};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How often the engine is asked how a command ended that has just closed its streams, and the pause between.
 const END_TRIES: u32 = 50;
@@ -52,61 +55,62 @@ pub(crate) fn in_one(command: &Command<'_>) -> Result<i32> {
     in_unit(unit, command)
 }
 
-/// Runs a command in a container of its own, which is no unit and is removed whatever happens.
+/// Runs a command in a container of its own, which is no unit and is removed whatever happens. One that cannot be made on a machine is made on another.
 pub(crate) fn isolated(command: &Command<'_>) -> Result<i32> {
     let app = command.app;
-    let units = records::of_app(&app.name)?;
-    let host = placing::host_for_one(app)?;
-    let image = image::prepare(&host, &images::current(&app.name)?, &units)?;
-    let id = create_isolated(&host.client, &image, isolated_spec(app, &image)?, command)?;
-    let result = run_isolated(&host.client, &id, command);
-    operation::undoing();
-    remove_isolated(&host.client, &id);
+    let (image, units) = (images::current(&app.name)?, records::of_app(&app.name)?);
+    let (name, spec) = (name::of_isolated_run(&app.name), isolated_spec(app)?);
+    let made = placing::on_one(app, placing::host_for_one(app)?, |host| {
+        let (image, reference) = image::on_host(host, &image, &units)?;
+        let spec = ContainerSpec { image: reference, ..spec.clone() };
+        create_isolated(host, &name, &image.id, spec, command)
+    });
+    let (host, ()) = made.map_err(|failure| failure.error)?;
+    let result = run_isolated(&host, &name, command);
+    if let Err(error) = &result
+        && is_of_machine(error)
+    {
+        machine::note_failure(&host.address, error);
+    }
+    host.discard(&name);
     let code = result?;
     i32::try_from(code).map_err(|_| Error::Other(format!("the command ended with {code}")))
 }
 
 /// Makes the container of a command. Only a container can tell which shell its image has: where that is another one than supposed, it is made anew.
 fn create_isolated(
-    client: &Client,
-    image: &Prepared,
+    host: &Host,
+    name: &str,
+    image_id: &str,
     mut spec: ContainerSpec,
     command: &Command<'_>,
-) -> Result<String> {
-    let name = name::of_isolated_run(&command.app.name);
-    let remembered = shell::remembered(&image.id)?;
+) -> Result<(), NotDone> {
+    let remembered = shell::remembered(image_id)?;
     let supposed = remembered.as_deref().unwrap_or(shell::BASH);
     set_command(&mut spec, supposed, command);
-    let id = client.create_container(&name, &spec)?;
+    let id = host.create(name, &spec)?;
     if remembered.is_some() {
-        return Ok(id);
+        return Ok(());
     }
-    match shell::of_image(client, &id, &image.id) {
-        Ok(shell) if shell == supposed => Ok(id),
+    match shell::of_image(&host.client, &id, image_id) {
+        Ok(shell) if shell == supposed => Ok(()),
         Ok(shell) => {
-            remove_isolated(client, &id);
+            host.discard(name);
             set_command(&mut spec, &shell, command);
-            Ok(client.create_container(&name, &spec)?)
+            host.create(name, &spec)?;
+            Ok(())
         }
         Err(error) => {
-            operation::undoing();
-            remove_isolated(client, &id);
-            Err(error)
+            host.discard(name);
+            Err(error.into())
         }
     }
 }
 
-fn run_isolated(client: &Client, id: &str, command: &Command<'_>) -> Result<i64> {
-    client.start_container(id)?;
-    client.attach_to_container(id, true, command.stdout, command.stderr)?;
-    Ok(client.wait_container(id)?)
-}
-
-fn remove_isolated(client: &Client, id: &str) {
-    if let Err(error) = client.remove_container(id, true) {
-        let fields = [("container", id), ("error", &error.to_string())];
-        log::error("the container of a command stays", &fields);
-    }
+fn run_isolated(host: &Host, name: &str, command: &Command<'_>) -> Result<i64, EngineError> {
+    host.start(name)?;
+    host.client.attach_to_container(name, true, command.stdout, command.stderr)?;
+    host.client.wait_container(name)
 }
 
 fn in_unit(unit: &UnitRecord, command: &Command<'_>) -> Result<i32> {
@@ -138,8 +142,8 @@ fn runnable(mut units: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
     if units.is_empty() { Err(Error::EmptyApp) } else { Ok(units) }
 }
 
-/// What the container of a single command is made of: what a unit has, but for ports and restarts.
-fn isolated_spec(app: &App, image: &Prepared) -> Result<ContainerSpec> {
+/// What the container of a single command is made of: what a unit has, but for ports and restarts. Its image is the machine's business.
+fn isolated_spec(app: &App) -> Result<ContainerSpec> {
     let routers: Vec<String> =
         apps::routers(&app.name)?.into_iter().map(|router| router.name).collect();
     let envs = apps::unit_envs(&app.name, "", false)?;
@@ -163,9 +167,9 @@ fn isolated_spec(app: &App, image: &Prepared) -> Result<ContainerSpec> {
         routers: &routers,
         envs: &[],
         process: "",
-        image: &image.reference,
+        image: "",
         command: &[],
-        exposed_port: &image.metadata.exposed_port,
+        exposed_port: "",
         is_deploy: false,
         is_building: false,
     };

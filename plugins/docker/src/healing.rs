@@ -28,44 +28,66 @@ const MAX_UNRESPONSIVE: i64 = 60;
 /// The seconds that a unit may be ill before it is replaced.
 const MAX_ILLNESS: i64 = 120;
 
-/// What the operator says about healing, in milliseconds where it is a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rules {
-    /// After how many failures in a row a machine is dead; none when machines are not given up.
-    failures: Option<u32>,
-    /// How long it must not have answered.
-    unresponsive: i64,
-    /// How long a unit may be ill; none when units are not replaced.
-    illness: Option<i64>,
+/// How long a unit may be ill, in milliseconds; none when units are not replaced.
+fn max_illness(settings: &impl Settings) -> Option<i64> {
+    let seconds = settings.integer("docker:healing:heal-containers-timeout").unwrap_or(MAX_ILLNESS);
+    (seconds > 0).then(|| seconds.saturating_mul(1000))
 }
 
-impl Rules {
-    fn read(settings: &impl Settings) -> Self {
+/// When a machine of a pool is dead, in milliseconds where it is a time. What `docker:healing:pools` says of the pool goes over what is said of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NodeRules {
+    /// Whether machines are given up.
+    is_enabled: bool,
+    /// After how many failures in a row.
+    failures: u32,
+    /// How long nobody must have heard of it.
+    unresponsive: i64,
+    /// How long its agent may say that it is not well, before its word is none; 0 for ever.
+    since_success: i64,
+}
+
+impl NodeRules {
+    fn of_pool(settings: &impl Settings, pool: &str) -> Self {
+        let pools = settings.get("docker:healing:pools").unwrap_or_default();
+        let own = pools.get(pool).cloned().unwrap_or_default();
         let seconds = |key: &str, usual: i64| {
-            settings.integer(key).unwrap_or(usual).max(0).saturating_mul(1000)
+            let (_, name) = key.rsplit_once(':').unwrap_or(("", key));
+            let said = own.integer(name).or_else(|| settings.integer(key)).unwrap_or(usual);
+            said.max(0).saturating_mul(1000)
         };
-        let heal_nodes =
-            settings.get("docker:healing:heal-nodes").is_none_or(|value| value != false);
+        let enabled = Settings::get(&own, "enabled");
+        let enabled = enabled.or_else(|| settings.get("docker:healing:heal-nodes"));
         let failures = settings.integer("docker:healing:max-failures").unwrap_or(MAX_FAILURES);
-        let illness = seconds("docker:healing:heal-containers-timeout", MAX_ILLNESS);
         Self {
-            failures: heal_nodes.then(|| u32::try_from(failures.max(1)).unwrap_or(u32::MAX)),
+            is_enabled: enabled.is_none_or(|value| value != false),
+            failures: u32::try_from(failures.max(1)).unwrap_or(u32::MAX),
             unresponsive: seconds("docker:healing:max-unresponsive-time", MAX_UNRESPONSIVE),
-            illness: (illness > 0).then_some(illness),
+            since_success: seconds("docker:healing:max-time-since-success", 0),
         }
     }
 
     fn is_dead(&self, machine: &Machine, now: i64) -> bool {
-        matches!(machine.creation, Creation::Created | Creation::Disabled)
+        self.is_enabled
+            && matches!(machine.creation, Creation::Created | Creation::Disabled)
             && machine.last_success > 0
-            && self.failures.is_some_and(|most| machine.failures >= most)
+            && machine.failures >= self.failures
             && now.saturating_sub(machine.failing_since) >= self.unresponsive
+            && self.is_silent(machine, now)
+    }
+
+    /// Whether no agent says that the machine lives: it is only out of reach while one does.
+    fn is_silent(&self, machine: &Machine, now: i64) -> bool {
+        let Some(last_report) = machine.checks.last_report() else { return true };
+        let last_well = machine.checks.last_success().max(machine.last_success);
+        now.saturating_sub(last_report) >= self.unresponsive
+            || (self.since_success > 0 && now.saturating_sub(last_well) >= self.since_success)
     }
 }
 
 /// Looks at every machine and every unit.
 pub(crate) fn examine() -> Result<Findings> {
-    let rules = Rules::read(&Config);
+    let max_illness = max_illness(&Config);
     let machines = Machines::read()?;
     let written = records::all()?;
     let addresses = machines.all().iter().map(|machine| machine.address.as_str()).collect();
@@ -93,7 +115,7 @@ pub(crate) fn examine() -> Result<Findings> {
                 machine::note_failure(address, error);
                 let now = name::now();
                 let noted = Machines::read()?.find(address)?.clone();
-                if rules.is_dead(&noted, now) {
+                if NodeRules::of_pool(&Config, noted.pool()).is_dead(&noted, now) {
                     let reason = format!("{} failures in a row: {error}", noted.failures);
                     findings.dead.push(NotedNode { address: address.to_owned(), reason });
                 }
@@ -104,8 +126,10 @@ pub(crate) fn examine() -> Result<Findings> {
         }
     }
     let now = name::now();
-    // A unit that is being started is the business of whoever starts it.
-    for unit in written.iter().filter(|unit| unit.building_image.is_empty() && !unit.is_new) {
+    for unit in written.iter().filter(|unit| unit.building_image.is_empty()) {
+        if !is_in_service(unit, &sight)? {
+            continue;
+        }
         let at_once = given_up.contains(&unit.node);
         let illness = match sight.on(&unit.node) {
             Some(containers) => illness(unit, containers),
@@ -118,7 +142,7 @@ pub(crate) fn examine() -> Result<Findings> {
         };
         let since = note(unit, illness.is_some(), now)?;
         let is_long =
-            rules.illness.is_some_and(|limit| since > 0 && now.saturating_sub(since) >= limit);
+            max_illness.is_some_and(|limit| since > 0 && now.saturating_sub(since) >= limit);
         if let Some(reason) = illness
             && (at_once || is_long)
         {
@@ -153,6 +177,11 @@ fn note(unit: &UnitRecord, is_ill: bool, now: i64) -> Result<i64> {
     Ok(since)
 }
 
+/// Whether a unit is anybody's business but of whoever starts it. The platform hears nothing of an app that is being changed; if this one is not, a new unit that is there has outlived its change.
+fn is_in_service(unit: &UnitRecord, sight: &Sight) -> Result<bool> {
+    Ok(!unit.is_new || (!sight.lacks(unit) && observe::outlived(unit)?))
+}
+
 /// What is wrong with a unit, seeing what its machine has; none when it does what it should. What builds or sleeps is let be.
 fn illness(unit: &UnitRecord, containers: &[ContainerSummary]) -> Option<String> {
     if matches!(unit.status, None | Some(Status::Building | Status::Asleep | Status::Created)) {
@@ -185,10 +214,10 @@ pub(crate) fn heal_unit(app: &App, id: &str) -> Result<Option<String>> {
         Some(containers) => (BTreeSet::new(), illness(&unit, containers).is_some()),
         None => (BTreeSet::from([unit.node.clone()]), is_given_up),
     };
-    if !is_ill || unit.is_new {
+    if !is_ill || !is_in_service(&unit, &sight)? {
         return Ok(None);
     }
-    // Not `to_change`: it forgets units whose container is gone, and this one is to be replaced.
+    // Not `to_change`: this one is to be replaced, whatever else there is.
     let rests = moves::rests(&unit);
     let new = moves::replace(app, rests, vec![unit], None, silent)?;
     Ok(new.into_iter().next().map(|unit| unit.id))
@@ -209,9 +238,11 @@ pub(crate) fn give_up_node(address: &str) -> Result<bool> {
 /// Takes a machine back that was given up.
 pub(crate) fn take_back_node(address: &str) -> Result<bool> {
     Machines::read()?.find(address)?;
-    let written = nodes::on(address)?;
+    let mut written = nodes::on(address)?;
     let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
     let Some(containers) = sight.on(address) else { return Ok(false) };
+    // What is gone and was in service is to be replaced, and not forgotten.
+    written.retain(|unit| unit.is_new || !unit.building_image.is_empty() || !sight.lacks(unit));
     lifecycle::meet(address, containers, &written.iter().collect::<Vec<_>>())?;
     crate::node_containers::ensure(address)?;
     let machine = machine::update(address, |machine| {
@@ -223,6 +254,7 @@ pub(crate) fn take_back_node(address: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use gantry_sdk::gantry_core::node::NodeCheckResult;
     use serde_json::json;
 
     use super::*;
@@ -265,27 +297,77 @@ mod tests {
         assert_eq!(illness(&unit(Status::Asleep), &[]), None);
     }
 
+    fn rules(healing: serde_json::Value, pool: &str) -> NodeRules {
+        NodeRules::of_pool(&json!({"docker": {"healing": healing}}), pool)
+    }
+
     #[test]
     fn a_machine_is_dead_after_so_many_failures_and_so_long() {
-        let settings = |healing: serde_json::Value| json!({"docker": {"healing": healing}});
-        let rules = Rules::read(&settings(json!({"max-failures": 2, "max-unresponsive-time": 3})));
+        let healing = json!({"max-failures": 2, "max-unresponsive-time": 3});
+        let rules_of_all = rules(healing, "p");
         let mut machine = Machine::unknown("n");
         machine.answered(1);
         machine.failed("no", 1_000, 0);
-        assert!(!rules.is_dead(&machine, 9_000), "one failure is none");
+        assert!(!rules_of_all.is_dead(&machine, 9_000), "one failure is none");
         machine.failed("no", 2_000, 0);
-        assert!(!rules.is_dead(&machine, 3_999), "it may still come");
-        assert!(rules.is_dead(&machine, 4_000));
+        assert!(!rules_of_all.is_dead(&machine, 3_999), "it may still come");
+        assert!(rules_of_all.is_dead(&machine, 4_000));
         let disabled = Machine { creation: Creation::Disabled, ..machine.clone() };
-        assert!(rules.is_dead(&disabled, 9_000), "its units are dead all the same");
+        assert!(rules_of_all.is_dead(&disabled, 9_000), "its units are dead all the same");
         let given_up = Machine { creation: Creation::GivenUp, ..machine.clone() };
-        assert!(!rules.is_dead(&given_up, 9_000), "once is enough");
+        assert!(!rules_of_all.is_dead(&given_up, 9_000), "once is enough");
         let never = Machine { last_success: 0, ..machine.clone() };
-        assert!(!rules.is_dead(&never, 9_000), "it was never there");
-        let off = Rules::read(&settings(json!({"heal-nodes": false})));
-        assert!(!off.is_dead(&machine, i64::MAX));
-        assert_eq!(off.illness, Some(120_000));
-        let off = Rules::read(&settings(json!({"heal-containers-timeout": 0})));
-        assert_eq!((off.illness, off.failures), (None, Some(5)));
+        assert!(!rules_of_all.is_dead(&never, 9_000), "it was never there");
+        assert!(!rules(json!({"heal-nodes": false}), "p").is_dead(&machine, i64::MAX));
+    }
+
+    #[test]
+    fn a_machine_whose_agent_reports_is_only_out_of_reach() {
+        let failed = NodeCheckResult::default();
+        let mut machine = Machine::unknown("n");
+        machine.answered(1_000);
+        machine.failed("no", 2_000, 0);
+        machine.checks.report(&[], 50_000);
+        let healing =
+            json!({"max-failures": 1, "max-unresponsive-time": 3, "max-time-since-success": 20});
+        let silent = rules(healing, "p");
+        assert!(!silent.is_dead(&machine, 52_999));
+        assert!(silent.is_dead(&machine, 53_000), "the agent is silent as well");
+        machine.checks.report(std::slice::from_ref(&failed), 69_000);
+        assert!(!silent.is_dead(&machine, 69_999), "it lives, and may get well");
+        machine.checks.report(std::slice::from_ref(&failed), 70_000);
+        assert!(silent.is_dead(&machine, 70_000), "it has not been well for too long");
+        let patient = rules(json!({"max-failures": 1, "max-unresponsive-time": 3}), "p");
+        assert!(!patient.is_dead(&machine, 70_000), "nobody says how long that is");
+    }
+
+    #[test]
+    fn what_is_said_of_a_pool_goes_over_what_is_said_of_all() {
+        let healing = json!({
+            "heal-nodes": false, "max-failures": 2, "max-unresponsive-time": 3,
+            "pools": {
+                "p": {"enabled": true, "max-unresponsive-time": 30, "max-time-since-success": 5},
+                "q": {"enabled": false},
+            },
+        });
+        let of_all =
+            NodeRules { is_enabled: false, failures: 2, unresponsive: 3_000, since_success: 0 };
+        assert_eq!(rules(healing.clone(), "other"), of_all);
+        assert_eq!(rules(healing.clone(), "q"), of_all);
+        let own =
+            NodeRules { is_enabled: true, unresponsive: 30_000, since_success: 5_000, ..of_all };
+        assert_eq!(rules(healing, "p"), own);
+        let usual =
+            NodeRules { is_enabled: true, failures: 5, unresponsive: 60_000, since_success: 0 };
+        assert_eq!(rules(json!({}), ""), usual);
+    }
+
+    #[test]
+    fn a_unit_may_be_ill_for_two_minutes_unless_somebody_says_otherwise() {
+        let illness = |seconds: serde_json::Value| {
+            max_illness(&json!({"docker": {"healing": {"heal-containers-timeout": seconds}}}))
+        };
+        assert_eq!(max_illness(&()), Some(120_000));
+        assert_eq!((illness(json!(7)), illness(json!(0))), (Some(7_000), None));
     }
 }

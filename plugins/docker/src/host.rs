@@ -1,10 +1,15 @@
 //! A Docker host to call, and what its answers say about a unit.
 
-use gantry_sdk::Result;
-use gantry_sdk::container::Container;
-use gantry_sdk::containers::Client;
+use std::time::Duration;
+
+use gantry_sdk::container::{Container, ContainerSpec, Image};
+use gantry_sdk::containers::{Client, EngineError, Sequence, Step, StepReply};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::url::url_to_host;
+use gantry_sdk::{Error, log, operation};
+
+use crate::observe::PATIENCE;
+use crate::{limits, name, orphans};
 
 /// A Docker host.
 #[derive(Debug)]
@@ -13,16 +18,99 @@ pub(crate) struct Host {
     pub(crate) address: String,
     /// The machine, as others reach it.
     pub(crate) name: String,
-    /// Calls to it.
+    /// Calls to it. What is to have a place of the limiter (create, start, stop, remove) is none of them.
     pub(crate) client: Client,
 }
 
 impl Host {
     /// The host with this address. Nothing is sent yet.
-    pub(crate) fn open(address: &str) -> Result<Self> {
+    pub(crate) fn open(address: &str) -> Result<Self, Error> {
         let client = Client::open(address)?;
         Ok(Self { address: address.to_owned(), name: host_of(address), client })
     }
+
+    /// An image. A machine that answers tells at once.
+    pub(crate) fn image(&self, name: &str) -> Result<Image, EngineError> {
+        let look = Sequence::new(&self.address, vec![Step::InspectImage(name.to_owned())]);
+        match limits::run(look.within(PATIENCE))?.into_result()?.pop() {
+            Some(StepReply::Image(image)) => Ok(*image),
+            other => Err(strange(other.as_ref())),
+        }
+    }
+
+    /// Makes a container and gives its id. What a call that fails may have made is removed.
+    pub(crate) fn create(&self, name: &str, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let step = Step::Create { name: name.to_owned(), spec: Box::new(spec.clone()) };
+        let made = match self.act(step, Duration::ZERO) {
+            Ok(Some(StepReply::Id(id))) => Ok(id),
+            Ok(other) => Err(strange(other.as_ref())),
+            Err(error) => Err(error),
+        };
+        made.inspect_err(|_| self.discard(name))
+    }
+
+    /// Starts a container.
+    pub(crate) fn start(&self, container: &str) -> Result<(), EngineError> {
+        self.act(Step::Start(container.to_owned()), Duration::ZERO).map(drop)
+    }
+
+    /// Removes a container that is no unit, by its name and by force, if it is there. One that cannot be removed now goes when the machine is looked after.
+    pub(crate) fn discard(&self, container: &str) {
+        let gone = || {
+            // Whoever cancels wants nothing to be left.
+            if operation::cancelled() {
+                operation::undoing();
+            }
+            match self.act(Step::Remove(container.to_owned()), PATIENCE) {
+                Ok(_) | Err(EngineError::NotFound(_)) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        let Err(error) = gone().or_else(|_| gone()) else { return };
+        let fields = [("container", container), ("error", &error.to_string())];
+        log::warn("a container that is no unit stays for a while", &fields);
+        let left = UnitRecord {
+            name: container.to_owned(),
+            node: self.address.clone(),
+            last_status_update: name::now(),
+            ..UnitRecord::default()
+        };
+        if let Err(error) = orphans::leave(&left) {
+            let fields = [("container", container), ("error", &error.to_string())];
+            log::error("a container that is no unit stays", &fields);
+        }
+    }
+
+    /// Looks into a container of an image, which is never started and is removed whatever happens.
+    pub(crate) fn look_into<T, E: From<EngineError>>(
+        &self,
+        image: &str,
+        whose: &str,
+        look: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let name = name::of_isolated_run(whose);
+        let spec = ContainerSpec {
+            image: image.to_owned(),
+            // An image without a command makes no container; this one is never run.
+            cmd: Some(vec!["-".to_owned()]),
+            ..ContainerSpec::default()
+        };
+        let id = self.create(&name, &spec)?;
+        let result = look(&id);
+        self.discard(&name);
+        result
+    }
+
+    /// Does one thing in a place of the machine's own.
+    fn act(&self, step: Step, time: Duration) -> Result<Option<StepReply>, EngineError> {
+        let sequence = limits::sequence(&self.address, vec![step]).within(time);
+        Ok(limits::run(sequence)?.into_result()?.pop())
+    }
+}
+
+/// What is made of an answer that fits no question.
+pub(crate) fn strange(reply: Option<&StepReply>) -> EngineError {
+    EngineError::Failed(format!("not the answer to what was asked: {reply:?}"))
 }
 
 /// The machine behind an engine's address. A socket is on this one.

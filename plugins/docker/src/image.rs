@@ -6,16 +6,18 @@
 use std::io::Read;
 use std::path::Path;
 
-use gantry_sdk::container::{ContainerSpec, Image};
-use gantry_sdk::containers::{Batch, Client, EngineError, Sequence, Step, StepReply};
+use gantry_sdk::container::Image;
+use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
-use gantry_sdk::{Error, Result, images, log, operation};
+use gantry_sdk::{Error, images, operation};
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::{messages, name, orphans};
+use crate::messages;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The most that is read of a file of an image.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -46,7 +48,7 @@ impl Prepared {
 
 /// Gets an image onto the host, unless it is there, and tells what is known of it. `units` are those that may run it already.
 pub(crate) fn prepare(host: &Host, name: &str, units: &[UnitRecord]) -> Result<Prepared> {
-    let (image, reference) = on_host(&host.client, name, known_id(name, units))?;
+    let (image, reference) = on_host(host, name, units)?;
     let mut metadata = match known(name, &image.id)? {
         Some(metadata) => metadata,
         None => read(host, &image, &reference)?,
@@ -81,41 +83,45 @@ fn known(name: &str, id: &str) -> Result<Option<ImageMetadata>> {
 }
 
 /// The image, pulled when it is not there, and what to make containers of. Units of an image that the name no longer means get more of their own kind.
-fn on_host(client: &Client, name: &str, running: Option<&str>) -> Result<(Image, String)> {
-    let named = match client.inspect_image(name) {
+pub(crate) fn on_host(
+    host: &Host,
+    name: &str,
+    units: &[UnitRecord],
+) -> Result<(Image, String), EngineError> {
+    let named = match host.image(name) {
         Err(EngineError::NotFound(_)) => None,
         result => Some(result?),
     };
-    if let Some(running) = running
+    if let Some(running) = known_id(name, units)
         && named.as_ref().is_none_or(|image| image.id != running)
-        && let Ok(image) = client.inspect_image(running)
+        && let Ok(image) = host.image(running)
     {
         return Ok((image, running.to_owned()));
     }
     let image = match named {
         Some(image) => image,
-        None => pulled(client, name)?,
+        None => pulled(host, name)?,
     };
     Ok((image, name.to_owned()))
 }
 
 /// An image on the host, pulled when it is not there.
-pub(crate) fn ensure(client: &Client, name: &str) -> Result<Image> {
-    match client.inspect_image(name) {
-        Err(EngineError::NotFound(_)) => pulled(client, name),
-        image => Ok(image?),
+pub(crate) fn ensure(host: &Host, name: &str) -> Result<Image, EngineError> {
+    match host.image(name) {
+        Err(EngineError::NotFound(_)) => pulled(host, name),
+        image => image,
     }
 }
 
-fn pulled(client: &Client, name: &str) -> Result<Image> {
+fn pulled(host: &Host, name: &str) -> Result<Image, EngineError> {
     operation::progress(&messages::pulling(name));
-    client.pull_image(name)?;
-    Ok(client.inspect_image(name)?)
+    host.client.pull_image(name)?;
+    host.image(name)
 }
 
 /// Reads what a plain image says about itself and keeps it.
 fn read(host: &Host, image: &Image, reference: &str) -> Result<ImageMetadata> {
-    let files = files(host, reference)?;
+    let files = host.look_into(reference, "image", |id| download(host, id))?;
     let metadata = ImageMetadata::of_plain_image(
         image,
         ImageFiles { procfile: files.procfile.as_deref(), yaml: files.yaml.as_deref() },
@@ -150,26 +156,6 @@ pub(crate) struct Files {
     pub(crate) procfile: Option<String>,
     /// Its tsuru.yaml.
     pub(crate) yaml: Option<String>,
-}
-
-/// Reads the platform's files out of a container of the image, which is never started and is removed whatever happens.
-fn files(host: &Host, reference: &str) -> Result<Files> {
-    let name = name::of_isolated_run("image");
-    let spec = ContainerSpec {
-        image: reference.to_owned(),
-        // An image without a command makes no container; this one is never run.
-        cmd: Some(vec!["-".to_owned()]),
-        ..ContainerSpec::default()
-    };
-    let id = host.client.create_container(&name, &spec)?;
-    let result = download(host, &id);
-    if let Err(error) = host.client.remove_container(&id, true) {
-        let fields = [("container", id.as_str()), ("error", &error.to_string())];
-        log::warn("a container that an image was read from stays for a while", &fields);
-        let reader = UnitRecord { id, name, node: host.address.clone(), ..UnitRecord::default() };
-        orphans::leave(&reader)?;
-    }
-    result
 }
 
 /// Looks for every file at every place, all at once.

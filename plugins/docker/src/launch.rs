@@ -3,7 +3,7 @@
 //! ```text
 //! create ► start ► inspect ──► running: written down, told
 //!    │        └────fails──► stop ► remove ──► again, up to five times
-//!    ├─fails──► over (removed, if it may be there)
+//!    ├─fails──► over (removed, if it may be there), or again elsewhere
 //!    └─machine does not answer──► written down for when it does ► again elsewhere
 //! ```
 
@@ -21,7 +21,7 @@ use crate::removal::{only_remove, stop_and_remove};
 use crate::{limits, machine, messages, name, orphans, records, removal};
 
 /// On how many nodes a unit is tried (spec 5.3).
-const MOST_NODES: usize = 5;
+pub(crate) const MOST_NODES: usize = 5;
 
 /// A unit to be started: where, what its container is made of and what its record says from the beginning.
 #[derive(Clone, Debug)]
@@ -224,7 +224,10 @@ impl Launch<'_> {
         let next =
             if done == 0 && others_may_do(&error) { Onward::Elsewhere } else { Onward::Here };
         if next == Onward::Elsewhere || left == Left::NobodyKnows {
-            self.failed_nodes.insert(node.clone());
+            let is_first = self.failed_nodes.insert(node.clone());
+            if is_first && makes_nothing(done, &error) {
+                machine::note_failure(&node, &error);
+            }
         }
         match left {
             Left::Nothing => self.onward(unit, failure, next),
@@ -342,7 +345,13 @@ fn start_failure(node: &str, done: usize, error: EngineError) -> Failure {
     if done == 1 { Failure::start(node, error) } else { Failure::engine(node, error) }
 }
 
-fn too_many(failure: Failure) -> Failure {
+/// Whether a machine answers and cannot make a container, whatever of, as one with a full disk: that counts as its own failure (spec 5.3). A start that fails may be the command's fault.
+fn makes_nothing(done: usize, error: &EngineError) -> bool {
+    done == 0 && matches!(error, EngineError::Failed(_))
+}
+
+/// What is told when the last of them failed.
+pub(crate) fn too_many(failure: Failure) -> Failure {
     let tried = |text: &str| {
         format!("CreateContainer: maximum number of tries exceeded, last error: {text}")
     };
@@ -408,6 +417,22 @@ mod tests {
         assert_eq!(left_behind(1, &unknown), Left::NobodyKnows);
         assert_eq!(left_behind(0, &EngineError::Cancelled), Left::MaybeAContainer);
         assert_eq!(left_behind(1, &refused), Left::MaybeAContainer);
+    }
+
+    #[test]
+    fn only_a_create_that_the_engine_fails_is_the_fault_of_a_machine_that_answers() {
+        let text = || "x".to_owned();
+        assert!(makes_nothing(0, &EngineError::Failed(text())));
+        assert!(!makes_nothing(1, &EngineError::Failed(text())), "the command may not be there");
+        for error in [
+            EngineError::NotFound(text()),
+            EngineError::Invalid(text()),
+            EngineError::Conflict(text()),
+            EngineError::Denied(text()),
+            EngineError::Cancelled,
+        ] {
+            assert!(!makes_nothing(0, &error), "{error}");
+        }
     }
 
     #[test]

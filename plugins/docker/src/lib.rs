@@ -107,6 +107,18 @@ impl Plugin for Docker {
             "runs node containers that are configured to be in the network of their machine",
         )
         .grant(
+            "containers:host-pid",
+            "runs node containers that are configured to see the processes of their machine",
+        )
+        .grant(
+            "containers:capabilities",
+            "runs node containers that are configured with more kernel capabilities",
+        )
+        .grant(
+            "containers:log-drivers",
+            "runs node containers whose output is configured to go elsewhere",
+        )
+        .grant(
             "containers:security-options",
             "gives units the security options, when `docker:security-opts` lists some",
         )
@@ -230,8 +242,8 @@ impl Shell for Docker {
 }
 
 impl Logs for Docker {
-    fn enabled(_app: App) -> Result<Availability> {
-        Ok(logs::enabled())
+    fn enabled(app: App) -> Result<Availability> {
+        logs::enabled(&app)
     }
 
     fn tail(app: App, options: TailOptions) -> Result<Vec<Source>> {

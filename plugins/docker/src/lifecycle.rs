@@ -37,6 +37,7 @@ pub(crate) fn initialise() -> Result<()> {
             Err(error) => return Err(error.clone().into()),
         }
     }
+    orphans::forget_removed(&addresses)?;
     for app in leaving::apps()? {
         let mut units = records::of_app(&app)?;
         units.retain(|record| !sight.lacks(record));

@@ -2,11 +2,11 @@
 
 use gantry_sdk::Settings;
 use gantry_sdk::config::Config;
-use gantry_sdk::containers::{Sequence, Step};
+use gantry_sdk::containers::{Batch, Completion, EngineError, Sequence, Step};
 
 use crate::host::host_of;
 
-/// How many units one change starts or removes at the same time (`docker:max-workers`); all of them when nobody says.
+/// How many units one change works on at the same time (`docker:max-workers`); all of them when nobody says.
 pub(crate) fn workers() -> usize {
     let workers = Config.integer("docker:max-workers").unwrap_or_default();
     usize::try_from(workers).ok().filter(|workers| *workers > 0).unwrap_or(usize::MAX)
@@ -15,4 +15,10 @@ pub(crate) fn workers() -> usize {
 /// Steps on a machine, the actions among them each with a place of the machine's own.
 pub(crate) fn sequence(node: &str, steps: Vec<Step>) -> Sequence {
     Sequence::new(node, steps).limited_by(host_of(node))
+}
+
+/// Does the steps of one sequence, with nothing beside it.
+pub(crate) fn run(sequence: Sequence) -> Result<Completion, EngineError> {
+    let ended = Batch::submit(vec![sequence])?.all().pop();
+    ended.ok_or_else(|| EngineError::Failed("no answer".to_owned()))
 }

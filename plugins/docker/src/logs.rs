@@ -1,24 +1,39 @@
 //! The log lines of units (spec 5.10, 5.13): from the engine, where its driver keeps them.
 
+use std::collections::BTreeMap;
+
 use gantry_sdk::config::Config;
 use gantry_sdk::containers::{EngineError, LogOptions};
 use gantry_sdk::gantry_core::create::ContainerDefaults;
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Availability, Result, Source, TailOptions};
+use gantry_sdk::{App, Availability, Result, Settings, Source, TailOptions};
 
 use crate::host::Host;
 use crate::units::of_process;
-use crate::{observe, records};
+use crate::{node_containers, observe, records};
 
 /// The drivers whose lines the engine gives back.
 const READABLE: [&str; 3] = ["json-file", "local", "journald"];
 
-/// Whether the lines of units can be read.
-pub(crate) fn enabled() -> Availability {
-    availability(&ContainerDefaults::from_settings(&Config).log.driver)
+/// The reference's own: an agent gets the lines, and passes them on.
+const AGENT: &str = "bs";
+
+/// The node container that is this agent.
+const AGENT_NAME: &str = "big-sibling";
+
+/// Where the agent passes them on when it is the platform that is to have them.
+const PLATFORM: &str = "tsuru";
+
+/// Whether the lines of an app's units can be read.
+pub(crate) fn enabled(app: &App) -> Result<Availability> {
+    if Config.string("docker:log-driver") == AGENT {
+        let env = node_containers::env(AGENT_NAME, &app.pool)?;
+        return Ok(of_agent(&env));
+    }
+    Ok(of_driver(&ContainerDefaults::from_settings(&Config).log.driver))
 }
 
-fn availability(driver: &str) -> Availability {
+fn of_driver(driver: &str) -> Availability {
     if READABLE.contains(&driver) {
         return Availability::Enabled;
     }
@@ -26,6 +41,23 @@ fn availability(driver: &str) -> Availability {
     Availability::Disabled(format!(
         "Logs not available through gantry. Enabled log driver is {driver}."
     ))
+}
+
+/// What the environment of the agent says of where it passes lines on. The engine keeps a copy, which is read unless they are meant to be elsewhere.
+fn of_agent(env: &BTreeMap<String, String>) -> Availability {
+    let value = |name: &str| env.get(name).map_or("", String::as_str);
+    let backends = value("LOG_BACKENDS").split(',').map(str::trim);
+    let backends: Vec<&str> = backends.filter(|backend| !backend.is_empty()).collect();
+    if backends.is_empty() || backends.contains(&PLATFORM) {
+        return Availability::Enabled;
+    }
+    let line = |backend: &&str| match value(&format!("LOG_{}_DOC", backend.to_uppercase())) {
+        "" => format!("\n* {backend}"),
+        doc => format!("\n* {backend}: {doc}"),
+    };
+    let lines: String = backends.iter().map(line).collect();
+    let text = "Logs not available through gantry. Enabled log backends are:";
+    Availability::Disabled(format!("{text}{lines}"))
 }
 
 /// Opens the lines of the units asked for.
@@ -65,9 +97,29 @@ mod tests {
 
     #[test]
     fn lines_are_there_when_the_engine_keeps_them() {
-        assert_eq!(availability("json-file"), Availability::Enabled);
+        assert_eq!(of_driver("json-file"), Availability::Enabled);
         let text = "Logs not available through gantry. Enabled log driver is \"syslog\".";
-        assert_eq!(availability("syslog"), Availability::Disabled(text.to_owned()));
+        assert_eq!(of_driver("syslog"), Availability::Disabled(text.to_owned()));
+    }
+
+    #[test]
+    fn lines_are_there_unless_the_agent_passes_them_on_to_others_only() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            of_agent(&pairs.iter().map(pair).collect())
+        };
+        for backends in ["", " ", "tsuru", "syslog, tsuru", " tsuru ,syslog"] {
+            assert_eq!(of(&[("LOG_BACKENDS", backends)]), Availability::Enabled, "{backends:?}");
+        }
+        assert_eq!(of(&[]), Availability::Enabled);
+        let told = of(&[
+            ("LOG_BACKENDS", "syslog, gelf"),
+            ("LOG_GELF_DOC", "at graylog.example.com"),
+            ("LOG_OTHER_DOC", "nobody asks"),
+        ]);
+        let text = "Logs not available through gantry. Enabled log backends are:\n\
+                    * syslog\n* gelf: at graylog.example.com";
+        assert_eq!(told, Availability::Disabled(text.to_owned()));
     }
 
     #[test]

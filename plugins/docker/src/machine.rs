@@ -3,6 +3,8 @@
 //! A host that nobody has said anything about has no record. It is as good as any other, and serves every pool that has no machine of its own, so that one host that was configured is enough to
 //! begin with.
 
+mod checks;
+
 use std::collections::BTreeMap;
 
 use gantry_sdk::config::Config;
@@ -13,6 +15,7 @@ use gantry_sdk::state;
 use gantry_sdk::{Error, Result, Settings};
 use serde::{Deserialize, Serialize};
 
+use self::checks::Checks;
 use crate::host::host_of;
 use crate::{keys, name};
 
@@ -76,6 +79,8 @@ pub(crate) struct Machine {
     pub(crate) last_success: i64,
     /// When it last failed for the first time since it answered; 0 while it answers.
     pub(crate) failing_since: i64,
+    /// What its agent checked of it.
+    pub(crate) checks: Checks,
 }
 
 impl Machine {
@@ -269,6 +274,11 @@ pub(crate) fn update(address: &str, change: impl Fn(&mut Machine)) -> Result<Mac
         change(machine);
         Ok(machine.clone())
     })
+}
+
+/// Whether anything is written down of a host; of one that was removed nothing is.
+pub(crate) fn is_written_down(address: &str) -> Result<bool> {
+    Ok(state::get(&key(address))?.is_some())
 }
 
 /// Forgets what is written down of a host.

@@ -12,7 +12,7 @@ use crate::host::host_of;
 use crate::machine::{Machine, Machines, POOL};
 use crate::observe::{self, Present};
 use crate::placing::{self, Preference};
-use crate::scheduler::{self, Cluster, Filter, Node};
+use crate::scheduler::{self, Cluster, Filter, Node, Placer};
 use crate::{image, name, records};
 
 /// So many lines are told at once.
@@ -30,8 +30,45 @@ type Group = (String, Option<Status>);
 
 /// Moves units to other machines.
 pub(crate) fn away(units: Vec<UnitRecord>) -> Result<()> {
-    let steps = units.into_iter().map(|unit| Step { unit, to: None }).collect();
-    run(steps).map(drop)
+    run(placed(units)?).map(drop)
+}
+
+/// Where these units go, found for all of them at once: what is written down is read once, however many apps there are. For one without a place that is told when its turn comes.
+fn placed(units: Vec<UnitRecord>) -> Result<Vec<Step>> {
+    if units.is_empty() {
+        return Ok(Vec::new());
+    }
+    let machines = Machines::read()?;
+    let pools = pools(&units)?;
+    let leaving: BTreeSet<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
+    let mut others = records::all()?;
+    let memory = placing::memory(None, &others)?;
+    others.retain(|other| !leaving.contains(other.id.as_str()));
+    let names: BTreeSet<&String> = pools.values().collect();
+    let nodes: BTreeMap<&String, Vec<Node>> =
+        names.into_iter().map(|pool| (pool, nodes(&machines, pool))).collect();
+    let mut placers: BTreeMap<&String, Placer<'_>> = BTreeMap::new();
+    for (pool, nodes) in &nodes {
+        if let Ok(candidates) = scheduler::candidates(nodes, Some(pool), None) {
+            placers.insert(pool, Placer::new(&candidates, &others, memory.clone()));
+        }
+    }
+    let mut place = |unit: &UnitRecord| {
+        let placer = placers.get_mut(pools.get(&unit.app_name)?)?;
+        placer.place(&unit.app_name, &unit.process_name).ok().map(|place| place.address)
+    };
+    Ok(units.into_iter().map(|unit| Step { to: place(&unit), unit }).collect())
+}
+
+/// The machines of a pool, as the scheduler sees them.
+fn nodes(machines: &Machines, pool: &str) -> Vec<Node> {
+    let now = name::now();
+    let node = |machine: &Machine| Node {
+        address: machine.address.clone(),
+        metadata: machine.metadata_in(pool),
+        enabled: machine.is_enabled(now),
+    };
+    machines.of_pool(pool).into_iter().map(node).collect()
 }
 
 /// Spreads units anew, pool by pool; tells whether any moved, or would.
@@ -58,13 +95,7 @@ fn in_pool(
     pools: &BTreeMap<String, String>,
     pool: String,
 ) -> Result<bool> {
-    let now = name::now();
-    let node = |machine: &Machine| Node {
-        address: machine.address.clone(),
-        metadata: machine.metadata_in(&pool),
-        enabled: machine.is_enabled(now),
-    };
-    let nodes: Vec<Node> = machines.of_pool(&pool).into_iter().map(node).collect();
+    let nodes = nodes(machines, &pool);
     let memory = placing::memory(None, units)?;
     let cluster = Cluster { nodes: &nodes, units, pools, memory: &memory };
     let filter = Filter {
@@ -84,7 +115,7 @@ fn in_pool(
             Ok(to) => steps.push(Step { unit: step.unit.clone(), to: Some(to.address) }),
             Err(why) => {
                 operation::progress(&scheduler::stays(step.unit, &why.to_string()));
-                placeless = placeless.or(Some(Error::Unavailable(why.to_string())));
+                placeless = placeless.or(Some(Error::Conflict(why.to_string())));
             }
         }
     }

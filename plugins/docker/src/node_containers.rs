@@ -5,7 +5,7 @@
 mod pins;
 mod task;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use gantry_sdk::config::{self, Config};
@@ -109,6 +109,14 @@ pub(crate) fn remove(name: &str, pool: &str) -> Result<()> {
     let task =
         |machine: &Machine| Task::new(&machine.address, pool_of(machine), named(name), Goal::Gone);
     together(run(of_pool(&machines, pool).map(task).collect())?)
+}
+
+/// The environment of the node container of a name in a pool, by variable; of two with one name the last counts. Empty when there is no such node container.
+pub(crate) fn env(name: &str, pool: &str) -> Result<BTreeMap<String, String>> {
+    let all = configured()?;
+    let container = all.get(name).map(|pools| pools.of_pool(pool)).unwrap_or_default();
+    let variables = container.env.iter().filter_map(|line| line.split_once('='));
+    Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn configured() -> Result<NodeContainers> {
@@ -234,8 +242,6 @@ fn together(failures: Failures) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn machine(address: &str, pool: &str) -> Machine {

@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use gantry_sdk::containers::ContainerSummary;
 use gantry_sdk::gantry_core::node::{
     AddNodeOptions, Node, NodeLookupError, NodeStatusData, RemoveNodeOptions, UpdateNodeOptions,
     find_node_by_addrs,
 };
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, operation};
+use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, apps, log, operation, quote};
 
 use crate::machine::{self, Creation, Machines};
-use crate::observe::{Sight, observed};
+use crate::observe::{Sight, is_silent, observed};
 use crate::{lifecycle, messages, moves, name, node_containers, orphans, records};
 
 /// Nodes on one page.
@@ -138,30 +139,132 @@ pub(crate) fn update(options: UpdateNodeOptions) -> Result<()> {
 }
 
 /// Removes a machine: no unit is started there any more, its units are moved away, and it is forgotten. When they cannot be moved, it stays, and takes no units.
+///
+/// Without moving them only one goes that has none, or that does not answer: those are lost and forgotten. What is left of them there goes should it ever come back.
 pub(crate) fn remove(options: RemoveNodeOptions) -> Result<()> {
     let RemoveNodeOptions { address, rebalance } = options;
     Machines::read()?.find(&address)?;
-    let units = in_service(&address)?;
-    if !rebalance && !units.is_empty() {
-        let (count, s) = (units.len(), if units.len() == 1 { "" } else { "s" });
-        return Err(Error::Conflict(format!(
-            "node {address} has {count} unit{s}: they must be moved away first"
-        )));
+    if !rebalance {
+        Leaving::look(&address)?.refuse_units()?;
     }
     machine::update(&address, |machine| machine.creation = Creation::Disabled)?;
-    moves::away(units)?;
-    // What came meanwhile: it was being started when the machine was disabled.
-    moves::away(in_service(&address)?)?;
-    let sight = Sight::of(&BTreeSet::from([address.as_str()]), &Labels::new())?;
-    if let Some(containers) = sight.on(&address) {
-        // The last look at it: what is left there of units that were replaced goes now.
-        orphans::remove(&address, containers)?;
+    if rebalance {
+        moves::away(of_known_apps(in_service(&address)?)?)?;
+        // What came meanwhile: it was being started when the machine was disabled.
+        moves::away(of_known_apps(in_service(&address)?)?)?;
     }
-    node_containers::leave(&address)?;
+    let leaving = Leaving::look(&address)?;
+    if !rebalance {
+        leaving.refuse_units()?;
+    }
+    leaving.forget(rebalance)?;
+    if let Some(containers) = leaving.containers() {
+        // The last look at it: what is there of units that are none any more goes now.
+        let left = orphans::remove(&address, containers)?;
+        if left > 0 {
+            let fields = [("node", address.as_str()), ("units", &left.to_string())];
+            log::warn("what was left of units stays on a node that is removed", &fields);
+        }
+        node_containers::leave(&address)?;
+    }
     machine::forget(&address)
 }
 
-/// The node that an agent's words are about: the one with the units that it names, or else the one with its addresses.
+/// A machine that is to go.
+struct Leaving<'a> {
+    address: &'a str,
+    /// What is written down of it, builds among it.
+    records: Vec<UnitRecord>,
+    /// The apps of these that somebody knows.
+    known: BTreeSet<String>,
+    sight: Sight,
+}
+
+impl<'a> Leaving<'a> {
+    fn look(address: &'a str) -> Result<Self> {
+        let records = on(address)?;
+        let known = known_apps(&records)?;
+        let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
+        for (_, said) in sight.nodes() {
+            said.map(drop).or_else(|error| match is_silent(error) {
+                true => Ok(()),
+                false => Err(error.clone()),
+            })?;
+        }
+        Ok(Self { address, records, known, sight })
+    }
+
+    /// What it has; none when it does not answer.
+    fn containers(&self) -> Option<&[ContainerSummary]> {
+        self.sight.on(self.address)
+    }
+
+    /// Whether there is a container of a record.
+    fn has(&self, record: &UnitRecord) -> bool {
+        self.containers().is_some() && !self.sight.lacks(record)
+    }
+
+    fn is_known(&self, record: &UnitRecord) -> bool {
+        self.known.contains(&record.app_name)
+    }
+
+    /// Refuses to leave units behind that are there.
+    fn refuse_units(&self) -> Result<()> {
+        let is_left = |record: &&UnitRecord| {
+            record.building_image.is_empty() && self.is_known(record) && self.has(record)
+        };
+        match self.records.iter().filter(is_left).count() {
+            0 => Ok(()),
+            count => {
+                let (node, s) = (self.address, if count == 1 { "" } else { "s" });
+                let what = "remove it with rebalance, so that they are moved away first";
+                let text = format!("node {node} answers and has {count} unit{s}: {what}");
+                Err(Error::Conflict(text))
+            }
+        }
+    }
+
+    /// Forgets what is written down of it, but for units that were to be moved away: whatever of them stays is healed. A build goes on where it runs.
+    fn forget(&self, rebalance: bool) -> Result<()> {
+        for record in &self.records {
+            let is_known = self.is_known(record);
+            let stays = if record.building_image.is_empty() { rebalance } else { self.has(record) };
+            if is_known && stays {
+                continue;
+            }
+            operation::progress(&forgotten(record));
+            if is_known { orphans::lose(record)? } else { orphans::leave(record)? }
+        }
+        Ok(())
+    }
+}
+
+fn forgotten(record: &UnitRecord) -> String {
+    let UnitRecord { app_name, process_name, node, .. } = record;
+    format!("Forgot unit {} [{process_name}] of {} on {node}\n", record.short_id(), quote(app_name))
+}
+
+/// The units whose app somebody knows. One that was removed by force, or with another data directory, may have left some.
+fn of_known_apps(mut units: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+    let known = known_apps(&units)?;
+    units.retain(|unit| known.contains(&unit.app_name));
+    Ok(units)
+}
+
+fn known_apps(records: &[UnitRecord]) -> Result<BTreeSet<String>> {
+    let names: BTreeSet<&str> = records.iter().map(|record| record.app_name.as_str()).collect();
+    let mut known = BTreeSet::new();
+    for name in names {
+        match apps::get(name) {
+            Ok(_) => known.insert(name.to_owned()),
+            Err(Error::NotFound(_)) => false,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(known)
+}
+
+/// The node that an agent's words are about: the one with the units that it names, or else the one with its addresses. What it checked there is written down.
 pub(crate) fn for_node_data(data: &NodeStatusData) -> Result<Node> {
     let machines = Machines::read()?;
     let records = records::all()?;
@@ -180,7 +283,15 @@ pub(crate) fn for_node_data(data: &NodeStatusData) -> Result<Node> {
             (*addresses.get(found).ok_or(Error::NodeNotFound)?).to_owned()
         }
     };
-    Ok(machines.find(&address)?.node(name::now()))
+    let machine = machines.find(&address)?;
+    let now = name::now();
+    let noted = machine::update(&address, |machine| machine.checks.report(&data.checks, now));
+    // What the agent says of its units counts all the same.
+    if let Err(error) = noted {
+        let fields = [("node", address.as_str()), ("error", &error.to_string())];
+        log::warn("what an agent checked of its node is not written down", &fields);
+    }
+    Ok(machine.node(now))
 }
 
 /// The node of the units that an agent names, if it names some that are known.

@@ -10,7 +10,7 @@ use gantry_sdk::containers::{
     nodes as given_nodes,
 };
 use gantry_sdk::gantry_core::record::{Report, UnitRecord, reported_status};
-use gantry_sdk::{App, Labels, Result, Status, apps, log};
+use gantry_sdk::{App, Error, Labels, Result, Status, apps, images, log};
 
 use crate::machine::is_of_machine;
 use crate::{leaving, records};
@@ -30,19 +30,16 @@ pub(crate) struct Sight(BTreeMap<String, std::result::Result<Vec<ContainerSummar
 pub(crate) struct Present {
     /// Those that exist, as far as anybody knows; the oldest first.
     pub(crate) units: Vec<UnitRecord>,
-    /// Those that were in service and whose containers somebody has removed. They are forgotten, and what replaces all units replaces them too.
+    /// Those that were in service and whose containers somebody has removed. Healing replaces them, and so does what replaces all units.
     pub(crate) lost: Vec<UnitRecord>,
     /// The nodes that did not answer.
     pub(crate) silent: BTreeSet<String>,
 }
 
 impl Present {
-    /// The processes of the units, with those of the lost.
-    pub(crate) fn processes(&self) -> Vec<&str> {
-        let units = self.units.iter().chain(&self.lost);
-        // What a build left behind is no unit of a process.
-        let units = units.filter(|unit| unit.building_image.is_empty());
-        units.map(|unit| unit.process_name.as_str()).collect()
+    /// All that count, for what replaces or removes all of them.
+    pub(crate) fn with_lost(self) -> Vec<UnitRecord> {
+        self.units.into_iter().chain(self.lost).collect()
     }
 }
 
@@ -187,7 +184,7 @@ fn nobody_answers(sight: &Sight) -> Option<EngineError> {
     failures.all(|failure| failure.is_some()).then(|| first.clone())
 }
 
-/// The same for a change of the app: what is gone is forgotten, and what an earlier change was removing is removed first.
+/// The same for a change of the app: what was never in service and is gone is forgotten, and what an earlier change was removing is removed first.
 pub(crate) fn to_change(app: &str) -> Result<Present> {
     let records = records::of_app(app)?;
     let sight = Sight::of_units(&records)?;
@@ -197,13 +194,15 @@ pub(crate) fn to_change(app: &str) -> Result<Present> {
     if let Some(error) = nobody_answers(&sight).filter(|error| !is_of_machine(error)) {
         return Err(error.into());
     }
-    let mut lost: Vec<UnitRecord> =
-        records.iter().filter(|record| sight.lacks(record)).cloned().collect();
+    let (mut lost, mut there): (Vec<_>, Vec<_>) =
+        records.into_iter().partition(|record| sight.lacks(record));
     if !lost.is_empty() {
         let leaving = leaving::names(app)?;
-        lost.iter().try_for_each(forget)?;
-        lost.retain(|record| !record.is_new && !leaving.contains(&record.name));
+        let is_to_go = |record: &mut UnitRecord| record.is_new || leaving.contains(&record.name);
+        let gone: Vec<UnitRecord> = lost.extract_if(.., is_to_go).collect();
+        gone.iter().try_for_each(forget)?;
     }
+    settle(&sight, &mut there)?;
     for (node, said) in sight.nodes() {
         if let Err(error) = said {
             let fields = [("app", app), ("node", node), ("error", &error.to_string())];
@@ -211,8 +210,29 @@ pub(crate) fn to_change(app: &str) -> Result<Present> {
         }
     }
     let silent = sight.silent();
-    let units = leaving::finish(app, sight.observe(records), &silent)?;
+    let units = leaving::finish(app, sight.observe(there), &silent)?;
     Ok(Present { units, lost, silent })
+}
+
+/// Takes down which units outlived the call that started them: it ended past its point of no return without saying so.
+fn settle(sight: &Sight, there: &mut [UnitRecord]) -> Result<()> {
+    for record in there.iter_mut().filter(|record| record.is_new) {
+        if sight.on(&record.node).is_some() && outlived(record)? {
+            record.is_new = false;
+            records::update(record, |record| record.is_new = false)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a unit that is there although its record calls it new is in service: its image is the app's, and nobody changes the app now.
+pub(crate) fn outlived(record: &UnitRecord) -> Result<bool> {
+    match images::current(&record.app_name) {
+        Ok(current) => Ok(current == record.image),
+        // An app whose history was emptied has none.
+        Err(Error::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Forgets a unit whose container is gone, and tells its services.

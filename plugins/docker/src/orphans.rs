@@ -1,4 +1,4 @@
-//! Containers that are no units any more and could not be removed: their machine did not answer when they were replaced. In the plugin's durable keys, `orphans/<node>/<name>`, the record
+//! Containers that are no units any more and could not be removed: their machine did not answer when they were replaced, or lost, or when their app was removed. In the plugin's durable keys, `orphans/<node>/<name>`, the record
 //! each of the unit that it was. They go as soon as the machine answers again.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use gantry_sdk::containers::ContainerSummary;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{Result, log, state};
 
-use crate::{keys, name, records, removal};
+use crate::{keys, machine, name, observe, records, removal};
 
 /// How long a container may come after nobody saw its creation end, in milliseconds.
 const LATE: i64 = 10 * 60 * 1000;
@@ -22,6 +22,12 @@ pub(crate) fn leave(unit: &UnitRecord) -> Result<()> {
     records::remove(unit)
 }
 
+/// The same for a unit that was in service and is lost with its machine: its services are told.
+pub(crate) fn lose(unit: &UnitRecord) -> Result<()> {
+    keys::put_new(&key(unit), unit)?;
+    observe::forget(unit)
+}
+
 /// Those on a node.
 pub(crate) fn on(node: &str) -> Result<Vec<UnitRecord>> {
     state::all(&prefix(node))?.iter().map(keys::read).collect()
@@ -31,6 +37,19 @@ pub(crate) fn on(node: &str) -> Result<Vec<UnitRecord>> {
 pub(crate) fn nodes() -> Result<BTreeSet<String>> {
     let units: Vec<UnitRecord> = state::all(ALL)?.iter().map(keys::read).collect::<Result<_>>()?;
     Ok(units.into_iter().map(|unit| unit.node).collect())
+}
+
+/// Forgets those on machines that were removed: nobody gives them any more, and nothing is written down of them. One that came back before would have been rid of them.
+pub(crate) fn forget_removed(given: &BTreeSet<&str>) -> Result<()> {
+    for node in nodes()? {
+        if given.contains(node.as_str()) || machine::is_written_down(&node)? {
+            continue;
+        }
+        for unit in on(&node)? {
+            keys::remove(&key(&unit))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes those on a node that answers: what is there of them goes, and all of them are forgotten. Tells how many are left.

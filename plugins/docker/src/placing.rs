@@ -13,7 +13,7 @@ use gantry_sdk::{App, Error, Settings, apps, log, operation};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::image::Prepared;
-use crate::launch::{Place, Placing};
+use crate::launch::{MOST_NODES, Place, Placing, too_many};
 use crate::machine::{self, Machine, Machines, is_of_machine};
 use crate::observe::PATIENCE;
 use crate::reservation::Reservation;
@@ -25,7 +25,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// Where new units may be.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Preference {
-    /// There and nowhere else: one node for each unit.
+    /// There first, one node for each unit: the places of many apps were found at once. Where one takes nothing any more, they are found anew.
     pub(crate) targets: Option<Vec<String>>,
     /// The ids of units that are about to go, and do not count.
     pub(crate) ignored: BTreeSet<String>,
@@ -42,8 +42,35 @@ pub(crate) struct Places<'a> {
     /// The nodes on which the node containers run.
     ready: BTreeSet<String>,
     found: Vec<Place>,
+    /// What was written down of units when it was last read.
+    known: Option<Known>,
     /// Given back when the units have started, or have not.
     reserved: Option<Reservation>,
+}
+
+/// The units that are written down, without those that do not count.
+struct Known {
+    /// How often others had given places back by then.
+    given_back: u64,
+    units: Vec<UnitRecord>,
+    memory: Memory,
+}
+
+impl Known {
+    fn read(app: &App, ignored: &BTreeSet<String>, given_back: u64) -> Result<Self> {
+        let mut units = records::all()?;
+        units.retain(|unit| !ignored.contains(&unit.id));
+        let memory = memory(Some(app), &units)?;
+        Ok(Self { given_back, units, memory })
+    }
+
+    /// Those with the ones that are about to start.
+    fn with(&mut self, mut coming: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+        learn_needs(&mut self.memory, &coming)?;
+        let known: BTreeSet<&str> = self.units.iter().map(|unit| unit.name.as_str()).collect();
+        coming.retain(|unit| !known.contains(unit.name.as_str()));
+        Ok(self.units.iter().cloned().chain(coming).collect())
+    }
 }
 
 impl<'a> Places<'a> {
@@ -57,8 +84,17 @@ impl<'a> Places<'a> {
     ) -> Result<Self, Failure> {
         let images = BTreeMap::from([(image.node.clone(), image.reference.clone())]);
         let (ready, found) = (BTreeSet::new(), Vec::new());
-        let mut places =
-            Self { app, image, preference, silent, images, ready, found, reserved: None };
+        let mut places = Self {
+            app,
+            image,
+            preference,
+            silent,
+            images,
+            ready,
+            found,
+            known: None,
+            reserved: None,
+        };
         let mut failed = BTreeSet::new();
         loop {
             let nodes = places.choose(units, &failed)?;
@@ -78,7 +114,7 @@ impl<'a> Places<'a> {
                     }
                     let may_go_on = others_may_do(&error);
                     let failure = Failure::engine(&node, error);
-                    if !may_go_on || preference.targets.is_some() || !failed.insert(node) {
+                    if !may_go_on || !failed.insert(node) {
                         return Err(failure);
                     }
                     // Nobody else to ask: why this one failed says more than that there is nobody.
@@ -100,13 +136,13 @@ impl<'a> Places<'a> {
     fn choose(&mut self, units: &[&UnitRecord], failed: &BTreeSet<String>) -> Result<Vec<String>> {
         let machines = Machines::read()?;
         let machines = candidates(&machines, self.app, self.silent, failed);
-        let nodes = allowed(&machines, self.app, self.preference)?;
-        if let Some(targets) = &self.preference.targets {
-            let takes = |target: &String| nodes.iter().any(|node| node.address == *target);
-            return match targets.iter().find(|target| !takes(target)) {
-                Some(target) => Err(Error::Unavailable(format!("node {target} takes no units"))),
-                None => Ok(targets.clone()),
-            };
+        let nodes = allowed(&machines, self.app)?;
+        let takes = |target: &String| nodes.iter().any(|node| node.address == *target);
+        let targets = self.preference.targets.as_ref();
+        let targets = targets.filter(|targets| failed.is_empty() && targets.iter().all(takes));
+        if let Some(targets) = targets {
+            let reserved = self.reserved.get_or_insert_with(Reservation::new);
+            return reserved.take(self.app, units, |_, _| Ok(targets.clone()));
         }
         let no_limit = memory(Some(self.app), &[])?.ratio == 0.0;
         // With one machine that takes anything there is nothing to choose.
@@ -115,22 +151,24 @@ impl<'a> Places<'a> {
         }
         let wanted: Vec<&str> = units.iter().map(|unit| unit.process_name.as_str()).collect();
         let reserved = self.reserved.take().unwrap_or_else(Reservation::new);
-        let chosen = reserved.take(self.app, units, |coming| {
-            let there = self.there(coming)?;
-            choose(self.app, &nodes, &there, memory(Some(self.app), &there)?, &wanted)
+        let Self { app, preference, known, .. } = self;
+        let chosen = reserved.take(app, units, |coming, given_back| {
+            // Whatever others wrote down meanwhile they hold still, or have given back.
+            let fresh = known.take().filter(|known| known.given_back == given_back);
+            let fresh = match fresh {
+                Some(fresh) => fresh,
+                None => Known::read(app, &preference.ignored, given_back)?,
+            };
+            let fresh = known.insert(fresh);
+            let there = fresh.with(coming)?;
+            choose(app, &nodes, &there, fresh.memory.clone(), &wanted)
         });
+        if chosen.is_err() {
+            // For those who hold nothing nobody counts.
+            self.known = None;
+        }
         self.reserved = Some(reserved);
         chosen
-    }
-
-    /// The units that count: those that are written down, and those that others are about to start.
-    fn there(&self, mut coming: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
-        let mut there = records::all()?;
-        there.retain(|unit| !self.preference.ignored.contains(&unit.id));
-        let known: BTreeSet<&str> = there.iter().map(|unit| unit.name.as_str()).collect();
-        coming.retain(|unit| !known.contains(unit.name.as_str()));
-        there.extend(coming);
-        Ok(there)
     }
 
     /// Gets the image onto each of these nodes, all at once, and starts what runs on every one before any unit does. Gives the node that failed, with its failure.
@@ -151,9 +189,6 @@ impl<'a> Places<'a> {
 
 impl Placing for Places<'_> {
     fn elsewhere(&mut self, unit: &UnitRecord, failed: &BTreeSet<String>) -> Option<Place> {
-        if self.preference.targets.is_some() {
-            return None;
-        }
         let mut failed = failed.clone();
         loop {
             let node = self.choose(&[unit], &failed).ok()?.into_iter().next()?;
@@ -199,7 +234,7 @@ fn candidates<'m>(
 }
 
 /// The same for the scheduler.
-fn allowed(machines: &[&Machine], app: &App, preference: &Preference) -> Result<Vec<Node>> {
+fn allowed(machines: &[&Machine], app: &App) -> Result<Vec<Node>> {
     let nodes: Vec<Node> = machines
         .iter()
         .map(|machine| Node {
@@ -209,15 +244,14 @@ fn allowed(machines: &[&Machine], app: &App, preference: &Preference) -> Result<
             enabled: true,
         })
         .collect();
-    let targets = preference.targets.as_deref();
     let candidates =
-        crate::scheduler::candidates(&nodes, Some(&app.pool), targets).map_err(unplaced)?;
+        crate::scheduler::candidates(&nodes, Some(&app.pool), None).map_err(unplaced)?;
     Ok(candidates.into_iter().cloned().collect())
 }
 
 /// The reference's words for a unit that there is no node for.
 fn unplaced(why: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Unavailable(ContractError::Scheduler(Box::new(why)).to_string())
+    Error::Conflict(ContractError::Scheduler(Box::new(why)).to_string())
 }
 
 /// The decision: a node for each unit, each in sight of those before.
@@ -252,22 +286,31 @@ pub(crate) fn memory(app: Option<&App>, there: &[UnitRecord]) -> Result<Memory> 
     if total_key.is_empty() || ratio == 0.0 {
         return Ok(Memory::default());
     }
-    let mut of_apps: BTreeMap<String, i64> =
-        app.map(|app| (app.name.clone(), app.memory)).into_iter().collect();
-    for unit in there {
-        if !of_apps.contains_key(&unit.app_name) {
+    let of_apps = app.map(|app| (app.name.clone(), app.memory)).into_iter().collect();
+    // A pool that gets more machines by itself takes units all the same (spec 5.11).
+    let grows = Config.get("docker:auto-scale:enabled").is_some_and(|value| value == true);
+    let mut memory = Memory { ratio, total_key, of_apps, grows };
+    learn_needs(&mut memory, there)?;
+    Ok(memory)
+}
+
+/// Finds out what the apps of these units need, where memory counts.
+fn learn_needs(memory: &mut Memory, units: &[UnitRecord]) -> Result<()> {
+    if memory.ratio == 0.0 {
+        return Ok(());
+    }
+    for unit in units {
+        if !memory.of_apps.contains_key(&unit.app_name) {
             let bytes = match apps::get(&unit.app_name) {
                 Ok(app) => app.memory,
                 // An app that is gone needs nothing.
                 Err(Error::NotFound(_)) => 0,
                 Err(error) => return Err(error),
             };
-            of_apps.insert(unit.app_name.clone(), bytes);
+            memory.of_apps.insert(unit.app_name.clone(), bytes);
         }
     }
-    // A pool that gets more machines by itself takes units all the same (spec 5.11).
-    let grows = Config.get("docker:auto-scale:enabled").is_some_and(|value| value == true);
-    Ok(Memory { ratio, total_key, of_apps, grows })
+    Ok(())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the reference reads single precision")]
@@ -438,7 +481,7 @@ pub(crate) fn host_with(
 
 fn nodes_for(machines: &Machines, app: &App, silent: &BTreeSet<String>) -> Result<Vec<Node>> {
     let candidates = candidates(machines, app, silent, &BTreeSet::new());
-    allowed(&candidates, app, &Preference::default())
+    allowed(&candidates, app)
 }
 
 /// What the scheduler sees when units of an app go: the nodes of its pool, and the units of others.
@@ -451,6 +494,78 @@ pub(crate) fn seen_by(app: &App, units: &[UnitRecord]) -> Result<(Vec<Node>, Vec
         others.retain(|other| units.iter().all(|unit| unit.name != other.name));
     }
     Ok((nodes, others))
+}
+
+/// Why something was not done on a node.
+#[derive(Debug)]
+pub(crate) enum NotDone {
+    /// Its engine did not do it.
+    Engine(EngineError),
+    /// What no other node would change.
+    Other(Failure),
+}
+
+impl From<EngineError> for NotDone {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<Failure> for NotDone {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+impl From<Error> for NotDone {
+    fn from(error: Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Does something that one node is enough for: on this one, and where it fails on the next that may do it, as units are started (spec 5.3). Gives the node too.
+pub(crate) fn on_one<T>(
+    app: &App,
+    first: Host,
+    mut attempt: impl FnMut(&Host) -> Result<T, NotDone>,
+) -> Result<(Host, T), Failure> {
+    let (mut host, mut failed) = (first, BTreeSet::new());
+    loop {
+        let error = match attempt(&host) {
+            Ok(done) => return Ok((host, done)),
+            Err(NotDone::Engine(error)) => error,
+            Err(NotDone::Other(failure)) => return Err(failure),
+        };
+        if is_of_machine(&error) {
+            machine::note_failure(&host.address, &error);
+        }
+        let may_go_on = others_may_do(&error);
+        let failure = Failure::engine(&host.address, error);
+        if !may_go_on {
+            return Err(failure);
+        }
+        failed.insert(host.address);
+        if failed.len() >= MOST_NODES {
+            return Err(too_many(failure));
+        }
+        // Nobody else to ask: why this one failed says more than that there is nobody.
+        let Some(next) = host_but(app, &failed)? else { return Err(failure) };
+        operation::progress(&messages::elsewhere(&failure, &next.address));
+        host = next;
+    }
+}
+
+/// The emptiest node but these; none when there is no other.
+fn host_but(app: &App, failed: &BTreeSet<String>) -> Result<Option<Host>> {
+    let machines = Machines::read()?;
+    let others = candidates(&machines, app, &BTreeSet::new(), failed);
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let nodes = allowed(&others, app)?;
+    let there = records::all()?;
+    let chosen = choose(app, &nodes, &there, memory(Some(app), &there)?, &[""])?;
+    chosen.first().map(|node| Host::open(node)).transpose()
 }
 
 #[cfg(test)]
@@ -471,6 +586,13 @@ mod tests {
         for (asked, found, next) in table {
             assert_eq!(asked.next(found), next, "{asked:?} {found:?}");
         }
+    }
+
+    #[test]
+    fn a_unit_without_a_place_is_no_engine_out_of_reach() {
+        let error = unplaced(crate::scheduler::NoPlace::NoneAllowed);
+        let text = "error in scheduler: none of the allowed nodes can take the unit";
+        assert_eq!(error, Error::Conflict(text.to_owned()));
     }
 
     #[test]

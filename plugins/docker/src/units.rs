@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use gantry_sdk::commands::resolve_process;
 use gantry_sdk::containers::{Batch, EngineError, Step, StepReply};
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Error, Result, Status, images};
+use gantry_sdk::{App, Error, Result, Status, apps, images};
 
 use crate::change::{self, CREATE, Change, REPLACE};
 use crate::host::set_network;
 use crate::image::{self, Prepared};
 use crate::observe::Present;
 use crate::removal::STOP_SECONDS;
-use crate::{limits, messages, moves, name, observe, placing, records, routes, victims};
+use crate::{limits, messages, moves, name, observe, orphans, placing, records, routes, victims};
 
 /// Starts more units of the current image.
 pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
@@ -23,13 +23,15 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     if count == 0 {
         return Err(Error::InvalidArgument("Cannot add 0 units".to_owned()));
     }
-    let Present { units, silent, .. } = observe::to_change(&app.name)?;
+    let Present { units, lost, silent } = observe::to_change(&app.name)?;
     let current = images::current(&app.name)?;
     let host = placing::host_with(app, &current, &units, &silent)?;
     let image = image::prepare(&host, &current, &units)?;
     let process = resolve_process(&image.metadata, process)?.to_owned();
     let wanted = BTreeMap::from([(process, count_of(count))]);
-    run(Change::new(app, image, wanted, Vec::new(), silent))
+    run(Change::new(app, image, wanted, Vec::new(), silent))?;
+    // So many more than people see.
+    lost.iter().try_for_each(observe::forget)
 }
 
 /// Removes units: of the machines that have the most, the oldest first.
@@ -37,17 +39,23 @@ pub(crate) fn remove(app: &App, count: u32, process: &str) -> Result<()> {
     if count == 0 {
         return Err(Error::InvalidArgument("cannot remove zero units".to_owned()));
     }
-    let Present { units, .. } = observe::to_change(&app.name)?;
+    let Present { units, lost, .. } = observe::to_change(&app.name)?;
     let metadata = image::metadata(&images::current(&app.name)?, &units)?;
     let process = resolve_process(&metadata, process)?;
     let victims = victims::choose(app, &units, process, count_of(count))?;
     gantry_sdk::operation::progress(&messages::removing(victims.len()));
-    change::remove_units(app, metadata.web_process_name(), &victims)
+    change::remove_units(app, metadata.web_process_name(), &victims)?;
+    // So many fewer than people see.
+    lost.iter().try_for_each(observe::forget)
 }
 
 /// Removes everything of an app. Routes that stay keep nothing from going.
 pub(crate) fn destroy(app: &App) -> Result<()> {
-    let Present { units, .. } = observe::to_change(&app.name)?;
+    destroy_units(app).or_else(|error| leave_if_unknown(&app.name).and(Err(error)))
+}
+
+fn destroy_units(app: &App) -> Result<()> {
+    let units = observe::to_change(&app.name)?.with_lost();
     if units.is_empty() {
         return Ok(());
     }
@@ -58,19 +66,28 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
     change::remove_without_routes(app, &units)
 }
 
+/// Leaves nothing behind that counts of an app that nobody knows any more: it was removed by force, and what a machine has of it goes when the machine answers.
+fn leave_if_unknown(app: &str) -> Result<()> {
+    match apps::get(app) {
+        Err(Error::NotFound(_)) => records::of_app(app)?.iter().try_for_each(orphans::leave),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Replaces units by new ones of the current image.
 pub(crate) fn restart(app: &App, process: &str) -> Result<()> {
-    let Present { units, lost, silent } = observe::to_change(&app.name)?;
+    let present = observe::to_change(&app.name)?;
+    let silent = present.silent.clone();
+    let old = of_process(present.with_lost(), process);
     let current = images::current(&app.name)?;
-    let (old, lost) = (of_process(units, process), of_process(lost, process));
     // Without a unit to replace, nothing is asked of the image, which may not exist yet.
-    let image = if old.is_empty() && lost.is_empty() {
+    let image = if old.is_empty() {
         Prepared::unseen(current)
     } else {
         image::prepare(&placing::host_with(app, &current, &old, &silent)?, &current, &old)?
     };
     let mut wanted = BTreeMap::new();
-    for unit in old.iter().chain(&lost) {
+    for unit in &old {
         *wanted.entry(unit.process_name.clone()).or_insert(0) += 1;
     }
     run(Change::new(app, image, wanted, old, silent))
@@ -143,16 +160,19 @@ pub(crate) fn kill(app: &App, id: &str, force: bool) -> Result<()> {
     for_each(&[unit], steps, started)
 }
 
-/// Does the same to all units at once. What fails for one does not keep the others from it; the first failure is returned. A unit whose container is gone is forgotten.
+/// Does the same to all units, as many at once as there are workers. What fails for one does not keep the others from it; the first failure is returned. A unit whose container is gone is forgotten.
 fn for_each(
     units: &[UnitRecord],
     steps: impl Fn(&UnitRecord) -> Vec<Step>,
     done: impl Fn(&UnitRecord, &[StepReply]) -> Result<()>,
 ) -> Result<()> {
-    let sequences = units.iter().map(|unit| limits::sequence(&unit.node, steps(unit))).collect();
-    let mut batch = Batch::submit(sequences)?;
+    let sequence = |unit: &UnitRecord| limits::sequence(&unit.node, steps(unit));
+    let mut waiting = units.iter();
+    let begun = waiting.by_ref().take(limits::workers()).map(sequence).collect();
+    let mut batch = Batch::submit(begun)?;
     let mut first = None;
     while let Some(completion) = batch.next_ended() {
+        // They began in their order.
         let Some(unit) = units.get(completion.index) else { continue };
         let result = match completion.failure {
             None => done(unit, &completion.replies),
@@ -160,6 +180,9 @@ fn for_each(
             Some(error) => Err(error.into()),
         };
         first = first.or(result.err());
+        if let Some(next) = waiting.next() {
+            batch.add(vec![sequence(next)])?;
+        }
     }
     first.map_or(Ok(()), Err)
 }

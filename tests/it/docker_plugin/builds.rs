@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use gantry_core::App;
 use gantry_core::container::Container;
 use gantry_core::image::BuildOptions;
-use gantry_engine::call::ExecOptions;
+use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::layer::Next;
-use gantry_engine::memory::{Ended, Memory, Platform, Processes};
+use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
 use gantry_engine::operation::Progress;
 use gantry_engine::{
     Call, Chain, Config, Containers, EngineError, Images as _, Layer, Operation, Request, Response,
@@ -36,7 +36,7 @@ const GRANTS: [&str; 4] = ["images:build", "images:commit", "images:remove", "im
 
 /// Commands in containers end with the number at the end of their line, or as one was told to.
 #[derive(Default)]
-struct Played {
+pub(super) struct Played {
     /// Who ran what.
     ran: Mutex<Vec<(String, Vec<String>)>>,
     /// What the line of a command starts with, and how it ends.
@@ -44,6 +44,15 @@ struct Played {
 }
 
 impl Processes for Played {
+    fn start(&self, container: &Container) -> Life {
+        let ends = container.name.contains("-isolated-");
+        Life { output: Vec::new(), ends_with: ends.then_some(0) }
+    }
+
+    fn http(&self, _container: &Container, _request: &HttpRequest) -> Option<HttpResponse> {
+        Some(HttpResponse { status: 200, body: Vec::new() })
+    }
+
     fn exec(&self, _container: &Container, options: &ExecOptions) -> Option<Ended> {
         self.ran.lock().unwrap().push((options.user.clone(), options.command.clone()));
         let line = options.command.last()?;
@@ -56,7 +65,7 @@ impl Processes for Played {
 
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mishap {
+pub(super) enum Mishap {
     /// It fails, and changes nothing.
     Fails,
     /// It is done, and its answer is lost.
@@ -65,13 +74,72 @@ enum Mishap {
     Cancelled,
 }
 
-/// Counts the calls of a build that reach what is outside, and lets something happen at one of them.
+/// Counts the calls of a kind that are under way at once.
 #[derive(Default)]
-struct Calls {
-    made: AtomicUsize,
+pub(super) struct Crowd {
+    now: AtomicUsize,
+    pub(super) most: AtomicUsize,
+    /// As many are waited for, until there were so many.
+    pub(super) expected: AtomicUsize,
+    /// What they are.
+    pub(super) seen: Mutex<BTreeSet<&'static str>>,
+}
+
+/// One of them.
+struct Under<'a>(&'a Crowd);
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Crowd {
+    /// Begins to count anew.
+    pub(super) fn expect(&self, at_once: usize) {
+        self.most.store(0, Ordering::SeqCst);
+        self.expected.store(at_once, Ordering::SeqCst);
+        self.seen.lock().unwrap().clear();
+    }
+
+    async fn enter(&self, call: &'static str) -> Under<'_> {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        let under = Under(self);
+        self.most.fetch_max(now, Ordering::SeqCst);
+        self.seen.lock().unwrap().insert(call);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let is_short = || self.most.load(Ordering::SeqCst) < self.expected.load(Ordering::SeqCst);
+        while is_short() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // So that those that may be at once are.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        under
+    }
+}
+
+/// A host that does not answer to some of its calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deaf {
+    pub(super) node: &'static str,
+    /// What their names begin with.
+    pub(super) to: &'static str,
+    /// How many of them are answered first.
+    pub(super) after: usize,
+}
+
+/// Counts the calls that reach what is outside, and lets something happen at one of them.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) made: AtomicUsize,
+    /// What creates, starts, stops and removes containers.
+    pub(super) actions: Crowd,
+    /// What asks units whether they work.
+    pub(super) checks: Crowd,
+    pub(super) deaf: Mutex<Option<Deaf>>,
     mishap: Mutex<Option<(usize, Mishap)>>,
     /// The call that it happened at.
-    met: Mutex<String>,
+    pub(super) met: Mutex<String>,
     /// Whether commands wait.
     holds: AtomicBool,
     held: Notify,
@@ -79,9 +147,20 @@ struct Calls {
 }
 
 impl Calls {
-    fn expect(&self, mishap: Option<(usize, Mishap)>) {
+    pub(super) fn expect(&self, mishap: Option<(usize, Mishap)>) {
         self.made.store(0, Ordering::SeqCst);
         *self.mishap.lock().unwrap() = mishap;
+    }
+
+    fn is_deaf(&self, node: &str, call: &str) -> bool {
+        let mut deaf = self.deaf.lock().unwrap();
+        let Some(deaf) = deaf.as_mut().filter(|deaf| deaf.node == node) else { return false };
+        if !call.starts_with(deaf.to) {
+            return false;
+        }
+        let answers = deaf.after > 0;
+        deaf.after = deaf.after.saturating_sub(1);
+        !answers
     }
 
     fn meets(&self, call: &Call) -> Option<Mishap> {
@@ -103,12 +182,24 @@ impl Layer for Calls {
         request: Request,
         next: Next,
     ) -> Result<Response, gantry_engine::Error> {
+        let name = request.call.name();
+        let _under = match name {
+            "containers.create" | "containers.start" | "containers.stop" | "containers.remove" => {
+                Some(self.actions.enter(name).await)
+            }
+            "containers.http" => Some(self.checks.enter(name).await),
+            _ => None,
+        };
         let outside = match &request.call {
+            Call::Containers { node, .. } if self.is_deaf(node, name) => {
+                let why = format!("the Docker host `{node}` cannot be reached");
+                return Err(EngineError::Unreachable(why).into());
+            }
             Call::Containers { .. } => true,
             Call::Images(_) | Call::State(_) | Call::Apps(_) => false,
             _ => return next.send(scope, request).await,
         };
-        if request.call.name() == "containers.start-exec" && self.holds.load(Ordering::SeqCst) {
+        if name == "containers.start-exec" && self.holds.load(Ordering::SeqCst) {
             self.held.notify_one();
             self.released.notified().await;
         }
@@ -132,41 +223,57 @@ impl Layer for Calls {
     }
 }
 
-/// An app of the platform `python`, on an engine that has some platforms.
-struct Workshop {
+/// An app of the platform `python`, on engines that have some platforms.
+pub(super) struct Workshop {
+    /// The first host's engine.
     engine: Memory,
-    platform: Platform,
-    provisioner: Provisioner,
-    runtime: Runtime,
-    calls: Arc<Calls>,
+    /// All of them, by address.
+    pub(super) engines: Vec<(&'static str, Memory)>,
+    pub(super) platform: Platform,
+    pub(super) provisioner: Provisioner,
+    pub(super) runtime: Runtime,
+    pub(super) calls: Arc<Calls>,
     played: Arc<Played>,
-    app: App,
+    pub(super) app: App,
     /// What the names begin with that the plugin gives itself.
     registry: &'static str,
     operations: u32,
 }
 
 impl Workshop {
-    async fn new(config: serde_json::Value) -> Result<Self> {
+    pub(super) async fn new(config: serde_json::Value) -> Result<Self> {
         Self::with_registry(config, "").await
     }
 
     async fn with_registry(config: serde_json::Value, registry: &'static str) -> Result<Self> {
+        Self::over(&[NODE], config, registry).await
+    }
+
+    pub(super) async fn over(
+        nodes: &[&'static str],
+        config: serde_json::Value,
+        registry: &'static str,
+    ) -> Result<Self> {
         let played = Arc::new(Played::default());
         let platform_image = || image(json!({"Cmd": ["sh"], "ExposedPorts": {"5000/tcp": {}}}));
         let script: &[u8] = b"#!/bin/sh\n";
-        let engine = Memory::playing(Arc::clone(&played) as Arc<dyn Processes>)
-            .with_image(&format!("{registry}tsuru/python:latest"), platform_image(), [KEPT])
-            .with_image(
-                "tsuru/script:latest",
-                platform_image(),
-                [KEPT, ("/var/lib/tsuru/deploy", script)],
-            )
-            .with_image(
-                "tsuru/agent:latest",
-                platform_image(),
-                [KEPT, ("/usr/local/bin/tsuru_unit_agent", script)],
-            );
+        let engine = |node: &str| {
+            Memory::playing(Arc::clone(&played) as Arc<dyn Processes>)
+                .with_image(&format!("{registry}tsuru/python:latest"), platform_image(), [KEPT])
+                .with_image(
+                    "tsuru/script:latest",
+                    platform_image(),
+                    [KEPT, ("/var/lib/tsuru/deploy", script)],
+                )
+                .with_image(
+                    "tsuru/agent:latest",
+                    platform_image(),
+                    [KEPT, ("/usr/local/bin/tsuru_unit_agent", script)],
+                )
+                .named(node)
+        };
+        let engines: Vec<_> = nodes.iter().map(|node| (*node, engine(node))).collect();
+        let engine = engines.first().context("a host")?.1.clone();
         let app = App {
             name: "shop".to_owned(),
             platform: "python".to_owned(),
@@ -175,7 +282,7 @@ impl Workshop {
             ..App::default()
         };
         let platform = Platform::new().app(app.clone()).quota("shop", 60);
-        let backends = platform.backends("docker", [(NODE, engine.clone())]);
+        let backends = platform.backends("docker", engines.clone());
         let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
         let runtime = Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?;
         let calls = Arc::new(Calls::default());
@@ -195,6 +302,7 @@ impl Workshop {
         let provisioner = Provisioner::new("docker", generation);
         Ok(Self {
             engine,
+            engines,
             platform,
             provisioner,
             runtime,
@@ -206,7 +314,7 @@ impl Workshop {
         })
     }
 
-    fn operation(&mut self) -> (Operation, Arc<Screen>) {
+    pub(super) fn operation(&mut self) -> (Operation, Arc<Screen>) {
         self.operations += 1;
         let screen = Arc::new(Screen::default());
         let operation = Operation::new(format!("op-{}", self.operations), Duration::from_secs(60))
@@ -214,7 +322,7 @@ impl Workshop {
         (operation, screen)
     }
 
-    async fn build(
+    pub(super) async fn build(
         &mut self,
         files: &[(&str, &str)],
         options: &BuildOptions,
@@ -227,7 +335,7 @@ impl Workshop {
     }
 
     /// A deploy that counts as one of what was built, or of an image.
-    async fn deploy(&mut self, image: &str, of_image: bool) -> Result<String> {
+    pub(super) async fn deploy(&mut self, image: &str, of_image: bool) -> Result<String> {
         let (operation, _) = self.operation();
         let deployed = self.provisioner.deploy(&operation, &self.app, image).await?;
         self.app.deploys += 1;
@@ -241,8 +349,11 @@ impl Workshop {
         Ok(self.provisioner.destroy(&operation, &self.app).await?)
     }
 
-    async fn containers(&self) -> Result<Vec<String>> {
-        let all = self.engine.list(true, &BTreeMap::new()).await?;
+    pub(super) async fn containers(&self) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for (_, engine) in &self.engines {
+            all.extend(engine.list(true, &BTreeMap::new()).await?);
+        }
         Ok(all
             .into_iter()
             .map(|container| format!("{} ({})", container.name, container.image))
@@ -266,7 +377,7 @@ impl Workshop {
         Ok(made)
     }
 
-    async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+    pub(super) async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
         let page = State::list(&self.platform, "docker", prefix, None, 0).await?;
         Ok(page.entries.into_iter().map(|entry| entry.key).collect())
     }
@@ -289,21 +400,21 @@ fn archive(files: &[(&str, &str)]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-const SOURCE: &[(&str, &str)] = &[
+pub(super) const SOURCE: &[(&str, &str)] = &[
     ("Procfile", "web: python app.py\n"),
     ("tsuru.yaml", "hooks:\n  build:\n    - make\n    - test 0\nhealthcheck:\n  path: ''\n"),
 ];
 
-const DOCKERFILE: &[(&str, &str)] = &[
+pub(super) const DOCKERFILE: &[(&str, &str)] = &[
     ("Dockerfile", "FROM tsuru/python:latest\nCOPY page /page\nCMD [\"serve\"]\n"),
     ("page", "hello"),
 ];
 
-fn platform() -> BuildOptions {
+pub(super) fn platform() -> BuildOptions {
     BuildOptions::default()
 }
 
-fn dockerfile() -> BuildOptions {
+pub(super) fn dockerfile() -> BuildOptions {
     BuildOptions { dockerfile: "Dockerfile".to_owned(), ..BuildOptions::default() }
 }
 

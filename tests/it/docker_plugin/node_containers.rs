@@ -318,6 +318,9 @@ async fn what_reaches_for_the_machine_is_refused_without_its_grant() -> Result<(
         (json!({"privileged": true}), "containers:privileged"),
         (json!({"network-mode": "host"}), "containers:host-network"),
         (json!({"binds": ["/proc:/prochost:ro"]}), "containers:binds:/proc"),
+        (json!({"pid-mode": "host"}), "containers:host-pid"),
+        (json!({"cap-add": ["NET_ADMIN"]}), "containers:capabilities"),
+        (json!({"log-config": {"type": "syslog"}}), "containers:log-drivers"),
     ] {
         let mut stage =
             Stage::two(json!({"": {"image": "agent", "host-config": host_config}})).await?;
@@ -326,6 +329,28 @@ async fn what_reaches_for_the_machine_is_refused_without_its_grant() -> Result<(
         let needed = format!("the grant `{grant}` is needed, and the operator did not give it");
         ensure!(text.contains(&needed), "{text}");
         assert_eq!(stage.containers().await?.len(), 0);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_user_its_ports_and_what_takes_rights_away_need_none() -> Result<()> {
+    let entry = json!({
+        "image": "agent",
+        "config": {"user": "1000"},
+        "host-config": {
+            "cap-drop": ["CHOWN"],
+            "port-bindings": {"8125/udp": [{"host-port": "8125"}]},
+            "log-config": {"type": "local", "config": {"max-size": "1m"}},
+        },
+    });
+    let mut stage = Stage::two(json!({"": entry})).await?;
+    stage.upgrade_agent("").await.0?;
+    for agent in stage.agents().await? {
+        assert_eq!(agent.config.user, "1000");
+        let ports = agent.network_settings.ports.get("8125/udp").context("it is published")?;
+        let [port] = ports.as_deref().context("by a port")? else { anyhow::bail!("{ports:?}") };
+        assert_eq!(port.host_port, "8125");
     }
     Ok(())
 }

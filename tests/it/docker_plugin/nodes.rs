@@ -67,9 +67,57 @@ impl Stage {
         Ok(self.provisioner.examine(&question()).await?)
     }
 
+    /// The unit that is found ill, when it has been for long enough.
+    async fn found_ill(&self) -> Result<String> {
+        loop {
+            if let [sick] = self.examine().await?.units.as_slice() {
+                return Ok(sick.id.clone());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn heal(&mut self, id: &str) -> Result<Option<String>> {
         let (operation, _) = self.operation();
         Ok(self.provisioner.heal_unit(&operation, &self.app, id).await?)
+    }
+
+    async fn leave(&mut self, address: &str, rebalance: bool) -> Result<(), CallError> {
+        let options = RemoveNodeOptions { address: address.to_owned(), rebalance };
+        let (operation, _) = self.operation();
+        self.provisioner.remove_node(&operation, &options).await
+    }
+
+    /// Adds a host that was removed.
+    async fn add_again(&mut self, address: &str) -> Result<()> {
+        let options = AddNodeOptions {
+            address: address.to_owned(),
+            pool: "p".to_owned(),
+            register: true,
+            ..AddNodeOptions::default()
+        };
+        let (operation, _) = self.operation();
+        Ok(self.provisioner.add_node(&operation, &options).await?)
+    }
+
+    /// Makes the units on a host those of an app that nobody knows.
+    async fn nobodys(&self, address: &str) -> Result<App> {
+        for key in self.keys("units/").await? {
+            let entry = State::get(&self.platform, "docker", &key).await?.context("a record")?;
+            let mut record: UnitRecord = serde_json::from_slice(&entry.value)?;
+            if record.node == address {
+                State::delete_if(&self.platform, "docker", &key, entry.version).await?;
+                record.app_name = "nobodys".to_owned();
+                self.write(&format!("units/nobodys/{}", record.name), &json!(record)).await?;
+            }
+        }
+        Ok(App { name: "nobodys".to_owned(), ..self.app.clone() })
+    }
+
+    async fn write(&self, key: &str, document: &serde_json::Value) -> Result<()> {
+        let value = serde_json::to_vec(document)?;
+        State::put_if(&self.platform, "docker", key, &value, None).await?;
+        Ok(())
     }
 
     fn on(&self, address: &str) -> Result<&gantry_engine::Memory> {
@@ -162,7 +210,8 @@ async fn what_operators_say_of_a_host_is_kept_and_decides_where_units_go() -> Re
     let remove = RemoveNodeOptions { address: B.to_owned(), rebalance: false };
     let (operation, _) = stage.operation();
     let error = told(stage.provisioner.remove_node(&operation, &remove).await)?;
-    assert_eq!(error.to_string(), format!("node {B} has 3 units: they must be moved away first"));
+    let why = "remove it with rebalance, so that they are moved away first";
+    assert_eq!(error, Error::Conflict(format!("node {B} answers and has 3 units: {why}")));
 
     // With another host in the pool they are.
     stage.update(UpdateNodeOptions { pool: "p".to_owned(), ..to(C) }).await?;
@@ -324,6 +373,94 @@ async fn a_unit_that_somebody_removed_counts_for_what_replaces_all_of_them() -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_somebody_removed_is_not_forgotten_by_what_does_not_replace_it() -> Result<()> {
+    let healing = json!({"docker": {"healing": {"heal-containers-timeout": 1}}});
+    let mut stage = Stage::three(healing).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let gone = stage.units().await?.remove(0);
+    stage.on(&format!("tcp://{}:2375", gone.ip))?.remove(&gone.id, true).await?;
+    // A deploy that fails, and changes of the others.
+    stage.played.status.store(500, Ordering::Release);
+    ensure!(stage.deploy("shop:2").await.is_err());
+    stage.played.status.store(200, Ordering::Release);
+    let (operation, _) = stage.operation();
+    stage.provisioner.stop(&operation, &stage.app, "").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.start(&operation, &stage.app, "").await?;
+    let (operation, _) = stage.operation();
+    let error = stage.provisioner.remove_units(&operation, &stage.app, 3, "web").await;
+    assert!(error.unwrap_err().to_string().ends_with("only 2 available"));
+    assert_eq!(stage.found_ill().await?, gone.id);
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.ids().await?.len(), 3);
+    assert_eq!((stage.keys("units/").await?.len(), stage.keys("leaving/").await?.len()), (3, 0));
+
+    // People want so many more, or fewer, than they see.
+    for count in [1, -1_i32] {
+        let gone = stage.units().await?.remove(0);
+        stage.on(&format!("tcp://{}:2375", gone.ip))?.remove(&gone.id, true).await?;
+        let (operation, _) = stage.operation();
+        match count {
+            1 => stage.provisioner.add_units(&operation, &stage.app, 1, "web").await?,
+            _ => stage.provisioner.remove_units(&operation, &stage.app, 1, "web").await?,
+        }
+    }
+    assert_eq!((stage.ids().await?.len(), stage.keys("units/").await?.len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_whose_deploy_died_after_it_was_in_service_is_healed_all_the_same() -> Result<()> {
+    let healing = json!({"docker": {"healing": {"heal-containers-timeout": 1}}});
+    for looked_at_by_a_change in [false, true] {
+        let mut stage = Stage::over(&[A], healing.clone(), |engine| engine).await?;
+        stage.deploy("shop:1").await?;
+        let old = stage.ids().await?;
+        stage.die_in_a_deploy(Kind::StuckWhenCurrent, "shop:2").await?;
+        let mut new = stage.ids().await?;
+        new.retain(|id| !old.contains(id));
+        let [new] = new.as_slice() else { anyhow::bail!("one new unit: {new:?}") };
+        if looked_at_by_a_change {
+            let (operation, _) = stage.operation();
+            stage.provisioner.start(&operation, &stage.app, "").await?;
+            // Its change is over for the record, so its container may be gone.
+            stage.on(A)?.remove(new, true).await?;
+        } else {
+            stage.on(A)?.stop(new, 0).await?;
+        }
+        assert_eq!(stage.found_ill().await?, *new);
+        ensure!(stage.heal(new).await?.is_some());
+        assert_eq!(stage.examine().await?, Findings::default());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_comes_back_empty_has_its_units_replaced() -> Result<()> {
+    let healing = json!({"max-failures": 1, "max-unresponsive-time": 0, "disabled-time": 0,
+        "heal-containers-timeout": 1});
+    let mut stage = Stage::three(json!({"docker": {"healing": healing}})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    assert_eq!(stage.examine().await?, Findings::default());
+    stage.fault.is(Some(Kind::Down(A)));
+    stage.examine().await?;
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.give_up_node(&operation, A).await?);
+    stage.fault.is(None);
+    let units = stage.units().await?;
+    let lost = units.iter().find(|unit| A.contains(&unit.ip)).context("one was there")?;
+    stage.on(A)?.remove(&lost.id, true).await?;
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.take_back_node(&operation, A).await?);
+    assert_eq!(stage.found_ill().await?, lost.id);
+    stage.heal(&lost.id).await?.context("it is replaced")?;
+    assert_eq!(stage.counts().await?, [1, 1, 1]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_dies_is_given_up_and_taken_back_with_nothing_left_on_it() -> Result<()> {
     let healing = json!({"max-failures": 2, "max-unresponsive-time": 0, "disabled-time": 0});
     let mut stage = Stage::three(json!({"docker": {"healing": healing}})).await?;
@@ -383,6 +520,122 @@ async fn a_deploy_goes_past_a_host_that_is_down_and_what_it_had_goes_when_it_is_
     stage.provisioner.initialise(&operation).await?;
     assert_eq!(stage.containers_on(A).await?, 0);
     assert_eq!(stage.units().await?.len(), 3, "what was left is no unit");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_host_of_a_pool_can_be_removed_when_it_is_dead_and_its_units_are_lost()
+-> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.update(UpdateNodeOptions { pool: "p".to_owned(), ..to(B) }).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let bound = |stage: &Stage| {
+        Ok::<_, anyhow::Error>(stage.platform.record("shop").context("it")?.bound.len())
+    };
+    assert_eq!((stage.containers_on(B).await?, bound(&stage)?), (3, 3));
+    for silence in [Kind::Down(B), Kind::NoList] {
+        stage.fault.is(Some(silence));
+        let error = told(stage.leave(B, true).await)?.to_string();
+        ensure!(error.contains("No nodes found") || silence == Kind::NoList, "{error}");
+        assert_eq!(stage.node(B).await?.status, "disabled", "it stays");
+    }
+    assert_eq!(stage.keys("units/").await?.len(), 3);
+    stage.leave(B, false).await?;
+    assert_eq!((stage.node(B).await?.pool, bound(&stage)?), (String::new(), 0));
+    assert_eq!(stage.units().await?, []);
+
+    // It lives after all, and is added again.
+    stage.fault.is(None);
+    assert_eq!(stage.containers_on(B).await?, 3);
+    stage.add_again(B).await?;
+    assert_eq!((stage.containers_on(B).await?, stage.units().await?), (0, Vec::new()));
+    assert_eq!(stage.keys("orphans/").await?, Vec::<String>::new());
+    stage.deploy("shop:2").await?;
+    assert_eq!(stage.spread().await?, BTreeMap::from([("10.0.0.2".to_owned(), 1)]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_of_an_app_that_nobody_knows_keep_no_host() -> Result<()> {
+    for (is_down, rebalance) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut stage = Stage::three(json!({})).await?;
+        stage.deploy("shop:1").await?;
+        stage.add(2).await?;
+        stage.nobodys(A).await?;
+        stage.fault.is(is_down.then_some(Kind::Down(A)));
+        stage.leave(A, rebalance).await?;
+        assert_eq!(stage.keys("units/nobodys/").await?, Vec::<String>::new());
+        assert_eq!(stage.spread().await?.into_values().collect::<Vec<_>>(), [1, 1]);
+        stage.fault.is(None);
+        assert_eq!(stage.containers_on(A).await?, usize::from(is_down));
+        stage.add_again(A).await?;
+        assert_eq!(stage.containers_on(A).await?, 0);
+        assert_eq!(stage.keys("orphans/").await?, Vec::<String>::new());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_of_an_app_that_nobody_knows_where_a_host_is_down() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let nobodys = stage.nobodys(A).await?;
+    stage.fault.is(Some(Kind::Down(A)));
+    let (operation, _) = stage.operation();
+    let error = told(stage.provisioner.destroy(&operation, &nobodys).await)?;
+    ensure!(matches!(&error, Error::Unavailable(text) if text.contains(A)), "{error:?}");
+    assert_eq!(stage.keys("units/nobodys/").await?, Vec::<String>::new());
+    stage.fault.is(None);
+    let recovered = stage.examine().await?.recovered;
+    assert_eq!(recovered.len(), 1);
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.take_back_node(&operation, A).await?);
+    assert_eq!(stage.containers_on(A).await?, 0);
+
+    // An app that somebody knows keeps what may still run.
+    stage.fault.is(Some(Kind::Down(B)));
+    let (operation, _) = stage.operation();
+    ensure!(stage.provisioner.destroy(&operation, &stage.app).await.is_err());
+    assert_eq!(stage.spread().await?, BTreeMap::from([("10.0.0.2".to_owned(), 1)]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_whose_container_is_gone_keeps_no_host() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let units = stage.units().await?;
+    let gone = units.iter().find(|unit| A.contains(&unit.ip)).context("one is there")?;
+    let error = told(stage.leave(A, false).await)?.to_string();
+    ensure!(error.contains("has 1 unit: "), "{error}");
+    assert_eq!(stage.node(A).await?.status, "ready", "a refusal changes nothing");
+    stage.on(A)?.remove(&gone.id, true).await?;
+    stage.leave(A, false).await?;
+    assert_eq!((stage.keys("units/").await?.len(), stage.keys("orphans/").await?.len()), (2, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_on_a_host_that_was_removed_is_forgotten_with_the_next_start() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    let left = |host: &str| UnitRecord {
+        id: "1".to_owned(),
+        name: "shop-1".to_owned(),
+        node: host.to_owned(),
+        ..UnitRecord::default()
+    };
+    // One that is not given for now is not removed.
+    let (removed, absent) = ("tcp://10.9.9.8:2375", "tcp://10.9.9.9:2375");
+    for host in [removed, absent] {
+        stage.write(&format!("orphans/{host}/shop-1"), &json!(left(host))).await?;
+    }
+    stage.write(&format!("nodes/{absent}"), &json!({"address": absent})).await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!(stage.keys("orphans/").await?, [format!("orphans/{absent}/shop-1")]);
     Ok(())
 }
 

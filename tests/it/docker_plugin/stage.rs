@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use gantry_core::container::{Container, Image};
 use gantry_core::{App, Status, Unit};
-use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
+use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse, StateCall};
 use gantry_engine::layer::Next;
 use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
 use gantry_engine::operation::Progress;
@@ -66,6 +66,12 @@ pub(super) struct Fault {
     kind: Mutex<Option<Kind>>,
     /// How often a container was inspected.
     pub(super) inspections: AtomicU32,
+    /// How often a create was refused.
+    pub(super) refusals: AtomicU32,
+    /// How often all units were read.
+    pub(super) readings: AtomicU32,
+    /// How often an app was asked for.
+    pub(super) apps_read: AtomicU32,
     /// How many creates, starts and stops are under way, and how many there were at once.
     under_way: AtomicU32,
     pub(super) most_at_once: AtomicU32,
@@ -87,6 +93,10 @@ pub(super) enum Kind {
     NoList,
     /// The engine at this address does not answer.
     Down(&'static str),
+    /// The engine at this address answers and makes no container: its disk is full.
+    NoCreate(&'static str),
+    /// It makes none of what this app asks for.
+    RefusedCreate(&'static str),
 }
 
 /// A change of a container under way.
@@ -110,8 +120,12 @@ impl Fault {
             let is_down = matches!(call, Call::Containers { node, .. } if node == down);
             return kind.filter(|_| is_down);
         }
+        if let Some(Kind::NoCreate(full) | Kind::RefusedCreate(full)) = *kind {
+            let is_there = matches!(call, Call::Containers { node, .. } if node == full);
+            return kind.filter(|_| is_there && call.name() == "containers.create");
+        }
         let about = match (*kind)? {
-            Kind::Down(_) => return None,
+            Kind::Down(_) | Kind::NoCreate(_) | Kind::RefusedCreate(_) => return None,
             Kind::Full | Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent => "images.append",
             Kind::StuckAfterAStop | Kind::Stuck => "containers.stop",
             Kind::NoList => "containers.list",
@@ -138,6 +152,13 @@ impl Layer for Fault {
         if request.call.name() == "containers.inspect" {
             self.inspections.fetch_add(1, Ordering::AcqRel);
         }
+        if matches!(&request.call, Call::State(StateCall::List { prefix, .. }) if prefix == "units/")
+        {
+            self.readings.fetch_add(1, Ordering::AcqRel);
+        }
+        if request.call.name() == "apps.get" {
+            self.apps_read.fetch_add(1, Ordering::AcqRel);
+        }
         let changes = ["containers.create", "containers.start", "containers.stop"];
         let _changing = if changes.contains(&request.call.name()) {
             let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
@@ -162,6 +183,16 @@ impl Layer for Fault {
             Some(Kind::Down(address)) => {
                 let why = format!("the Docker host `{address}` cannot be reached");
                 return Err(EngineError::Unreachable(why).into());
+            }
+            Some(Kind::NoCreate(_)) => {
+                self.refusals.fetch_add(1, Ordering::AcqRel);
+                let failed = EngineError::Failed("status 500: no space left on device".to_owned());
+                return Err(failed.into());
+            }
+            Some(Kind::RefusedCreate(_)) => {
+                self.refusals.fetch_add(1, Ordering::AcqRel);
+                let refused = EngineError::Invalid("status 400: no such option".to_owned());
+                return Err(refused.into());
             }
             Some(Kind::Stuck) => std::future::pending().await,
             Some(Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent | Kind::StuckAfterAStop)

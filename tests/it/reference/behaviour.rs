@@ -325,7 +325,7 @@ async fn a_nodes_failures_are_forgotten_when_somebody_says_so() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_agent_checked_of_its_machine_changes_nothing() -> Result<()> {
+async fn what_an_agent_checked_of_its_machine_changes_nothing_that_people_see() -> Result<()> {
     let site = Site::docker(json!({}), &[]).await?;
     site.deploy(&site.app, "plain:1").await?;
     let units = site.units(&site.app).await?;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::container::{LogConfig, PortBinding};
 use crate::go::quote;
 use crate::image::{LATEST, split_image_name};
 use crate::labels::Labels;
@@ -38,6 +39,8 @@ pub struct NodeContainer {
     pub working_dir: String,
     /// Whether it has a terminal; none when nobody says.
     pub tty: Option<bool>,
+    /// Who it runs as; whoever the image says when empty.
+    pub user: String,
     /// Whether it may do everything on the node; none when nobody says.
     pub privileged: Option<bool>,
     /// The network; `host` is the node's.
@@ -46,6 +49,16 @@ pub struct NodeContainer {
     pub restart_policy: String,
     /// What it sees of the node: `<path of the node>:<path>[:ro]` each.
     pub binds: Vec<String>,
+    /// The processes that it sees; `host` is the node's.
+    pub pid_mode: String,
+    /// Kernel capabilities on top of the engine's default.
+    pub cap_add: Vec<String>,
+    /// Kernel capabilities that it does not get.
+    pub cap_drop: Vec<String>,
+    /// The ports of the node for each of its own (`8125/udp`).
+    pub port_bindings: BTreeMap<String, Vec<PortBinding>>,
+    /// Where its output goes; none is where the engine sends all.
+    pub log_config: Option<LogConfig>,
 }
 
 impl NodeContainer {
@@ -60,6 +73,8 @@ impl NodeContainer {
         };
         let mut labels = base.labels.clone();
         labels.extend(self.labels.clone());
+        let mut port_bindings = base.port_bindings.clone();
+        port_bindings.extend(self.port_bindings.clone());
         // An image of the pool's own is not what the base has pinned.
         let pinned_image = if self.image.is_empty() {
             text(&self.pinned_image, &base.pinned_image)
@@ -77,10 +92,16 @@ impl NodeContainer {
             labels,
             working_dir: text(&self.working_dir, &base.working_dir),
             tty: self.tty.or(base.tty),
+            user: text(&self.user, &base.user),
             privileged: self.privileged.or(base.privileged),
             network_mode: text(&self.network_mode, &base.network_mode),
             restart_policy: text(&self.restart_policy, &base.restart_policy),
             binds: list(&self.binds, &base.binds),
+            pid_mode: text(&self.pid_mode, &base.pid_mode),
+            cap_add: list(&self.cap_add, &base.cap_add),
+            cap_drop: list(&self.cap_drop, &base.cap_drop),
+            port_bindings,
+            log_config: self.log_config.clone().or_else(|| base.log_config.clone()),
         }
     }
 
@@ -151,6 +172,9 @@ pub struct EntryConfig {
     /// Whether it has a terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tty: Option<bool>,
+    /// Who it runs as.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
 }
 
 /// What a node gives a node container.
@@ -169,6 +193,45 @@ pub struct EntryHostConfig {
     /// What it sees of the node.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<String>,
+    /// The processes that it sees.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pid_mode: String,
+    /// Kernel capabilities on top of the engine's default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cap_add: Vec<String>,
+    /// Kernel capabilities that it does not get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cap_drop: Vec<String>,
+    /// The ports of the node for each of its own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub port_bindings: BTreeMap<String, Vec<EntryPort>>,
+    /// Where its output goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_config: Option<EntryLog>,
+}
+
+/// A port of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct EntryPort {
+    /// The address of the node; all when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_ip: String,
+    /// The port; any free one when empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host_port: String,
+}
+
+/// Where the output of a node container goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct EntryLog {
+    /// The driver.
+    #[serde(rename = "type")]
+    pub driver: String,
+    /// Its options.
+    #[serde(rename = "config", skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -180,8 +243,22 @@ impl NodeContainerEntry {
     #[must_use]
     pub fn named(self, name: &str) -> NodeContainer {
         let Self { image, pinned_image, disabled, config, host_config } = self;
-        let EntryConfig { entrypoint, cmd, env, labels, working_dir, tty } = config;
-        let EntryHostConfig { privileged, network_mode, restart_policy, binds } = host_config;
+        let EntryConfig { entrypoint, cmd, env, labels, working_dir, tty, user } = config;
+        let EntryHostConfig {
+            privileged,
+            network_mode,
+            restart_policy,
+            binds,
+            pid_mode,
+            cap_add,
+            cap_drop,
+            port_bindings,
+            log_config,
+        } = host_config;
+        let binding = |EntryPort { host_ip, host_port }| PortBinding { host_ip, host_port };
+        let bindings = |ports: Vec<EntryPort>| ports.into_iter().map(binding).collect();
+        let port_bindings =
+            port_bindings.into_iter().map(|(port, ports)| (port, bindings(ports))).collect();
         NodeContainer {
             name: name.to_owned(),
             image,
@@ -193,10 +270,17 @@ impl NodeContainerEntry {
             labels,
             working_dir,
             tty,
+            user,
             privileged,
             network_mode,
             restart_policy,
             binds,
+            pid_mode,
+            cap_add,
+            cap_drop,
+            port_bindings,
+            log_config: log_config
+                .map(|EntryLog { driver, options }| LogConfig { driver, options }),
         }
     }
 }
@@ -369,6 +453,43 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_differs_in_what_the_node_gives_too() {
+        let all = NodeContainers::read(Some(&json!({"bs": {
+            "": {"image": "bs", "config": {"user": "root"}, "host-config": {
+                "pid-mode": "host", "cap-add": ["NET_ADMIN"], "cap-drop": ["CHOWN"],
+                "port-bindings": {"1514/udp": [{"host-port": "1514"}], "80/tcp": [{}]},
+                "log-config": {"type": "syslog", "config": {"tag": "bs"}}}},
+            "p1": {"config": {"user": "1000"}, "host-config": {
+                "cap-add": ["SYS_PTRACE"],
+                "port-bindings": {"80/tcp": [{"host-ip": "10.0.0.1", "host-port": "8080"}]},
+                "log-config": {"type": "local"}}},
+        }})))
+        .unwrap();
+        let by_pool = all.get("bs").unwrap();
+        let base = by_pool.of_pool("");
+        assert_eq!((base.user.as_str(), base.pid_mode.as_str()), ("root", "host"));
+        assert_eq!(
+            (base.cap_add.as_slice(), base.cap_drop.len()),
+            (&["NET_ADMIN".to_owned()][..], 1)
+        );
+        let log = base.log_config.unwrap();
+        assert_eq!((log.driver.as_str(), log.options["tag"].as_str()), ("syslog", "bs"));
+        let own = by_pool.of_pool("p1");
+        assert_eq!((own.user.as_str(), own.pid_mode.as_str()), ("1000", "host"));
+        assert_eq!(
+            (own.cap_add.as_slice(), own.cap_drop.len()),
+            (&["SYS_PTRACE".to_owned()][..], 1)
+        );
+        let port = |host_ip: &str, host_port: &str| {
+            vec![PortBinding { host_ip: host_ip.to_owned(), host_port: host_port.to_owned() }]
+        };
+        assert_eq!(own.port_bindings["1514/udp"], port("", "1514"));
+        assert_eq!(own.port_bindings["80/tcp"], port("10.0.0.1", "8080"));
+        assert_eq!(base.port_bindings["80/tcp"], port("", ""));
+        assert_eq!(own.log_config.unwrap().driver, "local");
+    }
+
+    #[test]
     fn a_name_that_only_a_pool_has_runs_nowhere_else() {
         let all = NodeContainers::read(Some(&json!({"bs": {"p1": {"image": "i"}}}))).unwrap();
         let by_pool = all.get("bs").unwrap();
@@ -394,8 +515,13 @@ mod tests {
     fn an_entry_is_written_as_it_is_read() {
         let entry = json!({
             "image": "bs", "disabled": true,
-            "config": {"cmd": ["a"], "labels": {"x": "1"}, "tty": true},
-            "host-config": {"privileged": false, "network-mode": "host"},
+            "config": {"cmd": ["a"], "labels": {"x": "1"}, "tty": true, "user": "1000"},
+            "host-config": {
+                "privileged": false, "network-mode": "host", "pid-mode": "host",
+                "cap-add": ["NET_ADMIN"], "cap-drop": ["CHOWN"],
+                "port-bindings": {"1514/udp": [{"host-ip": "10.0.0.1", "host-port": "1514"}, {}]},
+                "log-config": {"type": "syslog", "config": {"tag": "bs"}},
+            },
         });
         let read = NodeContainerEntry::deserialize(&entry).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), entry);

@@ -17,7 +17,7 @@ use super::{
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::pipeline::Action;
-use crate::{change, image, messages, placing, records};
+use crate::{change, messages, placing, records};
 
 /// An image of an app that no deploy has made the app's yet.
 pub(crate) struct Built {
@@ -40,7 +40,9 @@ struct Build {
 const ACTIONS: &[Action<Build>] = &[
     Action {
         name: "start-container",
-        forward: |build| container::start(&build.host, &mut build.record, &build.spec),
+        forward: |build| {
+            container::start(&build.app, &mut build.host, &mut build.record, &build.spec)
+        },
         undo: Some(|build| remove_container(&build.record)),
         commits: false,
     },
@@ -71,7 +73,6 @@ const ACTIONS: &[Action<Build>] = &[
 pub(crate) fn app_image(app: &App, source: &str) -> Result<Built> {
     let host = placing::host_with(app, source, &[], &BTreeSet::new())?;
     let target = reserve(app)?;
-    image::ensure(&host.client, source)?;
     let app_envs = apps::unit_envs(&app.name, "", false)?;
     let agent = UnitAgent::from_settings(&Config, &app.name, change::token(&app_envs));
     let defaults = ContainerDefaults::from_settings(&Config);
@@ -79,8 +80,6 @@ pub(crate) fn app_image(app: &App, source: &str) -> Result<Built> {
     let record = UnitRecord {
         app_name: app.name.clone(),
         kind: app.platform.clone(),
-        host_addr: host.name.clone(),
-        node: host.address.clone(),
         image: source.to_owned(),
         building_image: target.clone(),
         ..UnitRecord::default()

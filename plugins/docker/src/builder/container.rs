@@ -1,16 +1,17 @@
 //! The container of a build: started, kept running while commands run in it, and removed whatever happens.
 
 use gantry_sdk::container::{Container, ContainerSpec};
-use gantry_sdk::containers::{Batch, EngineError, ExecOptions, Step, StepReply};
+use gantry_sdk::containers::{ExecOptions, Step, StepReply};
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{Error, Status, log, operation};
+use gantry_sdk::{App, Error, Status, operation};
 
-use crate::exec;
 use crate::failure::{Attempts, Failure, Next};
-use crate::host::{Host, set_network};
-use crate::{limits, name};
+use crate::host::{Host, set_network, strange};
+use crate::machine::is_of_machine;
+use crate::placing::{self, NotDone};
+use crate::{exec, image, limits, name};
 
-type Result<T> = std::result::Result<T, Failure>;
+type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Who may do everything in a container.
 pub(super) const ROOT: &str = "0";
@@ -20,91 +21,65 @@ pub(super) fn waits() -> Vec<String> {
     ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"].map(str::to_owned).into()
 }
 
-/// Starts the container of a build. One that does not start gets further attempts (spec 5.2), each under a name of its own.
-pub(super) fn start(host: &Host, record: &mut UnitRecord, spec: &ContainerSpec) -> Result<()> {
+/// Starts the container of a build: on this host, or on another one when it cannot. One that does not start gets further attempts (spec 5.2), each under a name of its own.
+pub(super) fn start(
+    app: &App,
+    host: &mut Host,
+    record: &mut UnitRecord,
+    spec: &ContainerSpec,
+) -> Result<()> {
+    let first = Host::open(&host.address)?;
+    let (there, ()) = placing::on_one(app, first, |host| {
+        image::ensure(host, &record.image)?;
+        start_on(host, record, spec)
+    })?;
+    *host = there;
+    Ok(())
+}
+
+fn start_on(host: &Host, record: &mut UnitRecord, spec: &ContainerSpec) -> Result<(), NotDone> {
+    record.host_addr.clone_from(&host.name);
+    record.node.clone_from(&host.address);
     let mut attempts = Attempts::default();
     let mut number = 0_usize;
     loop {
         record.name = name::of_unit(&record.app_name, number);
         record.set_status(Status::Building, name::now());
-        match started(host, &record.name, spec) {
+        let failure = match started(host, &record.name, spec) {
             Ok(container) => {
                 record.id.clone_from(&container.id);
                 set_network(record, &container);
                 return Ok(());
             }
-            Err(failure) => {
-                if failure.error == Error::Cancelled {
-                    operation::undoing();
-                }
-                // An answer that did not come may hide a container.
-                remove(host, &record.name);
-                match attempts.failed(failure) {
-                    Next::Retry if operation::cancelled() => return Err(Failure::cancelled()),
-                    Next::Retry => number = number.saturating_add(1),
-                    Next::GiveUp(failure) => return Err(failure),
-                }
-            }
+            Err(failure) => failure,
+        };
+        // An answer that did not come may hide a container.
+        host.discard(&record.name);
+        let NotDone::Other(failure) = failure else { return Err(failure) };
+        match attempts.failed(failure) {
+            Next::Retry if operation::cancelled() => return Err(Failure::cancelled().into()),
+            Next::Retry => number = number.saturating_add(1),
+            Next::GiveUp(failure) => return Err(failure.into()),
         }
     }
 }
 
-fn started(host: &Host, name: &str, spec: &ContainerSpec) -> Result<Container> {
+fn started(host: &Host, name: &str, spec: &ContainerSpec) -> Result<Container, NotDone> {
     let steps = vec![
         Step::Create { name: name.to_owned(), spec: Box::new(spec.clone()) },
         Step::Start(name.to_owned()),
         Step::Inspect(name.to_owned()),
     ];
-    let batch = Batch::submit(vec![limits::sequence(&host.address, steps)]);
-    let engine = |error| Failure::engine(&host.address, error);
-    let ended = batch.map_err(engine)?.all().pop();
-    let ended = ended.ok_or_else(|| engine(EngineError::Failed("no answer".to_owned())))?;
-    if let Some(error) = ended.failure {
-        let is_start = ended.replies.len() == 1;
-        let failure = if is_start { Failure::start } else { Failure::engine };
-        return Err(failure(&host.address, error));
-    }
-    let Some(StepReply::Container(container)) = ended.replies.into_iter().next_back() else {
-        return Err(engine(EngineError::Failed("no inspect in the answer".to_owned())));
-    };
-    Ok(*container)
-}
-
-/// Looks into a container of an image, which is never started and is removed whatever happens.
-pub(super) fn look<T>(
-    host: &Host,
-    image: &str,
-    app: &str,
-    look: impl FnOnce(&str) -> Result<T>,
-) -> Result<T> {
-    let name = name::of_isolated_run(app);
-    let spec = ContainerSpec {
-        image: image.to_owned(),
-        // An image without a command makes no container; this one is never run.
-        cmd: Some(vec!["-".to_owned()]),
-        ..ContainerSpec::default()
-    };
-    let made = host.client.create_container(&name, &spec);
-    let result = match made {
-        Ok(id) => look(&id),
-        Err(error) => Err(Failure::engine(&host.address, error)),
-    };
-    if result.is_err() {
-        operation::undoing();
-    }
-    remove(host, &name);
-    result
-}
-
-/// Removes a container by force, if it is there. Nobody else will, so a call that fails is made once more.
-pub(super) fn remove(host: &Host, container: &str) {
-    let gone = || match host.client.remove_container(container, true) {
-        Ok(()) | Err(EngineError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = gone().or_else(|_| gone()) {
-        let fields = [("container", container), ("error", &error.to_string())];
-        log::error("the container of a build stays", &fields);
+    let ended = limits::run(limits::sequence(&host.address, steps))?;
+    let node = &host.address;
+    match (ended.failure, ended.replies.len()) {
+        (Some(error), done) if done == 0 || is_of_machine(&error) => Err(error.into()),
+        (Some(error), 1) => Err(Failure::start(node, error).into()),
+        (Some(error), _) => Err(Failure::engine(node, error).into()),
+        (None, _) => match ended.replies.into_iter().next_back() {
+            Some(StepReply::Container(container)) => Ok(*container),
+            other => Err(strange(other.as_ref()).into()),
+        },
     }
 }
 

@@ -12,13 +12,13 @@ use crate::placing;
 
 /// Builds an image as a Dockerfile says, and gives its name.
 pub(super) fn build(app: &App, source: Reader, options: &BuildOptions) -> Result<String> {
-    // Where the layers of the last build are.
-    let host = match images::current(&app.name) {
-        Ok(current) => placing::host_with(app, &current, &[], &BTreeSet::new())?,
-        Err(Error::NotFound(_)) => placing::host_for_one(app)?,
-        Err(error) => return Err(error),
-    };
     let target = final_name(app, options)?;
+    // Where the layers of the last build are; without one, a host that answers.
+    let wanted = match images::current(&app.name) {
+        Err(Error::NotFound(_)) => target.clone(),
+        current => current?,
+    };
+    let host = placing::host_with(app, &wanted, &[], &BTreeSet::new())?;
     operation::progress(&headline(&options.dockerfile));
     unfinished::begin(app, &host, &target)?;
     let wanted = containers::BuildOptions {

@@ -79,7 +79,9 @@ struct Build {
 const ACTIONS: &[Action<Build>] = &[
     Action {
         name: "start-container",
-        forward: |build| container::start(&build.host, &mut build.record, &build.spec),
+        forward: |build| {
+            container::start(&build.app, &mut build.host, &mut build.record, &build.spec)
+        },
         undo: Some(|build| remove_container(&build.record)),
         commits: false,
     },
@@ -109,12 +111,10 @@ const ACTIONS: &[Action<Build>] = &[
 
 /// Builds on the image of the app's platform, or on the app's own, and gives the name of what was built.
 pub(super) fn build(app: &App, source: Reader, options: &BuildOptions) -> Result<String> {
-    let (host, name, base) = base_image(app)?;
-    operation::progress(&headline(&name));
     let app_envs = apps::unit_envs(&app.name, "", false)?;
     let agent = UnitAgent::from_settings(&Config, &app.name, change::token(&app_envs));
-    let way = container::look(&host, &name, &app.name, |id| way(&host, id, &base, &agent));
-    let way = way.map_err(|failure| failure.error)?;
+    let Base { host, name, image: base, way } = base(app, &agent)?;
+    operation::progress(&headline(&name));
     let target = match way {
         Way::Agent => name_by_rule(app, options),
         Way::Command | Way::Plain => final_name(app, options)?,
@@ -127,8 +127,6 @@ pub(super) fn build(app: &App, source: Reader, options: &BuildOptions) -> Result
     let record = UnitRecord {
         app_name: app.name.clone(),
         kind: app.platform.clone(),
-        host_addr: host.name.clone(),
-        node: host.address.clone(),
         image: name,
         building_image: target.clone(),
         ..UnitRecord::default()
@@ -146,22 +144,30 @@ fn headline(image: &str) -> String {
     format!("\n---- Building on {image} ----\n")
 }
 
-/// The image that a build starts from, with its name, and the host that has it (spec 5.13). An app's own image that is nowhere any more is made anew.
-fn base_image(app: &App) -> Result<(Host, String, Image)> {
+/// What a build starts from.
+struct Base {
+    /// The host that has the image.
+    host: Host,
+    /// Its name.
+    name: String,
+    image: Image,
+    way: Way,
+}
+
+/// What a build starts from (spec 5.13). An app's own image that is nowhere any more is made anew.
+fn base(app: &App, agent: &UnitAgent) -> Result<Base> {
     let layers = Config.integer("docker:max-layers").filter(|layers| *layers > 0);
     if !starts_anew(app, layers.unwrap_or(LAYERS)) {
         match images::current(&app.name) {
-            Ok(current) => match on_host(app, &current) {
+            Ok(current) => match on_host(app, current, agent) {
                 Err(Error::NotFound(_)) => {}
-                found => return found.map(|(host, image)| (host, current, image)),
+                found => return found,
             },
             Err(Error::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    let platform = ImageNames::from_settings(&Config).platform(&app.platform);
-    let (host, image) = on_host(app, &platform)?;
-    Ok((host, platform, image))
+    on_host(app, ImageNames::from_settings(&Config).platform(&app.platform), agent)
 }
 
 /// Whether the next build starts from the platform's image.
@@ -169,11 +175,16 @@ fn starts_anew(app: &App, layers: i64) -> bool {
     app.update_platform || i64::from(app.deploys) % layers == 0
 }
 
-/// A host with an image, pulled when none has it.
-fn on_host(app: &App, name: &str) -> Result<(Host, Image)> {
-    let host = placing::host_with(app, name, &[], &BTreeSet::new())?;
-    let image = image::ensure(&host.client, name)?;
-    Ok((host, image))
+/// A host with an image, pulled when none has it, and what the image has for builds.
+fn on_host(app: &App, name: String, agent: &UnitAgent) -> Result<Base> {
+    let first = placing::host_with(app, &name, &[], &BTreeSet::new())?;
+    let found = placing::on_one(app, first, |host| {
+        let image = image::ensure(host, &name)?;
+        let way = host.look_into(&name, &app.name, |id| way(host, id, &image, agent))?;
+        Ok((image, way))
+    });
+    let (host, (image, way)) = found.map_err(|failure| failure.error)?;
+    Ok(Base { host, name, image, way })
 }
 
 /// What a container of an image has for builds.
@@ -182,13 +193,13 @@ fn way(
     container: &str,
     image: &Image,
     agent: &UnitAgent,
-) -> std::result::Result<Way, Failure> {
+) -> std::result::Result<Way, EngineError> {
     let has = |program: &str| {
         for place in places(image, program) {
             match host.client.stat_path(container, &place) {
                 Ok(_) => return Ok(true),
                 Err(EngineError::NotFound(_)) => {}
-                Err(error) => return Err(Failure::engine(&host.address, error)),
+                Err(error) => return Err(error),
             }
         }
         Ok(false)

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use gantry_sdk::container::{ContainerSpec, HostConfig, Image, RestartPolicy};
+use gantry_sdk::container::{ContainerSpec, Empty, HostConfig, Image, RestartPolicy};
 use gantry_sdk::containers::{ContainerFilter, ContainerSummary, EngineError, Step, StepReply};
 use gantry_sdk::gantry_core::node::{NodeContainer, pinned};
 use gantry_sdk::{Labels, quote};
@@ -301,11 +301,22 @@ fn spec(container: &NodeContainer, node: &str, image: &str, labels: &Labels) -> 
         labels: labels.clone(),
         working_dir: container.working_dir.clone(),
         tty: container.tty == Some(true),
+        user: container.user.clone(),
+        exposed_ports: container
+            .port_bindings
+            .keys()
+            .map(|port| (port.clone(), Empty {}))
+            .collect(),
         host_config: HostConfig {
             privileged: container.privileged == Some(true),
             network_mode: container.network_mode.clone(),
             restart_policy: RestartPolicy { name: restart.to_owned(), ..RestartPolicy::default() },
             binds: container.binds.clone(),
+            pid_mode: container.pid_mode.clone(),
+            cap_add: container.cap_add.clone(),
+            cap_drop: container.cap_drop.clone(),
+            port_bindings: container.port_bindings.clone(),
+            log_config: container.log_config.clone(),
             ..HostConfig::default()
         },
         ..ContainerSpec::default()
@@ -357,6 +368,10 @@ fn pulled(reply: &StepReply) -> Option<&Image> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use gantry_sdk::container::{LogConfig, PortBinding};
+
     use super::*;
 
     const NODE: &str = "tcp://a:1";
@@ -549,12 +564,19 @@ mod tests {
 
     #[test]
     fn a_container_is_made_in_dockers_words() {
+        let port = PortBinding { host_port: "1514".to_owned(), ..PortBinding::default() };
         let container = NodeContainer {
             command: vec!["run".to_owned()],
             env: vec!["A=1".to_owned()],
             privileged: Some(true),
             network_mode: "host".to_owned(),
             binds: vec!["/proc:/prochost:ro".to_owned()],
+            user: "1000".to_owned(),
+            pid_mode: "host".to_owned(),
+            cap_add: vec!["NET_ADMIN".to_owned()],
+            cap_drop: vec!["CHOWN".to_owned()],
+            port_bindings: BTreeMap::from([("1514/udp".to_owned(), vec![port])]),
+            log_config: Some(LogConfig { driver: "local".to_owned(), ..LogConfig::default() }),
             ..container("bs")
         };
         let labels = Labels::from([("is-tsuru".to_owned(), "true".to_owned())]);
@@ -565,11 +587,18 @@ mod tests {
             "Cmd": ["run"],
             "Env": ["DOCKER_ENDPOINT=tcp://a:1", "A=1"],
             "Labels": {"is-tsuru": "true"},
+            "User": "1000",
+            "ExposedPorts": {"1514/udp": {}},
             "HostConfig": {
                 "RestartPolicy": {"Name": "always"},
                 "Binds": ["/proc:/prochost:ro"],
                 "NetworkMode": "host",
                 "Privileged": true,
+                "PidMode": "host",
+                "CapAdd": ["NET_ADMIN"],
+                "CapDrop": ["CHOWN"],
+                "PortBindings": {"1514/udp": [{"HostIp": "", "HostPort": "1514"}]},
+                "LogConfig": {"Type": "local"},
             },
         });
         assert_eq!(made, expected);

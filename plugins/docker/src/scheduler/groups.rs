@@ -9,13 +9,27 @@ type Metadata = BTreeMap<String, String>;
 /// The id at the machine's provider is a node's own and groups nothing.
 const IAAS_ID: &str = "iaas-id";
 
+/// For how long nodes rank as they do in their groups when some of them are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Whichever are left out.
+    Always,
+    /// While there is one of each kind left.
+    WithKinds,
+    /// Until one is left out.
+    #[default]
+    Never,
+}
+
 /// Which group each node is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Groups {
     /// The group of each node, in the order of the nodes; of several the last.
     pub(super) of_nodes: Vec<Option<usize>>,
-    /// Whether the nodes that are left, when some are left out, rank as they do in these groups.
-    pub(super) hold: bool,
+    /// The kind of each node: nodes of a kind differ in nothing.
+    pub(super) kinds: Vec<usize>,
+    /// For how long these are the groups.
+    pub(super) hold: Hold,
     /// Why there are no groups although the metadata differs.
     pub(super) imbalance: Option<String>,
 }
@@ -25,14 +39,27 @@ impl Groups {
     pub(super) fn of(nodes: &[&Metadata]) -> Self {
         let kinds = kinds(nodes);
         let metadata: Vec<Metadata> = kinds.iter().map(|(metadata, _)| metadata.clone()).collect();
-        let none = Self { of_nodes: vec![None; nodes.len()], ..Self::default() };
+        let mut of_kind = vec![0; nodes.len()];
+        for (kind, (_, members)) in kinds.iter().enumerate() {
+            for member in members {
+                if let Some(of_kind) = of_kind.get_mut(*member) {
+                    *of_kind = kind;
+                }
+            }
+        }
+        let of_nodes = vec![None; nodes.len()];
+        let none = Self { of_nodes, kinds: of_kind, hold: Hold::Always, imbalance: None };
         let split = match split_metadata(&metadata) {
             Ok(split) => split.groups,
-            Err(unbalanced) => return Self { imbalance: Some(unbalanced.to_string()), ..none },
+            // What tells kinds apart, and whether that is in balance, is a matter of the kinds alone.
+            Err(unbalanced) => {
+                let imbalance = Some(unbalanced.to_string());
+                return Self { hold: Hold::WithKinds, imbalance, ..none };
+            }
         };
         if split.is_empty() {
             // No key sets any node apart, nor would it among fewer.
-            return Self { hold: true, ..none };
+            return none;
         }
         let one_kind_each = split.iter().all(|group| group.nodes.len() == 1);
         let groups: Vec<Vec<usize>> = if one_kind_each {
@@ -50,8 +77,8 @@ impl Groups {
             split.groups.into_iter().map(|group| group.nodes).collect()
         };
         // With one kind in each, any two kinds differ in every key that sets kinds apart. They still do when others are gone, and a kind that is left alone shares its count, which decides nothing.
-        let hold = one_kind_each;
-        let mut of_nodes = none.of_nodes;
+        let hold = if one_kind_each { Hold::Always } else { Hold::Never };
+        let mut of_nodes = none.of_nodes.clone();
         for (number, members) in groups.iter().enumerate() {
             for member in members {
                 if let Some(group) = of_nodes.get_mut(*member) {
@@ -59,7 +86,7 @@ impl Groups {
                 }
             }
         }
-        Self { of_nodes, hold, imbalance: None }
+        Self { of_nodes, hold, ..none }
     }
 }
 
@@ -96,7 +123,7 @@ mod tests {
     fn a_smaller_group_has_a_smaller_number() {
         let found = groups([&[("z", "a")], &[("z", "a"), ("iaas-id", "1")], &[("z", "b")]]);
         assert_eq!(found.of_nodes, [Some(1), Some(1), Some(0)]);
-        assert!(found.hold);
+        assert_eq!((found.hold, found.kinds), (Hold::Always, vec![0, 0, 1]));
     }
 
     #[test]
@@ -107,7 +134,7 @@ mod tests {
             found.imbalance.as_deref(),
             Some("unbalanced metadata for node group: map[odd:1] vs map[]")
         );
-        assert!(!found.hold);
+        assert_eq!(found.hold, Hold::WithKinds);
         assert_eq!(groups([&[("z", "a")], &[("z", "a")]]).imbalance, None);
     }
 
@@ -121,6 +148,6 @@ mod tests {
         ]);
         // Groups [0] and [0, 1, 2]: the later one counts.
         assert_eq!(found.of_nodes, [Some(1), Some(1), Some(1), None]);
-        assert!(!found.hold);
+        assert_eq!(found.hold, Hold::Never);
     }
 }

@@ -119,7 +119,7 @@ fn metadata() -> impl Strategy<Value = Vec<BTreeMap<String, String>>> {
 }
 
 fn nodes(with_memory: bool) -> impl Strategy<Value = Vec<Node>> {
-    (metadata(), vec(select(&["", "0", "40", "80", "200"]), 16)).prop_map(
+    (metadata(), vec(select(&["", "0", "20", "40", "80", "200"]), 16)).prop_map(
         move |(metadata, memory)| {
             let node =
                 |(number, (mut metadata, memory)): (usize, (BTreeMap<String, String>, _))| {
@@ -208,7 +208,7 @@ proptest! {
 
     #[test]
     fn every_choice_within_limits_of_memory_is_the_one_of_the_definition(
-        nodes in nodes(true), existing in existing(), steps in vec(step(), 0..40), grows in any::<bool>(),
+        nodes in nodes(true), existing in existing(), steps in vec(step(), 0..80), grows in any::<bool>(),
     ) {
         let of_apps = [("a", 10), ("b", 25), ("c", 0)].map(|(app, bytes)| (app.to_owned(), bytes));
         let of_apps = of_apps.into_iter().collect();

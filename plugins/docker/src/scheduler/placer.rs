@@ -6,7 +6,7 @@ use gantry_sdk::gantry_core::error::ContractError;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::url::url_to_host;
 
-use super::groups::Groups;
+use super::groups::{Groups, Hold};
 use super::ranking::{For, Ranking};
 use super::{Memory, NoPlace, Node, numbers, place_of};
 
@@ -45,8 +45,8 @@ pub struct Placer<'a> {
     memory: Memory,
     /// How much memory may still be promised on each host that has a limit, the least first.
     room: BTreeSet<(i64, usize)>,
-    /// The groups of the hosts that had room, by what was asked for.
-    with_room: HashMap<i64, (Vec<usize>, Groups)>,
+    /// The hosts that have room, by how much was asked for when some had too little: plans are few.
+    with_room: HashMap<i64, WithRoom>,
     looked_at: u64,
 }
 
@@ -57,15 +57,54 @@ struct Host<'a> {
     total: i64,
     /// How much memory may still be promised; none for any amount.
     room: Option<i64>,
+    /// The processes that have units there.
+    processes: BTreeSet<usize>,
 }
 
-/// The hosts that have room for a unit.
-#[derive(Clone, Debug, Default)]
-struct Fit {
-    /// None for all of them.
-    some: Option<Vec<usize>>,
-    /// What is to be said about that.
-    warning: Option<String>,
+impl Host<'_> {
+    fn has_room(&self, bytes: i64) -> bool {
+        self.room.is_none_or(|room| room >= bytes)
+    }
+}
+
+/// Which hosts have room for a unit.
+#[derive(Clone, Debug)]
+enum Fit {
+    All,
+    Some,
+    /// None, which is said, and all take it.
+    AllTheSame(String),
+}
+
+/// The hosts that have room for units of a size, ranked for the processes of that size. The others count for nothing, not even for the groups.
+#[derive(Clone, Debug)]
+struct WithRoom {
+    ranking: Ranking,
+    hold: Hold,
+    /// How many hosts there are of each kind.
+    kinds: HashMap<usize, usize>,
+}
+
+impl WithRoom {
+    /// Leaves out a host of a kind; tells whether the groups of the others are as they were.
+    fn leave<'p>(
+        &mut self,
+        host: usize,
+        kind: usize,
+        processes: impl Fn(usize) -> Option<&'p BTreeSet<usize>>,
+    ) -> bool {
+        let of_kind = self.kinds.entry(kind).or_default();
+        *of_kind = of_kind.saturating_sub(1);
+        let hold = match self.hold {
+            Hold::Always => true,
+            Hold::WithKinds => *of_kind > 0,
+            Hold::Never => false,
+        };
+        if hold {
+            self.ranking.leave(host, processes);
+        }
+        hold
+    }
 }
 
 /// The processes that have units.
@@ -94,6 +133,12 @@ impl Processes {
         self.units.get(process)
     }
 
+    /// The processes of some apps.
+    fn of_apps(&self, is: impl Fn(&str) -> bool) -> Vec<usize> {
+        let apps = self.numbers.iter().filter(|(app, _)| is(app));
+        apps.flat_map(|(_, processes)| processes.values().copied()).collect()
+    }
+
     fn own(&self, process: usize, host: usize) -> i64 {
         let units = self.units(process).and_then(|units| units.get(&host));
         units.map_or(0, |units| i64::try_from(units.len()).unwrap_or(i64::MAX))
@@ -109,7 +154,10 @@ impl<'a> Placer<'a> {
     ) -> Self {
         let hosts: Vec<Host<'a>> = candidates
             .iter()
-            .map(|node| Host { node, total: 0, room: memory.limit(node) })
+            .map(|node| {
+                let (room, processes) = (memory.limit(node), BTreeSet::new());
+                Host { node, total: 0, room, processes }
+            })
             .collect();
         let names: Vec<String> = candidates.iter().map(|node| node.address.clone()).collect();
         let numbers = numbers(names.iter().map(String::as_str));
@@ -117,9 +165,13 @@ impl<'a> Placer<'a> {
         let groups = Groups::of(&all);
         let limited = hosts.iter().enumerate();
         let room = limited.filter_map(|(number, host)| Some((host.room?, number))).collect();
+        let empty = |what| {
+            let hosts = (0..hosts.len()).map(|host| (host, 0));
+            Ranking::new(what, &groups.of_nodes, hosts)
+        };
         let mut placer = Self {
-            adding: Ranking::new(For::Adding, &groups.of_nodes),
-            removing: Ranking::new(For::Removing, &groups.of_nodes),
+            adding: empty(For::Adding),
+            removing: empty(For::Removing),
             hosts,
             numbers,
             names,
@@ -147,7 +199,8 @@ impl<'a> Placer<'a> {
     /// How many hosts and groups of hosts were looked at for all choices so far.
     #[must_use]
     pub fn looked_at(&self) -> u64 {
-        self.looked_at + self.adding.looked_at() + self.removing.looked_at()
+        let with_room: u64 = self.with_room.values().map(|with| with.ranking.looked_at()).sum();
+        self.looked_at + with_room + self.adding.looked_at() + self.removing.looked_at()
     }
 
     /// The addresses of the hosts that have enough memory left for one more unit of an app.
@@ -155,10 +208,10 @@ impl<'a> Placer<'a> {
     /// # Errors
     ///
     /// There is none.
-    pub fn with_enough_memory(&mut self, app: &str) -> Result<Vec<String>, NoPlace> {
-        let fit = self.fit(app)?;
-        let hosts = fit.some.unwrap_or_else(|| (0..self.hosts.len()).collect());
-        let hosts = hosts.into_iter().filter_map(|host| self.hosts.get(host));
+    pub fn with_enough_memory(&self, app: &str) -> Result<Vec<String>, NoPlace> {
+        let bytes = self.memory.of(app);
+        let some = matches!(self.fit(app)?, Fit::Some);
+        let hosts = self.hosts.iter().filter(|host| !some || host.has_room(bytes));
         Ok(hosts.map(|host| host.node.address.clone()).collect())
     }
 
@@ -168,11 +221,12 @@ impl<'a> Placer<'a> {
     ///
     /// There is none.
     pub fn place(&mut self, app: &str, process: &str) -> Result<Place, NoPlace> {
-        let Fit { some, warning } = self.fit(app)?;
+        let fit = self.fit(app)?;
         let number = self.processes.number(app, process);
-        let best = match some {
-            Some(fitting) => self.best_of(fitting, number, self.memory.of(app)),
-            None => self.adding.best(number),
+        let (best, warning) = match fit {
+            Fit::All => (self.adding.best(number), None),
+            Fit::Some => (self.with_room(self.memory.of(app)).best(number), None),
+            Fit::AllTheSame(warning) => (self.adding.best(number), Some(warning)),
         };
         let Some(host) = best.and_then(|number| self.hosts.get(number)) else {
             return Err(NoPlace::NoNode);
@@ -220,24 +274,65 @@ impl<'a> Placer<'a> {
     }
 
     /// Which hosts have enough memory left for one more unit of an app.
-    fn fit(&mut self, app: &str) -> Result<Fit, NoPlace> {
+    fn fit(&self, app: &str) -> Result<Fit, NoPlace> {
         let bytes = self.memory.of(app);
         if self.room.first().is_none_or(|(least, _)| *least >= bytes) {
-            return Ok(Fit::default());
+            return Ok(Fit::All);
         }
-        self.looked_at += self.hosts.len() as u64;
-        let has_room = |host: &Host<'_>| host.room.is_none_or(|room| room >= bytes);
-        let hosts = self.hosts.iter().enumerate().filter(|(_, host)| has_room(host));
-        let some: Vec<usize> = hosts.map(|(number, _)| number).collect();
-        if !some.is_empty() {
-            return Ok(Fit { some: Some(some), warning: None });
+        let without_limit = self.room.len() < self.hosts.len();
+        if without_limit || self.room.last().is_some_and(|(most, _)| *most >= bytes) {
+            return Ok(Fit::Some);
         }
         let full = NoPlace::Memory { app: app.to_owned(), bytes };
         if !self.memory.grows {
             return Err(full);
         }
-        let warning = format!("WARNING: {full}. Will ignore memory restrictions.");
-        Ok(Fit { some: None, warning: Some(warning) })
+        Ok(Fit::AllTheSame(format!("WARNING: {full}. Will ignore memory restrictions.")))
+    }
+
+    /// The ranking of the hosts that have room for so much.
+    fn with_room(&mut self, bytes: i64) -> &mut Ranking {
+        let ranked = match self.with_room.remove(&bytes) {
+            Some(ranked) => ranked,
+            None => self.rank_with_room(bytes),
+        };
+        &mut self.with_room.entry(bytes).or_insert(ranked).ranking
+    }
+
+    fn rank_with_room(&mut self, bytes: i64) -> WithRoom {
+        self.looked_at += self.hosts.len() as u64;
+        let hosts = self.hosts.iter().enumerate();
+        let fitting: Vec<_> = hosts.filter(|(_, host)| host.has_room(bytes)).collect();
+        let (mut groups, mut hold) = (self.groups.of_nodes.clone(), self.groups.hold);
+        if hold != Hold::Always {
+            let metadata: Vec<_> = fitting.iter().map(|(_, host)| &host.node.metadata).collect();
+            let among = Groups::of(&metadata);
+            for ((host, _), group) in fitting.iter().zip(among.of_nodes) {
+                if let Some(of_host) = groups.get_mut(*host) {
+                    *of_host = group;
+                }
+            }
+            hold = among.hold;
+        }
+        let mut kinds = HashMap::new();
+        for (host, _) in &fitting {
+            let kind = self.groups.kinds.get(*host).copied().unwrap_or_default();
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let totals = fitting.iter().map(|(number, host)| (*number, host.total));
+        let mut ranking = Ranking::new(For::Adding, &groups, totals);
+        for process in self.processes.of_apps(|app| self.memory.of(app) == bytes) {
+            for host in self.processes.units(process).into_iter().flat_map(Units::keys) {
+                self.looked_at += 1;
+                let own = self.processes.own(process, *host);
+                if ranking.has(*host)
+                    && let Some(total) = self.hosts.get(*host).map(|host| host.total)
+                {
+                    ranking.change(process, *host, own, own, total);
+                }
+            }
+        }
+        WithRoom { ranking, hold, kinds }
     }
 
     /// Counts one more unit of a process on a host.
@@ -261,43 +356,44 @@ impl<'a> Placer<'a> {
         // Only candidates have a score.
         let Some(host) = self.hosts.get_mut(number) else { return };
         host.total += change;
+        let total = host.total;
+        if own > 0 {
+            host.processes.insert(process);
+        } else {
+            host.processes.remove(&process);
+        }
         if let Some(room) = &mut host.room {
             self.room.remove(&(*room, number));
             *room = room.saturating_sub(change.saturating_mul(bytes));
             self.room.insert((*room, number));
         }
-        self.adding.change(process, number, change, own, host.total);
-        self.removing.change(process, number, change, own, host.total);
-    }
+        self.adding.change(process, number, change, own, total);
+        self.removing.change(process, number, change, own, total);
 
-    /// The best of the hosts that have room, when some have none: those count for nothing, not even for the groups.
-    fn best_of(&mut self, fitting: Vec<usize>, process: usize, bytes: i64) -> Option<usize> {
-        if !self.groups.hold
-            && self.with_room.get(&bytes).is_none_or(|(before, _)| *before != fitting)
-        {
-            let hosts = fitting.iter().filter_map(|host| self.hosts.get(*host));
-            let metadata: Vec<_> = hosts.map(|host| &host.node.metadata).collect();
-            let groups = Groups::of(&metadata);
-            self.with_room.insert(bytes, (fitting.clone(), groups));
-        }
-        let seats = match self.with_room.get(&bytes) {
-            Some((_, groups)) if !self.groups.hold => groups.of_nodes.clone(),
-            _ => {
-                let seat = |host: &usize| self.groups.of_nodes.get(*host).copied().flatten();
-                fitting.iter().map(seat).collect()
+        let Self { hosts, with_room, groups, looked_at, .. } = self;
+        let Some(host) = hosts.get(number) else { return };
+        let processes = |host: usize| hosts.get(host).map(|host| &host.processes);
+        let kind = groups.kinds.get(number).copied().unwrap_or_default();
+        with_room.retain(|size, with| {
+            *looked_at += 1;
+            let holds = match (with.ranking.has(number), host.has_room(*size)) {
+                (false, has_room) => !has_room,
+                (true, false) => with.leave(number, kind, processes),
+                (true, true) => {
+                    if *size == bytes {
+                        with.ranking.change(process, number, change, own, total);
+                    } else {
+                        with.ranking.rank(number, total);
+                    }
+                    true
+                }
+            };
+            // Ranked anew when somebody asks.
+            if !holds {
+                *looked_at += with.ranking.looked_at();
             }
-        };
-        let own = |host: usize| self.processes.own(process, host);
-        let mut sums: BTreeMap<usize, i64> = BTreeMap::new();
-        for (host, seat) in fitting.iter().zip(&seats) {
-            *sums.entry(seat.unwrap_or_default()).or_default() += own(*host);
-        }
-        let score = |(host, seat): (&usize, &Option<usize>)| {
-            let sum = seat.map_or(0, |group| sums.get(&group).copied().unwrap_or_default());
-            let total = self.hosts.get(*host).map_or(0, |host| host.total);
-            (sum, own(*host), total, *host)
-        };
-        fitting.iter().zip(&seats).map(score).min().map(|(.., host)| host)
+            holds
+        });
     }
 }
 

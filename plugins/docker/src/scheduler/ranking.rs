@@ -9,7 +9,8 @@
 //! * At the level of nothing stands most of what there is: a walk along the order, which goes on where it ended the last time.
 //! * At other levels stand few, each where its rank was when it was last looked at: the first whose rank still is the same is the best.
 //!
-//! Both hold because ranks only go up while units are only added (or only removed, in the ranking for that). What goes down is counted, and makes all be looked at anew.
+//! Both hold because ranks only go up while units are only added (or only removed, in the ranking for that). What goes down is counted, and makes all be looked at anew. Hosts that leave because they
+//! are full change nothing of that.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -58,6 +59,12 @@ impl Order {
         }
         self.items.insert((rank, item));
     }
+
+    fn remove(&mut self, item: usize) {
+        if let Some(rank) = self.ranks.remove(&item) {
+            self.items.remove(&(rank, item));
+        }
+    }
 }
 
 /// At which level things stand for one process; those that are not named stand at the level of nothing.
@@ -87,6 +94,23 @@ impl<L: Copy + Default + Ord> Levels<L> {
 
     /// Puts a thing at a level; its rank there is not before this one.
     fn set(&mut self, item: usize, level: L, rank: Rank, sunk: u64) {
+        if level == L::default() {
+            self.unname(item);
+        } else {
+            self.name(item, level, rank, sunk);
+        }
+    }
+
+    /// The same, so that no walk has to come by: at the level of nothing too.
+    fn name(&mut self, item: usize, level: L, rank: Rank, sunk: u64) {
+        self.unname(item);
+        self.of.insert(item, (level, rank));
+        let named = self.at.entry(level);
+        let named = named.or_insert_with(|| Named { items: BTreeSet::new(), sunk });
+        named.items.insert((rank, item));
+    }
+
+    fn unname(&mut self, item: usize) {
         if let Some((level, rank)) = self.of.remove(&item)
             && let Some(named) = self.at.get_mut(&level)
         {
@@ -94,12 +118,6 @@ impl<L: Copy + Default + Ord> Levels<L> {
             if named.items.is_empty() {
                 self.at.remove(&level);
             }
-        }
-        if level != L::default() {
-            self.of.insert(item, (level, rank));
-            let named = self.at.entry(level);
-            let named = named.or_insert_with(|| Named { items: BTreeSet::new(), sunk });
-            named.items.insert((rank, item));
         }
     }
 
@@ -175,14 +193,21 @@ pub(super) struct Ranking {
     /// The groups that have hosts, each where its first host is.
     fronts: Order,
     standings: HashMap<usize, Standing>,
+    /// The processes that have none in a group any more since a host left it.
+    returned: HashMap<usize, Vec<usize>>,
     /// How often a host came to an earlier place, in whichever group.
     sunk: u64,
     looked_at: u64,
 }
 
 impl Ranking {
-    /// Hosts without units, in these groups. Units on a host that is in no group are counted in the first, and it has a group count of 0 itself (the reference's index of a missing host).
-    pub(super) fn new(what: For, groups: &[Option<usize>]) -> Self {
+    /// Hosts with so many units each, in these groups of all hosts. Units on a host that is in no group are counted in the first, and it has a group count of 0 itself (the reference's index of a
+    /// missing host).
+    pub(super) fn new(
+        what: For,
+        groups: &[Option<usize>],
+        hosts: impl IntoIterator<Item = (usize, i64)>,
+    ) -> Self {
         let sign = match what {
             For::Adding => 1,
             For::Removing => -1,
@@ -199,11 +224,12 @@ impl Ranking {
             groups: HashMap::new(),
             fronts: Order::default(),
             standings: HashMap::new(),
+            returned: HashMap::new(),
             sunk: 0,
             looked_at: 0,
         };
-        for host in 0..groups.len() {
-            ranking.rank(host, 0);
+        for (host, total) in hosts {
+            ranking.rank(host, total);
         }
         ranking
     }
@@ -235,18 +261,76 @@ impl Ranking {
             levels.walked = None;
             standing.groups.walked = None;
         }
-        for group in [seat.group, seat.counted] {
-            let Some(order) = self.groups.get(&group) else { continue };
-            let sum = standing.sums.get(&group).copied().unwrap_or_default();
-            let least = standing.hosts.get(&group);
-            let least = least.map_or(0, |levels| levels.least(order.len()));
-            let front = order.first().unwrap_or_default();
-            standing.groups.set(group, (self.sign * sum, least), front, self.sunk);
+        self.stand(process, seat.group, false);
+        self.stand(process, seat.counted, false);
+    }
+
+    /// Whether a host is among those that are ranked.
+    pub(super) fn has(&self, host: usize) -> bool {
+        let order = self.seats.get(host).and_then(|seat| self.groups.get(&seat.group));
+        order.is_some_and(|order| order.rank(host).is_some())
+    }
+
+    /// Ranks a host no more; what is on it counts for nothing. `processes` tells which have units on a host.
+    ///
+    /// Only for groups in which nothing is counted but what is on their own hosts.
+    pub(super) fn leave<'p>(
+        &mut self,
+        host: usize,
+        processes: impl Fn(usize) -> Option<&'p BTreeSet<usize>>,
+    ) {
+        let Some(Seat { group, .. }) = self.seats.get(host).copied() else { return };
+        let Some(order) = self.groups.get_mut(&group) else { return };
+        order.remove(host);
+        match order.first() {
+            Some(front) => self.fronts.set(group, front),
+            None => self.fronts.remove(group),
+        }
+        let emptiest = order.items.first().map(|(_, host)| *host);
+        for process in processes(host).into_iter().flatten() {
+            self.looked_at += 1;
+            let Some(standing) = self.standings.get_mut(process) else { continue };
+            let levels = standing.hosts.entry(group).or_default();
+            let own = levels.of.get(&host).map_or(0, |(own, _)| self.sign * own);
+            levels.unname(host);
+            *standing.sums.entry(group).or_default() -= own;
+            self.stand(*process, group, true);
+        }
+        let Some(emptiest) = emptiest else {
+            for process in self.returned.remove(&group).unwrap_or_default() {
+                self.looked_at += 1;
+                self.stand(process, group, true);
+            }
+            return;
+        };
+        // A process that is on all hosts that are left, so on the emptiest, may have had none on this one alone.
+        for process in processes(emptiest).into_iter().flatten() {
+            self.looked_at += 1;
+            self.stand(*process, group, true);
+        }
+    }
+
+    /// Puts a group at the level where it stands for a process. A walk may have passed it already.
+    fn stand(&mut self, process: usize, group: usize, was_passed: bool) {
+        let Some(standing) = self.standings.get_mut(&process) else { return };
+        let Some(order) = self.groups.get(&group) else { return };
+        // One without hosts stands nowhere.
+        let Some(front) = order.first() else { return standing.groups.unname(group) };
+        let sum = standing.sums.get(&group).copied().unwrap_or_default();
+        let least = standing.hosts.get(&group);
+        let level = (self.sign * sum, least.map_or(0, |levels| levels.least(order.len())));
+        if was_passed {
+            if sum == 0 {
+                self.returned.entry(group).or_default().push(process);
+            }
+            standing.groups.name(group, level, front, self.sunk);
+        } else {
+            standing.groups.set(group, level, front, self.sunk);
         }
     }
 
     /// Puts a host where one with so many units belongs.
-    fn rank(&mut self, host: usize, total: i64) {
+    pub(super) fn rank(&mut self, host: usize, total: i64) {
         let Some(seat) = self.seats.get(host) else { return };
         let place = i64::try_from(host).unwrap_or(i64::MAX);
         let order = self.groups.entry(seat.group).or_default();
@@ -267,11 +351,10 @@ impl Ranking {
         let mut best_of = |group: usize| {
             best_in(groups.get(&group)?, hosts.entry(group).or_default(), &mut looks_within)
         };
-        let best = if level == <(i64, i64)>::default() {
-            best_at_nothing(fronts, levels, &mut best_of, looked_at)
-        } else {
-            levels.first_at(level, *sunk, &mut best_of, looked_at)
-        };
+        let is_nothing = level == <(i64, i64)>::default() && levels.of.len() < fronts.len();
+        let walked = is_nothing.then(|| best_at_nothing(fronts, levels, &mut best_of, looked_at));
+        let named = levels.first_at(level, *sunk, &mut best_of, looked_at);
+        let best = walked.flatten().into_iter().chain(named).min();
         *looked_at += looks_within;
         let (_, place) = best?;
         usize::try_from(self.sign * place).ok()

@@ -13,6 +13,12 @@ const SIZES: [usize; 4] = [1_000, 2_000, 4_000, 10_000];
 /// What the work may be at most of `n log2 n`, for every shape.
 const MOST: f64 = 3.0;
 
+/// What a unit of an app needs, by the app's number: several plans.
+const PLANS: [i64; 3] = [1, 2, 4];
+
+/// The metadata that tells how much memory a node has: it groups nothing, so the layouts stay what they are.
+const TOTAL: &str = "iaas-id";
+
 /// By how much its part of `n log2 n` may grow at most from the smallest size to the largest, for every shape.
 const GROWTH: f64 = 1.2;
 
@@ -25,9 +31,14 @@ fn nodes(count: usize, zone: impl Fn(usize) -> Option<String>) -> Vec<Node> {
     (0..count).map(node).collect()
 }
 
-/// No groups, a few, many, one a node.
-fn layouts(count: usize) -> [(&'static str, Vec<Node>); 4] {
+/// No groups, a few, many, one a node; none because two keys disagree.
+fn layouts(count: usize) -> [(&'static str, Vec<Node>); 5] {
+    let mut crossed = nodes(count, |number| Some((number % 3).to_string()));
+    for (number, node) in crossed.iter_mut().enumerate() {
+        node.metadata.insert("rack".to_owned(), (number % 7).to_string());
+    }
     [
+        ("out of balance", crossed),
         ("no groups", nodes(count, |_| None)),
         ("3 groups", nodes(count, |number| Some((number % 3).to_string()))),
         ("groups of 10", nodes(count, |number| Some((number / 10).to_string()))),
@@ -78,29 +89,56 @@ fn say(line: &str) {
 }
 
 /// How many looks it takes to place so many units, and to take them away again.
-fn looks(candidates: &[&Node], existing: &[UnitRecord], apps: &[String]) -> [u64; 2] {
-    let mut placer = Placer::new(candidates, existing, Memory::default());
+fn looks(
+    candidates: &[&Node],
+    existing: &[UnitRecord],
+    apps: &[String],
+    memory: Memory,
+) -> [u64; 2] {
+    let mut placer = Placer::new(candidates, existing, memory);
+    let before = placer.looked_at();
     for app in apps {
         placer.place(app, "web").unwrap();
     }
-    let placing = placer.looked_at();
+    let placing = placer.looked_at() - before;
     for app in apps {
         placer.remove(app, "web").unwrap();
     }
-    [placing, placer.looked_at() - placing]
+    [placing, placer.looked_at() - before - placing]
+}
+
+/// What these apps need, on nodes that have little more than that together: some a third of what others have, so that they are full long before the last unit comes.
+fn scarce(nodes: &mut [Node], existing: &[UnitRecord], apps: &[String]) -> Memory {
+    let number = |app: &str| app.trim_start_matches('a').parse().unwrap_or(0_usize);
+    let mut of_apps: BTreeMap<String, i64> =
+        apps.iter().map(|app| (app.clone(), PLANS[number(app) % PLANS.len()])).collect();
+    let new: i64 = apps.iter().map(|app| of_apps[app]).sum();
+    let all = new + i64::try_from(existing.len()).unwrap();
+    let fair = all / i64::try_from(nodes.len()).unwrap();
+    for (number, node) in nodes.iter_mut().enumerate() {
+        let percent = 60 + i64::try_from(scattered(number) % 120).unwrap();
+        node.metadata.insert(TOTAL.to_owned(), (fair * percent / 100).to_string());
+    }
+    of_apps.insert("old".to_owned(), 1);
+    Memory { ratio: 1.0, total_key: TOTAL.to_owned(), of_apps, grows: false }
 }
 
 /// Walks all shapes on hosts that carry so much already.
-fn check(load: &str, on_host: impl Fn(usize) -> usize) {
+fn check(load: &str, on_host: impl Fn(usize) -> usize, is_scarce: bool) {
     let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for count in SIZES {
-        for (layout, nodes) in layouts(count / 10) {
-            let candidates: Vec<&Node> = nodes.iter().collect();
+        for (layout, mut nodes) in layouts(count / 10) {
             let existing = loads(nodes.len(), &on_host);
             for (order, app) in orders() {
                 let apps: Vec<String> =
                     (0..count).map(|unit| format!("a{}", app(unit, count))).collect();
-                let looks = looks(&candidates, &existing, &apps);
+                let memory = if is_scarce {
+                    scarce(&mut nodes, &existing, &apps)
+                } else {
+                    Memory::default()
+                };
+                let candidates: Vec<&Node> = nodes.iter().collect();
+                let looks = looks(&candidates, &existing, &apps, memory);
                 for (what, looks) in ["placing", "removing"].into_iter().zip(looks) {
                     let shape = format!("{what}, {order}, {layout}");
                     ratios.entry(shape).or_default().push(ratio(looks, count));
@@ -127,12 +165,22 @@ fn check(load: &str, on_host: impl Fn(usize) -> usize) {
 
 #[test]
 fn the_work_on_empty_hosts_grows_no_worse_than_n_log_n() {
-    check("empty hosts", |_| 0);
+    check("empty hosts", |_| 0, false);
 }
 
 #[test]
 fn the_work_on_uneven_hosts_grows_no_worse_than_n_log_n() {
-    check("uneven hosts", |host| scattered(host) % 20);
+    check("uneven hosts", |host| scattered(host) % 20, false);
+}
+
+#[test]
+fn the_work_in_scarce_memory_grows_no_worse_than_n_log_n() {
+    check("empty hosts of little memory", |_| 0, true);
+}
+
+#[test]
+fn the_work_on_uneven_hosts_in_scarce_memory_grows_no_worse_than_n_log_n() {
+    check("uneven hosts of little memory", |host| scattered(host) % 20, true);
 }
 
 /// Plans to move 10,000 units over 1,000 nodes and says how long that took; gives how many go to each host.
@@ -169,10 +217,10 @@ fn a_plan_for_10_000_units_uses_every_node() {
 fn a_plan_for_10_000_units_in_scarce_memory_fills_no_node_too_much() {
     for (layout, mut nodes) in layouts(1_000) {
         for node in &mut nodes[500..] {
-            node.metadata.insert("iaas-id".to_owned(), "8".to_owned());
+            node.metadata.insert(TOTAL.to_owned(), "8".to_owned());
         }
         let of_apps = (0..100).map(|app| (format!("a{app}"), 1)).collect();
-        let (total_key, grows) = ("iaas-id".to_owned(), false);
+        let (total_key, grows) = (TOTAL.to_owned(), false);
         let memory = Memory { ratio: 1.0, total_key, of_apps, grows };
         let counts = planned(&format!("{layout}, scarce memory"), &nodes, &memory);
         assert_eq!(counts.values().sum::<usize>(), 10_000);

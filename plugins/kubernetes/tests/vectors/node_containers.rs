@@ -148,5 +148,6 @@ fn read(config: &Value) -> NodeContainer {
         network_mode: text(config, "NetworkMode").to_owned(),
         restart_policy: text(config, "RestartPolicy").to_owned(),
         binds: texts(config, "Binds"),
+        ..NodeContainer::default()
     }
 }

@@ -1,0 +1,171 @@
+//! Where units go when hosts are full or sick, and what is read to find out.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use gantry_core::node::{Node, RemoveNodeOptions, UpdateNodeOptions};
+use gantry_core::{App, Error};
+use gantry_engine::Operation;
+use gantry_runtime::{CallError, Cause};
+use serde_json::json;
+
+use super::stage::*;
+
+const A: &str = "tcp://10.0.0.1:2375";
+const B: &str = "tcp://10.0.0.2:2375";
+const C: &str = "tcp://10.0.0.3:2375";
+
+fn told<T>(result: Result<T, CallError>) -> Result<Error> {
+    match result.map(drop).map_err(|error| error.cause) {
+        Err(Cause::Plugin(error)) => Ok(error),
+        other => anyhow::bail!("not what a plugin says: {other:?}"),
+    }
+}
+
+/// Three hosts on which units need memory, with so much on each.
+async fn with_memory(totals: [&str; 3]) -> Result<Stage> {
+    let scheduler = json!({"total-memory-metadata": "memory", "max-used-memory": 1.0});
+    let config = json!({"docker": {"scheduler": scheduler}});
+    let mut stage = Stage::over(&[A, B, C], config, |engine| engine).await?;
+    stage.app.memory = 100;
+    stage.platform.put_app(stage.app.clone());
+    for (address, total) in [A, B, C].into_iter().zip(totals) {
+        let options = UpdateNodeOptions {
+            address: address.to_owned(),
+            pool: "p".to_owned(),
+            metadata: BTreeMap::from([("memory".to_owned(), total.to_owned())]),
+            ..UpdateNodeOptions::default()
+        };
+        let (operation, _) = stage.operation();
+        stage.provisioner.update_node(&operation, &options).await?;
+    }
+    Ok(stage)
+}
+
+async fn node(stage: &Stage, address: &str) -> Result<Node> {
+    let question = Operation::new("", Duration::from_secs(20));
+    Ok(stage.provisioner.node(&question, address).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_hosts_are_no_engine_out_of_reach() -> Result<()> {
+    let mut stage = with_memory(["50", "50", "50"]).await?;
+    let why =
+        "error in scheduler: no nodes found with enough memory for container of \"shop\": 0.0001MB";
+    assert_eq!(told(stage.deploy("shop:1").await)?, Error::UnitStartup(why.to_owned()));
+    let mut stage = with_memory(["100", "100", "100"]).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    assert_eq!(told(stage.add(1).await)?, Error::Conflict(why.to_owned()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_answers_and_makes_no_container_has_failed_and_is_left_alone_for_a_while()
+-> Result<()> {
+    let mut stage = Stage::over(&[A, B, C], json!({}), |engine| engine).await?;
+    stage.deploy("shop:1").await?;
+    stage.fault.is(Some(Kind::NoCreate(A)));
+    stage.add(3).await?;
+    let node = node(&stage, A).await?;
+    assert_eq!(node.status, "temporarily disabled");
+    assert_eq!(node.extra_data["Failures"], "1");
+    let why = &node.extra_data["LastError"];
+    ensure!(why.contains("no space left on device"), "{why}");
+    stage.add(3).await?;
+    assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1, "nobody asked it again");
+    assert_eq!(stage.units().await?.len(), 7);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_create_that_is_refused_is_no_failure_of_the_host() -> Result<()> {
+    let mut stage = Stage::over(&[A, B, C], json!({}), |engine| engine).await?;
+    stage.deploy("shop:1").await?;
+    stage.fault.is(Some(Kind::RefusedCreate(A)));
+    let error = told(stage.add(3).await)?.to_string();
+    ensure!(error.contains("status 400"), "{error}");
+    assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1);
+    let node = node(&stage, A).await?;
+    assert_eq!((node.status.as_str(), node.extra_data.get("Failures")), ("ready", None));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_down_is_read_once_for_all_units_of_a_change() -> Result<()> {
+    let mut stage = with_memory(["10000", "10000", "10000"]).await?;
+    for other in ["one", "two"] {
+        let app = App { name: other.to_owned(), ..stage.app.clone() };
+        stage.platform.put_app(app.clone());
+        let (operation, _) = stage.operation();
+        stage.provisioner.deploy(&operation, &app, "shop:1").await?;
+    }
+    stage.deploy("shop:1").await?;
+    let mut reads = Vec::new();
+    for fault in [None, Some(Kind::NoCreate(A))] {
+        stage.fault.is(fault);
+        stage.fault.readings.store(0, Ordering::Release);
+        stage.fault.apps_read.store(0, Ordering::Release);
+        stage.add(9).await?;
+        let readings = stage.fault.readings.load(Ordering::Acquire);
+        reads.push((readings, stage.fault.apps_read.load(Ordering::Acquire)));
+    }
+    let displaced = stage.fault.refusals.load(Ordering::Acquire);
+    ensure!(displaced >= 2, "{displaced} units were placed on the host first");
+    assert_eq!(reads[0].0, 1);
+    assert_eq!(reads[1], reads[0], "units that have to go elsewhere cost no other look");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_leave_a_host_get_their_places_in_one_look_however_many_apps_they_are_of()
+-> Result<()> {
+    let mut readings = Vec::new();
+    for others in [0, 4] {
+        let mut stage = with_memory(["10000", "10000", "10000"]).await?;
+        for number in 0..others {
+            let app = App { name: format!("app-{number}"), deploys: 1, ..stage.app.clone() };
+            stage.platform.put_app(app.clone());
+            let (operation, _) = stage.operation();
+            stage.provisioner.deploy(&operation, &app, "shop:1").await?;
+            let (operation, _) = stage.operation();
+            stage.provisioner.add_units(&operation, &app, 2, "").await?;
+        }
+        stage.deploy("shop:1").await?;
+        stage.add(2).await?;
+        stage.fault.readings.store(0, Ordering::Release);
+        leave(&mut stage, A).await?;
+        readings.push(stage.fault.readings.load(Ordering::Acquire));
+        assert_eq!(stage.units().await?.len(), 3);
+        assert_eq!(on(&stage, A).await?, 0);
+    }
+    assert_eq!(readings[0], readings[1]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_leaves_a_host_goes_on_to_another_when_the_place_that_was_found_fails()
+-> Result<()> {
+    let mut stage = Stage::over(&[A, B, C], json!({}), |engine| engine).await?;
+    stage.deploy("shop:1").await?;
+    assert_eq!(on(&stage, A).await?, 1);
+    stage.fault.is(Some(Kind::NoCreate(B)));
+    leave(&mut stage, A).await?;
+    assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1, "its place was there");
+    assert_eq!([on(&stage, A).await?, on(&stage, B).await?, on(&stage, C).await?], [0, 0, 1]);
+    Ok(())
+}
+
+async fn leave(stage: &mut Stage, address: &str) -> Result<()> {
+    let remove = RemoveNodeOptions { address: address.to_owned(), rebalance: true };
+    let (operation, _) = stage.operation();
+    Ok(stage.provisioner.remove_node(&operation, &remove).await?)
+}
+
+/// How many units are on a host.
+async fn on(stage: &Stage, address: &str) -> Result<usize> {
+    let question = Operation::new("", Duration::from_secs(20));
+    Ok(stage.provisioner.node_units(&question, address).await?.len())
+}
