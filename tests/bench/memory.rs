@@ -200,8 +200,9 @@ pub(crate) async fn of_daemon() -> Result<()> {
     let after = Resident::of(&daemon)?;
     match all.code {
         Some(0) => {
-            let units: Vec<Value> = serde_json::from_str(&all.stdout)?;
-            ensure!(units.len() == UNITS, "{} units of all apps", units.len());
+            let list: Value = serde_json::from_str(&all.stdout)?;
+            let count = list["items"].as_array().map_or(0, Vec::len);
+            ensure!(count == UNITS, "{count} units of all apps");
             after.tell("after a list of all units");
         }
         _ => {
