@@ -135,7 +135,7 @@ fn in_pool(
 }
 
 /// The pool of each app that has units. One that nobody knows any more has none.
-fn pools(units: &[UnitRecord]) -> Result<BTreeMap<String, String>> {
+pub(crate) fn pools(units: &[UnitRecord]) -> Result<BTreeMap<String, String>> {
     let names: BTreeSet<&str> = units.iter().map(|unit| unit.app_name.as_str()).collect();
     let mut pools = BTreeMap::new();
     for name in names {

@@ -10,7 +10,7 @@ use gantry_sdk::gantry_core::node::{
     find_node_by_addrs,
 };
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, apps, log, operation, quote};
+use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, log, operation, quote};
 
 use crate::machine::{self, Creation, Machines};
 use crate::observe::{Sight, is_silent, observed};
@@ -252,16 +252,7 @@ fn of_known_apps(mut units: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
 }
 
 fn known_apps(records: &[UnitRecord]) -> Result<BTreeSet<String>> {
-    let names: BTreeSet<&str> = records.iter().map(|record| record.app_name.as_str()).collect();
-    let mut known = BTreeSet::new();
-    for name in names {
-        match apps::get(name) {
-            Ok(_) => known.insert(name.to_owned()),
-            Err(Error::NotFound(_)) => false,
-            Err(error) => return Err(error),
-        };
-    }
-    Ok(known)
+    Ok(moves::pools(records)?.into_keys().collect())
 }
 
 /// The node that an agent's words are about: the one with the units that it names, or else the one with its addresses. What it checked there is written down.
