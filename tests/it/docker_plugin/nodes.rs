@@ -68,10 +68,10 @@ impl Stage {
     }
 
     /// The unit that is found ill, when it has been for long enough.
-    async fn found_ill(&self) -> Result<String> {
+    async fn found_ill(&self) -> Result<SickUnit> {
         loop {
             if let [sick] = self.examine().await?.units.as_slice() {
-                return Ok(sick.id.clone());
+                return Ok(sick.clone());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -325,13 +325,7 @@ async fn a_unit_that_dies_is_found_ill_and_replaced_once() -> Result<()> {
     let host = format!("tcp://{}:2375", dying.ip);
     stage.on(&host)?.remove(&dying.id, true).await?;
     // Ill from the first look on, and long enough after a second.
-    let sick = loop {
-        let findings = stage.examine().await?;
-        if let [sick] = findings.units.as_slice() {
-            break sick.clone();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let sick = stage.found_ill().await?;
     let expected = SickUnit {
         app_name: "shop".to_owned(),
         id: dying.id.clone(),
@@ -391,7 +385,7 @@ async fn a_unit_that_somebody_removed_is_not_forgotten_by_what_does_not_replace_
     let (operation, _) = stage.operation();
     let error = stage.provisioner.remove_units(&operation, &stage.app, 3, "web").await;
     assert!(error.unwrap_err().to_string().ends_with("only 2 available"));
-    assert_eq!(stage.found_ill().await?, gone.id);
+    assert_eq!(stage.found_ill().await?.id, gone.id);
     stage.deploy("shop:2").await?;
     assert_eq!(stage.ids().await?.len(), 3);
     assert_eq!((stage.keys("units/").await?.len(), stage.keys("leaving/").await?.len()), (3, 0));
@@ -429,7 +423,7 @@ async fn a_unit_whose_deploy_died_after_it_was_in_service_is_healed_all_the_same
         } else {
             stage.on(A)?.stop(new, 0).await?;
         }
-        assert_eq!(stage.found_ill().await?, *new);
+        assert_eq!(stage.found_ill().await?.id, *new);
         ensure!(stage.heal(new).await?.is_some());
         assert_eq!(stage.examine().await?, Findings::default());
     }
@@ -454,7 +448,7 @@ async fn a_host_that_comes_back_empty_has_its_units_replaced() -> Result<()> {
     stage.on(A)?.remove(&lost.id, true).await?;
     let (operation, _) = stage.operation();
     ensure!(stage.provisioner.take_back_node(&operation, A).await?);
-    assert_eq!(stage.found_ill().await?, lost.id);
+    assert_eq!(stage.found_ill().await?.id, lost.id);
     stage.heal(&lost.id).await?.context("it is replaced")?;
     assert_eq!(stage.counts().await?, [1, 1, 1]);
     Ok(())
