@@ -115,15 +115,7 @@ fn run(
 }
 
 fn worked(home: &Home, pod: &str, agent: &str, input: Reader) -> Result<Vec<u8>> {
-    wait::pod(
-        home,
-        pod,
-        home.timeouts.pod_running,
-        |pod, events| match completion::image_missing(pod) {
-            Some(reason) => Err(Error::UnitStartup(reason)),
-            None => completion::is_running(pod, events),
-        },
-    )?;
+    wait::pod_running(home, pod)?;
     let (stdout, stderr) = (operation::output(), operation::output());
     let attached = home.client.attach(home.namespace(), pod, agent, Some(input), &stdout, &stderr);
     if let Err(error) = attached {

@@ -60,17 +60,40 @@ pub fn reason(pod: &Value, container: &str) -> Option<String> {
     (number(ended, "/exitCode") != 0 && !message.is_empty()).then(|| message.to_owned())
 }
 
+/// So often a node tries to pull an image before nobody waits for it any more: a registry that is busy for a moment ends nothing.
+const PULLS: i64 = 2;
+
 /// Why a container of the pod will not start, when its image is the reason.
-pub fn image_missing(pod: &Value) -> Option<String> {
-    const REASONS: [&str; 4] =
-        ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+pub fn image_missing(pod: &Value, events: &[Value]) -> Option<String> {
     let all = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    let mut waiting = all
+    let waiting = all
         .into_iter()
         .flat_map(|statuses| items(pod, statuses))
         .filter_map(|status| status.pointer("/state/waiting"));
-    let missing = waiting.find(|waiting| REASONS.contains(&text(waiting, "/reason")))?;
-    Some(format!("{}: {}", text(missing, "/reason"), text(missing, "/message")))
+    let mut told = waiting.map(|waiting| (text(waiting, "/reason"), text(waiting, "/message")));
+    let (reason, message) = told.find(|(reason, message)| match *reason {
+        "InvalidImageName" | "ErrImageNeverPull" => true,
+        "ErrImagePull" | "ImagePullBackOff" => is_refused(message) || failed_pulls(events) >= PULLS,
+        _ => false,
+    })?;
+    Some(format!("{reason}: {message}"))
+}
+
+/// Whether a registry has answered that it does not give the image: asking again changes nothing.
+fn is_refused(message: &str) -> bool {
+    const ANSWERS: [&str; 6] =
+        ["not found", "manifest unknown", "does not exist", "denied", "unauthorized", "forbidden"];
+    let message = message.to_lowercase();
+    ANSWERS.iter().any(|answer| message.contains(answer))
+}
+
+/// How often the pod's node could not pull an image: one event stands for all that are alike.
+fn failed_pulls(events: &[Value]) -> i64 {
+    let failed = events.iter().filter(|event| {
+        text(event, "/reason") == "Failed"
+            && text(event, "/message").starts_with("Failed to pull image")
+    });
+    failed.map(|event| number(event, "/count").max(1)).sum()
 }
 
 fn not_failed(pod: &Value, events: &[Value]) -> Result<()> {
@@ -190,15 +213,44 @@ mod tests {
 
     #[test]
     fn an_image_that_is_missing_is_told_of_whichever_container_it_is() {
-        let waits =
-            |reason: &str| json!({"state": {"waiting": {"reason": reason, "message": "m"}}});
+        let waits = |reason: &str| json!({"state": {"waiting": {"reason": reason, "message": "x: not found"}}});
         let with = |first: Value, second: Value| json!({"status": {"initContainerStatuses": [first], "containerStatuses": [second]}});
-        let told = Some("ErrImagePull: m".to_owned());
+        let told = Some("ErrImagePull: x: not found".to_owned());
         let starting = waits("PodInitializing");
-        assert_eq!(image_missing(&with(waits("ErrImagePull"), starting.clone())), told);
-        assert_eq!(image_missing(&with(json!({}), waits("ErrImagePull"))), told);
-        assert_eq!(image_missing(&with(json!({}), starting)), None);
-        assert_eq!(image_missing(&json!({})), None);
+        assert_eq!(image_missing(&with(waits("ErrImagePull"), starting.clone()), &[]), told);
+        assert_eq!(image_missing(&with(json!({}), waits("ErrImagePull")), &[]), told);
+        assert_eq!(image_missing(&with(json!({}), starting), &[]), None);
+        assert_eq!(image_missing(&json!({}), &[]), None);
+    }
+
+    #[test]
+    fn a_registry_that_is_busy_is_asked_once_more() {
+        let waits = |reason: &str, message: &str| {
+            let waiting = json!({"waiting": {"reason": reason, "message": message}});
+            json!({"status": {"containerStatuses": [{"state": waiting}]}})
+        };
+        let failed = |message: &str, count: i64| json!({"reason": "Failed", "message": message, "count": count});
+        let once = [
+            failed("Failed to pull image \"x\": TLS handshake timeout", 1),
+            failed("Error: ErrImagePull", 5),
+        ];
+        let again = [failed("Failed to pull image \"x\": TLS handshake timeout", 2)];
+        let others = [once[0].clone(), failed("Failed to pull image \"x\": EOF", 1)];
+        for (reason, message, events, is_missing) in [
+            ("ErrImagePull", "pull QPS exceeded", &[][..], false),
+            ("ErrImagePull", "TLS handshake timeout", &once, false),
+            ("ImagePullBackOff", "Back-off pulling image \"x\"", &once, false),
+            ("ErrImagePull", "TLS handshake timeout", &again, true),
+            ("ErrImagePull", "EOF", &others, true),
+            ("ErrImagePull", "pull access denied for x", &[], true),
+            ("ImagePullBackOff", "unexpected status: 401 Unauthorized", &[], true),
+            ("InvalidImageName", "m", &[], true),
+            ("ErrImageNeverPull", "m", &[], true),
+            ("ContainerCreating", "not found", &again, false),
+        ] {
+            let missing = image_missing(&waits(reason, message), events);
+            assert_eq!(missing, is_missing.then(|| format!("{reason}: {message}")), "{message}");
+        }
     }
 
     #[test]

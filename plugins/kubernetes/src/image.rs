@@ -6,7 +6,6 @@ use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
 use gantry_sdk::{Error, Result, images, operation};
 use serde_json::json;
 
-use crate::completion::image_missing;
 use crate::home::Home;
 use crate::object::text;
 use crate::service::{Purpose, Site};
@@ -112,18 +111,12 @@ fn read(site: &Site<'_>, image: &str) -> Result<Files> {
 }
 
 fn look(home: &Home, pod: &str) -> Result<Files> {
-    let ended = wait::pod(home, pod, home.timeouts.pod_running, |pod, _| {
-        let phase = text(pod, "/status/phase");
-        Ok(["Succeeded", "Failed"].contains(&phase) || image_missing(pod).is_some())
-    });
+    let ended = wait::pod_ended(home, pod, home.timeouts.pod_running);
     let ended = match ended {
         // Nothing goes on: the pod goes with this call.
         Err(Error::TimedOut(text)) => return Err(Error::UnitStartup(text)),
         ended => ended?,
     };
-    if let Some(reason) = image_missing(&ended) {
-        return Err(Error::UnitStartup(reason));
-    }
     if text(&ended, "/status/phase") == "Failed" {
         // There is no shell in it: then there are no files that somebody wrote for a platform.
         return Ok(Files::default());

@@ -187,7 +187,7 @@ impl ProcessWatch {
 ///
 /// # Errors
 ///
-/// It failed, took longer than `time`, somebody asked to stop, or the cluster is away.
+/// It failed, its image cannot be had, it took longer than `time`, somebody asked to stop, or the cluster is away.
 pub(crate) fn pod(
     home: &Home,
     pod: &str,
@@ -215,6 +215,10 @@ pub(crate) fn pod(
             if told.insert(line.clone()) {
                 operation::progress(&format!("  ---> {line}\n"));
             }
+        }
+        let missing = found.as_ref().and_then(|pod| completion::image_missing(pod, &events));
+        if let Some(reason) = missing {
+            return Err(Error::UnitStartup(reason));
         }
         match &found {
             Some(object) if until(object, &events)? => return Ok(object.clone()),
