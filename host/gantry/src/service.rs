@@ -19,6 +19,7 @@ mod plugins;
 mod pools;
 mod problem;
 mod register;
+mod reports;
 mod routes;
 mod run;
 mod services;
