@@ -36,7 +36,8 @@ pub trait Provisioner {
     /// Called when an app is created. Twice is as good as once.
     fn provision(app: App) -> Result<()>;
 
-    /// Called when an app is removed: nothing of it is left afterwards. Destroying what is gone succeeds.
+    /// Called when an app is removed: nothing of it is left afterwards. Destroying what is gone succeeds. An app that is removed by force although this failed is forgotten, and this is called once
+    /// more: the platform does not know it any more, so nothing need be kept of it.
     fn destroy(app: App) -> Result<()>;
 
     /// Starts `count` more units of the current image. When it fails, the number of units is what it was.
@@ -243,7 +244,7 @@ pub trait Nodes {
     /// Removes a machine. When its units cannot be moved away, it stays.
     fn remove(options: RemoveNodeOptions) -> Result<()>;
 
-    /// The node that an agent's words are about.
+    /// The node that an agent's words are about. What the agent checked there may be written down.
     fn for_node_data(data: NodeStatusData) -> Result<Node>;
 }
 
