@@ -6,6 +6,7 @@ mod stage;
 mod struck;
 mod three;
 mod throttle;
+mod verbs;
 
 use std::time::Duration;
 

@@ -96,6 +96,32 @@ image-history-size = 2
     }
 }
 
+/// Builds a source on a platform, in a container whose image is committed: it is pushed and pulled as every other.
+fn what_is_committed_runs_on_all(shop: &Shop) -> Result<()> {
+    let Shop { three, registry, source, .. } = shop;
+    let platform = registry.image("tsuru/site:latest");
+    for host in &three.hosts.hosts {
+        three.hosts.docker(host, &["tag", &three.image, &platform])?;
+    }
+    let folder = source.path().join("site");
+    std::fs::create_dir_all(folder.join("www"))?;
+    let program = "web: env WWW=/home/application/current/www serve\n";
+    std::fs::write(folder.join("Procfile"), program)?;
+    let hooks = "healthcheck:\n  path: /\nhooks:\n  build:\n    - echo six >www/index.html\n";
+    std::fs::write(folder.join("tsuru.yaml"), hooks)?;
+
+    let daemon = &three.daemon;
+    daemon.cli(&["app", "create", "site", "site", "--pool", "three"])?.success()?;
+    let built = daemon.cli(&["app", "deploy", "site", &folder.to_string_lossy(), "--wait"])?;
+    let said = built.stderr.clone();
+    built.success()?;
+    ensure!(said.contains(&format!("Building on {platform}")), "{said}");
+    ensure!(registry.tags("tsuru/app-site")? == versions(&["v1"]), "it is in the registry");
+    daemon.cli(&["unit", "set", "site", "3"])?.success()?;
+    // What a hook made is on all hosts, and only one of them made it.
+    shop.answers("site", "six")
+}
+
 fn versions(numbers: &[&str]) -> BTreeSet<String> {
     numbers.iter().map(|&number| number.to_owned()).collect()
 }
@@ -169,7 +195,7 @@ fn what_is_built_on_one_host_runs_on_all_and_goes_when_nobody_can_return_to_it()
     shop.answers("web", "three")?;
     let refused = daemon.cli(&["app", "rollback", "web", "v1"])?;
     ensure!(refused.code != Some(0), "nobody can return to what is gone: {refused:?}");
-    Ok(())
+    what_is_committed_runs_on_all(&shop)
 }
 
 #[test]

@@ -27,9 +27,7 @@ sharedfs = {{ hostdir = "{shared}", mountpoint = "/shared", app-isolation = true
 
 /// The only unit of `web` on a host, as Docker's inspect shows it.
 fn inspect(three: &Three, host: &Host) -> Result<Value> {
-    let id = one(three, host)?;
-    let inspected: Value = serde_json::from_str(&three.hosts.docker(host, &["inspect", &id])?)?;
-    Ok(inspected[0].clone())
+    three.inspect(host, &one(three, host)?)
 }
 
 fn one(three: &Three, host: &Host) -> Result<String> {

@@ -1,12 +1,16 @@
 //! Three hosts with an image on each, and a daemon that has them in a pool.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use gantry_tests::artifacts::image;
 use gantry_tests::daemon::{Daemon, docker};
 use gantry_tests::hosts::{Host, Hosts};
 use serde_json::Value;
+
+/// The milliseconds of a day. No test takes that long, so the time of day tells which of two moments is the later.
+const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// What the daemon looks for, and how soon it acts.
 pub(super) const HEALING: &str = "
@@ -90,6 +94,18 @@ impl Three {
         self.daemon.json(&["node", "info", &address(host)])
     }
 
+    /// The host with this address.
+    pub(super) fn host(&self, address: &str) -> Result<Host> {
+        let host = self.hosts.hosts.iter().find(|host| host.address == address);
+        host.cloned().context("a host of these")
+    }
+
+    /// A container on a host, as Docker's inspect shows it.
+    pub(super) fn inspect(&self, host: &Host, id: &str) -> Result<Value> {
+        let text = self.hosts.docker(host, &["inspect", id])?;
+        Ok(serde_json::from_str::<Value>(&text)?[0].take())
+    }
+
     /// How many containers are on a host, running or not.
     pub(super) fn containers(&self, host: &Host) -> Result<usize> {
         Ok(self.hosts.docker(host, &["ps", "-aq"])?.lines().count())
@@ -136,4 +152,28 @@ pub(super) fn address(host: &Host) -> String {
 pub(super) fn units(daemon: &Daemon, app: &str) -> Result<Vec<Value>> {
     let units = daemon.json(&["unit", "list", app])?;
     Ok(units.as_array().context("a list")?.clone())
+}
+
+/// The milliseconds of the day by now.
+pub(super) fn now() -> Result<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(i64::try_from(since.as_millis())? % DAY)
+}
+
+/// The milliseconds of the day at which an operation began, by the record.
+pub(super) fn began(operation: &Value) -> Result<i64> {
+    let time = operation["began"].as_str().context("a time")?;
+    let (_, time) = time.split_once('T').context("a day and a time")?;
+    let parts: Vec<&str> = time.trim_end_matches('Z').split([':', '.']).collect();
+    let [hours, minutes, seconds, milliseconds] = parts.as_slice() else {
+        anyhow::bail!("no time with milliseconds: {time}")
+    };
+    let number = |text: &str| text.parse::<i64>();
+    let minutes = number(hours)? * 60 + number(minutes)?;
+    Ok((minutes * 60 + number(seconds)?) * 1000 + number(milliseconds)?)
+}
+
+/// How many milliseconds one time of the day is after another.
+pub(super) fn between(earlier: i64, later: i64) -> i64 {
+    (later - earlier).rem_euclid(DAY)
 }

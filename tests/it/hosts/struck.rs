@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use gantry_tests::daemon::eventually;
 use gantry_tests::hosts::Host;
 use serde_json::Value;
 
-use super::stage::{HEALING, Three, units};
+use super::stage::{HEALING, Three, address, units};
 
 /// A host that holds its connections and says nothing is waited for, call by call.
 const SOON: Duration = Duration::from_secs(400);
+
+/// How long anybody may take who has nothing to do with that host. The daemon itself waits ten seconds for what a host has.
+const BESIDE: Duration = Duration::from_secs(60);
 
 /// How long a unit that does not answer is tried.
 const CONFIG: &str = "
@@ -38,11 +41,6 @@ impl Struck {
         three.app("web", units)?;
         let before = ids(&three, "web")?;
         Ok(Self { three, waiting, before })
-    }
-
-    fn host(&self, address: &str) -> Result<Host> {
-        let host = self.three.hosts.hosts.iter().find(|host| host.address == address);
-        host.cloned().context("a host of these")
     }
 
     /// Begins a deploy of `web`, and returns when all its new units are started, and the first that was asked has not answered.
@@ -84,6 +82,32 @@ impl Struck {
         Ok(())
     }
 
+    /// Does what people do while a host says nothing: no word of theirs waits for it.
+    fn others_go_on(&self, struck: &Host) -> Result<()> {
+        let daemon = &self.three.daemon;
+        in_time("the deploy of another app", || self.other_is_deployed(struck))?;
+        let running = ["operation", "list", "--app", "web", "--state", "running"];
+        ensure!(daemon.json(&running)?[0]["id"].is_string(), "it was under way meanwhile");
+        let told = in_time("the list of all units", || daemon.json(&["unit", "list"]))?;
+        let listed = told["items"].as_array().context("a list")?;
+        let of_other = listed.iter().filter(|unit| unit["app_name"] == "other").count();
+        ensure!(of_other == 3 && told["problems"].is_null(), "{told}");
+        let told = in_time("the list of all nodes", || daemon.json(&["node", "list"]))?;
+        let nodes = told["items"].to_string();
+        let mut hosts = self.three.hosts.hosts.iter();
+        ensure!(hosts.all(|host| nodes.contains(&address(host))), "{told}");
+        let words = ["app", "run", "other", "--", "echo", "here"];
+        let told = in_time("a command in all its units", || daemon.cli(&words)?.success())?;
+        ensure!(told == "here\n".repeat(3), "{told}");
+        let add = ["unit", "add", "other", "1", "--wait"];
+        in_time("one more unit of it", || daemon.cli(&add)?.success())?;
+        let spread = self.three.spread("other")?;
+        ensure!(spread[&struck.address] == 0, "nothing of it is there: {spread:?}");
+        let set = ["unit", "set", "other", "3", "--wait"];
+        in_time("one less", || daemon.cli(&set)?.success())?;
+        Ok(())
+    }
+
     /// The units of an app that were replaced because they died, by the record.
     fn healed(&self, app: &str) -> Result<Vec<String>> {
         let healed = self.three.operations("unit-heal")?;
@@ -118,6 +142,16 @@ impl Struck {
 fn ids(three: &Three, app: &str) -> Result<BTreeSet<String>> {
     let id = |unit: &Value| Ok(unit["id"].as_str().context("a unit has an id")?.to_owned());
     units(&three.daemon, app)?.iter().map(id).collect()
+}
+
+/// Does something while a host says nothing, and demands that it does not wait for it.
+fn in_time<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let begun = Instant::now();
+    let done = work().with_context(|| what.to_owned())?;
+    let took = begun.elapsed();
+    println!("beside a host that stands still, {what} took {took:.1?}");
+    ensure!(took <= BESIDE, "{what} took {took:?}");
+    Ok(done)
 }
 
 fn complaint(output: Output) -> Result<(Option<i32>, String)> {
@@ -157,7 +191,7 @@ fn a_deploy_away_from_a_host_that_is_killed_ends_well_and_its_old_unit_is_not_he
     let mut struck = Struck::start("left", 1)?;
     let spread = struck.three.spread("web")?;
     let home = spread.iter().find(|(_, count)| **count == 1).context("it is somewhere")?;
-    let host = struck.host(home.0)?;
+    let host = struck.three.host(home.0)?;
     let deploy = struck.deploy()?;
     let on_it = struck.three.ids(&host, "label=app-name=web")?;
     ensure!(on_it == struck.before, "only the old unit is there: {on_it:?}");
@@ -188,9 +222,7 @@ fn a_deploy_onto_a_host_that_stands_still_fails_and_is_undone_and_no_other_waits
     let deploy = struck.deploy()?;
     struck.three.hosts.stand_still(&host)?;
     struck.let_go_on(&host)?;
-    struck.other_is_deployed(&host)?;
-    let running = ["operation", "list", "--app", "web", "--state", "running"];
-    ensure!(struck.three.daemon.json(&running)?[0]["id"].is_string(), "it was under way meanwhile");
+    struck.others_go_on(&host)?;
 
     let (code, told) = complaint(deploy.wait_with_output()?)?;
     ensure!(code == Some(1) && told.contains("healthcheck fail("), "{code:?} {told}");

@@ -1,14 +1,94 @@
 //! An app over three hosts: spread, rebalanced, moved away from a host that goes, healed when one dies, and deployed past one that stands still.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, Result, ensure};
 use gantry_tests::daemon::eventually;
 
 use super::SOON;
-use super::stage::{Three, address, units};
+use super::stage::{Three, address, began, between, now, units};
+
+/// How long a unit may be ill, and the pause between two looks, in milliseconds, as `HEALING` says; and how many looks a machine that is busy with other tests may be late.
+const ILL: i64 = 2_000;
+const LOOK: i64 = 1_000;
+const LOOKS: i64 = 30;
+
+/// Where the units of all apps are, by id: the app, and the address of the host.
+fn places(three: &Three) -> Result<BTreeMap<String, (String, String)>> {
+    let list = three.daemon.json(&["unit", "list"])?;
+    let mut places = BTreeMap::new();
+    for unit in list["items"].as_array().context("a list")? {
+        let text = |key: &str| unit[key].as_str().map(str::to_owned).context(unit.to_string());
+        places.insert(text("id")?, (text("app_name")?, text("ip")?));
+    }
+    Ok(places)
+}
+
+/// Spreads units anew with these words, and demands that those have been replaced for which this holds, one for one, and no others.
+fn only_these_move(
+    three: &Three,
+    words: &[&str],
+    is_named: impl Fn(&str, &str) -> bool,
+) -> Result<()> {
+    let before = places(three)?;
+    let said = three.daemon.cli(&[&["node", "rebalance"], words].concat())?.success()?;
+    ensure!(said.contains("the units are spread anew"), "{words:?}: {said}");
+    let after = places(three)?;
+    let named = before.iter().filter(|(_, (app, host))| is_named(app, host)).map(|(id, _)| id);
+    let moved = before.keys().filter(|id| !after.contains_key(*id));
+    let (named, moved): (BTreeSet<_>, BTreeSet<_>) = (named.collect(), moved.collect());
+    ensure!(!named.is_empty() && named == moved, "{words:?}: {before:?}, then {after:?}");
+    ensure!(after.len() == before.len(), "{words:?}: {before:?}, then {after:?}");
+    Ok(())
+}
+
+/// Spreads the units of an app, of a host that is named by what is said of it, and of all.
+fn those_that_are_named_move(three: &Three) -> Result<()> {
+    let Three { hosts, daemon, .. } = three;
+    let first = hosts.hosts.first().context("a host")?;
+    daemon.cli(&["unit", "set", "web", "3"])?.success()?;
+    three.app("other", 3)?;
+    only_these_move(three, &["--app", "other"], |app, _| app == "other")?;
+    daemon.cli(&["node", "rebalance", "--app", "nobody"])?.failure(4)?;
+
+    daemon.cli(&["node", "update", &address(first), "--metadata", "rack=7"])?.success()?;
+    only_these_move(three, &["--metadata", "rack=7"], |_, host| host == first.address)?;
+    let nowhere = ["node", "rebalance", "--metadata", "rack=8"];
+    let said = daemon.cli(&nowhere)?.success()?;
+    ensure!(said.contains("nothing moved"), "{said}");
+    daemon.cli(&["node", "update", &address(first), "--metadata", "rack="])?.success()?;
+
+    let before = places(three)?;
+    let dry = ["node", "rebalance", "--force", "--dry-run"];
+    let said = daemon.cli(&dry)?.success()?;
+    ensure!(said.contains("these units would move") && places(three)? == before, "{said}");
+    only_these_move(three, &["--force"], |_, _| true)?;
+    for app in ["web", "other"] {
+        ensure!(three.counts(app)? == [1, 1, 1], "{app}: {:?}", three.spread(app)?);
+    }
+    Ok(())
+}
+
+/// The hosts have the certificates that they were added with when one is added again without them, and when the daemon has been started anew.
+fn certificates_are_kept(three: &mut Three) -> Result<()> {
+    let first = address(three.hosts.hosts.first().context("a host")?);
+    let again = ["node", "add", &first, "--pool", "three", "--wait", "60"];
+    three.daemon.cli(&again)?.success()?;
+    three.daemon.stop()?;
+    three.daemon.resume()?;
+    let before = places(three)?;
+    let deploy = ["app", "deploy", "web", "--image", &three.image];
+    three.daemon.cli(&deploy)?.success()?;
+    ensure!(three.counts("web")? == [1, 1, 1], "{:?}", three.spread("web")?);
+    let replaced = units(&three.daemon, "web")?;
+    let is_new = |id: &str| !before.contains_key(id);
+    ensure!(replaced.iter().all(|unit| unit["id"].as_str().is_some_and(is_new)), "{replaced:?}");
+    Ok(())
+}
 
 #[test]
 fn units_are_spread_over_the_hosts_and_spread_anew() -> Result<()> {
-    let three = Three::start("spread")?;
+    let mut three = Three::start("spread")?;
     let Three { hosts, daemon, .. } = &three;
     let [first, second, third] = hosts.hosts.as_slice() else { anyhow::bail!("three hosts") };
     three.app("web", 6)?;
@@ -35,10 +115,12 @@ fn units_are_spread_over_the_hosts_and_spread_anew() -> Result<()> {
 
     // A new one is empty until somebody spreads the units; a dry run moves nothing.
     let certificates = hosts.certificates();
-    let tls = certificates.to_str().context("a path of letters")?;
+    let file = |name: &str| certificates.join(name).to_string_lossy().into_owned();
+    let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
+    let files = ["--ca-cert", &ca, "--client-cert", &cert, "--client-key", &key];
     let third_address = address(third);
-    let add = ["node", "add", &third_address, "--pool", "three", "--tls", tls, "--wait", "60"];
-    daemon.cli(&add)?.success()?;
+    let add = ["node", "add", &third_address, "--pool", "three", "--wait", "60"];
+    daemon.cli(&[&add[..], &files].concat())?.success()?;
     let before = units(daemon, "web")?;
     let dry = daemon.cli(&["node", "rebalance", "--pool", "three", "--dry-run"])?.success()?;
     ensure!(dry.contains("these units would move"), "{dry}");
@@ -50,7 +132,9 @@ fn units_are_spread_over_the_hosts_and_spread_anew() -> Result<()> {
     }
     let again = daemon.cli(&["node", "rebalance", "--pool", "three"])?.success()?;
     ensure!(again.contains("nothing moved"), "{again}");
-    Ok(())
+
+    those_that_are_named_move(&three)?;
+    certificates_are_kept(&mut three)
 }
 
 #[test]
@@ -97,6 +181,7 @@ fn a_unit_that_dies_is_replaced_once() -> Result<()> {
     three.app("web", 3)?;
     let host = hosts.hosts.first().context("a host")?;
     let id = hosts.docker(host, &["ps", "-aq", "--no-trunc"])?.trim().to_owned();
+    let died = now()?;
     hosts.docker(host, &["rm", "-f", &id])?;
     eventually(SOON, "another one is in its place", || {
         let units = units(daemon, "web")?;
@@ -105,6 +190,9 @@ fn a_unit_that_dies_is_replaced_once() -> Result<()> {
     })?;
     let healed = three.operations("unit-heal")?;
     ensure!(healed.len() == 1, "one record: {healed:?}");
+    let after = between(died, began(&healed[0])?);
+    println!("a unit that died is replaced after {after} ms; it may be ill for {ILL}");
+    ensure!((ILL..=ILL + LOOKS * LOOK).contains(&after), "replaced after {after} ms");
     let info = daemon.json(&["operation", "info", healed[0]["id"].as_str().context("an id")?])?;
     ensure!(info.to_string().contains("its container is gone"), "the record says why: {info}");
     Ok(())

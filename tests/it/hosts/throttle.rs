@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use gantry_tests::daemon::eventually;
 
 use super::SOON;
-use super::stage::{Three, units};
+use super::stage::{Three, began, between, units};
 
 /// The while, in milliseconds: long beside what a replacement takes.
 const PER: i64 = 20_000;
@@ -51,28 +51,14 @@ fn healed(three: &Three) -> Result<Vec<(String, i64)>> {
         ensure!(operation["who"] == "healer" && operation["state"] == "done", "{operation}");
         ensure!(operation["detail"]["reason"].is_string(), "the record says why: {operation}");
         let unit = operation["detail"]["unit"].as_str().context("a unit")?.to_owned();
-        let began = operation["began"].as_str().context("a time")?;
-        healed.push((unit, milliseconds(began)?));
+        healed.push((unit, began(&operation)?));
     }
     healed.sort_by_key(|(_, began)| *began);
     Ok(healed)
 }
 
-/// The milliseconds of a day that a time of the record is at.
-fn milliseconds(time: &str) -> Result<i64> {
-    let (_, time) = time.split_once('T').context("a day and a time")?;
-    let parts: Vec<&str> = time.trim_end_matches('Z').split([':', '.']).collect();
-    let [hours, minutes, seconds, milliseconds] = parts.as_slice() else {
-        anyhow::bail!("no time with milliseconds: {time}")
-    };
-    let number = |text: &str| text.parse::<i64>();
-    let minutes = number(hours)? * 60 + number(minutes)?;
-    Ok((minutes * 60 + number(seconds)?) * 1000 + number(milliseconds)?)
-}
-
 #[test]
 fn more_deaths_than_are_allowed_are_replaced_one_while_after_the_other() -> Result<()> {
-    const DAY: i64 = 24 * 60 * 60 * 1000;
     let three = Three::with("throttle", &config("20s"))?;
     three.app("web", 6)?;
     let dead = die(&three, 5)?;
@@ -89,7 +75,7 @@ fn more_deaths_than_are_allowed_are_replaced_one_while_after_the_other() -> Resu
     replaced.sort();
     ensure!(replaced == dead.iter().collect::<Vec<_>>(), "each once: {replaced:?}, {dead:?}");
     for (one, third) in healed.iter().zip(healed.iter().skip(2)) {
-        let apart = (third.1 - one.1).rem_euclid(DAY);
+        let apart = between(one.1, third.1);
         ensure!(apart >= PER, "three within {apart} ms: {healed:?}");
     }
     three.nothing_else(&["web"])
