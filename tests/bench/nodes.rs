@@ -29,6 +29,8 @@ const APPS: usize = 1_000;
 const ZONES: usize = 3;
 const ROUNDS: usize = 9;
 const POOL: &str = "p";
+/// The metadata that says how much memory a node has.
+const TOTAL: &str = "memory";
 
 fn address(node: usize) -> String {
     format!("tcp://10.0.{}.{}:2375", node / 250, node % 250 + 1)
@@ -114,20 +116,35 @@ pub(crate) async fn rebalance() -> Result<()> {
     let pools = (0..APPS).map(|app| (format!("app-{app}"), POOL.to_owned())).collect();
     let memory = Promised::default();
     let cluster = Cluster { nodes: &nodes, units: &units, pools: &pools, memory: &memory };
+    alone("of it, the scheduler alone, natively", &cluster)?;
+
+    // No two nodes alike, and a plan that fills most of them.
+    let mut scarce = nodes.clone();
+    for (number, node) in scarce.iter_mut().enumerate() {
+        let bytes = (7 + number % 8) * 1_000 + number;
+        node.metadata.insert(TOTAL.to_owned(), bytes.to_string());
+    }
+    let of_apps = (0..APPS).map(|app| (format!("app-{app}"), 1_000)).collect();
+    let memory = Promised { ratio: 1.0, total_key: TOTAL.to_owned(), of_apps, grows: false };
+    let cluster = Cluster { nodes: &scarce, memory: &memory, ..cluster };
+    alone("the same where memory is scarce", &cluster)
+}
+
+/// The scheduler alone, on nodes of the pool.
+fn alone(what: &str, cluster: &Cluster<'_>) -> Result<()> {
     let filter = Filter { pool: POOL.to_owned(), ..Filter::default() };
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let begun = Instant::now();
-        let plan = plan(&cluster, &filter, false).context("it is worth it")?;
+        let plan = plan(cluster, &filter, true).context("it is forced")?;
         times.push(begun.elapsed());
         ensure!(plan.moves.len() == UNITS, "{} units would move", plan.moves.len());
     }
-    row("of it, the scheduler alone, natively", median(times), None);
-
+    row(what, median(times), None);
     // As the plan does it: every unit, as if none were anywhere yet.
-    let candidates: Vec<&Node> = nodes.iter().collect();
-    let mut placer = Placer::new(&candidates, [], memory.clone());
-    for unit in &units {
+    let candidates: Vec<&Node> = cluster.nodes.iter().collect();
+    let mut placer = Placer::new(&candidates, [], cluster.memory.clone());
+    for unit in cluster.units {
         placer.place(&unit.app_name, &unit.process_name).map_err(|why| anyhow::anyhow!("{why}"))?;
     }
     println!("{:<44} {:>12}", "candidates it looks at", placer.looked_at());

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use gantry_sdk::gantry_core::node::split_metadata;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use proptest::collection::{btree_map, vec};
-use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest,
+};
 use proptest::sample::select;
 
 use super::{Memory, NoPlace, Node, Placer};
@@ -87,7 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// Metadata of nodes: of few kinds, so that they are often the same; balanced, out of balance, with values that are empty; now and then unlike any other.
+/// Metadata of nodes: of few kinds, so that they are often the same; balanced, out of balance, with values that are empty; a kind each, in zones or not; now and then unlike any other.
 fn metadata() -> impl Strategy<Value = Vec<BTreeMap<String, String>>> {
     let key = select(&["x", "y", "z"]).prop_map(str::to_owned);
     let value = select(&["", "1", "2", "3"]).prop_map(str::to_owned);
@@ -97,6 +99,13 @@ fn metadata() -> impl Strategy<Value = Vec<BTreeMap<String, String>>> {
     });
     let own = (1..9_usize).prop_map(|count| {
         (0..count).map(|node| BTreeMap::from([("x".to_owned(), node.to_string())])).collect()
+    });
+    let named = vec(select(&["1", "2", "3"]), 1..9).prop_map(|zones| {
+        let node = |(node, zone): (usize, &&str)| {
+            let zone = ("x".to_owned(), (*zone).to_owned());
+            BTreeMap::from([("name".to_owned(), format!("h{node}")), zone])
+        };
+        zones.iter().enumerate().map(node).collect()
     });
     let of_kinds = (kinds, vec(any::<usize>(), 1..9)).prop_map(|(kinds, nodes)| {
         nodes.iter().map(|node| kinds[node % kinds.len()].clone()).collect::<Vec<_>>()
@@ -115,24 +124,33 @@ fn metadata() -> impl Strategy<Value = Vec<BTreeMap<String, String>>> {
         let all = (0..4).chain(order);
         all.map(|number| kind(number).iter().map(owned).collect()).collect()
     });
-    proptest::prop_oneof![of_kinds, zones, own, odd]
+    proptest::prop_oneof![of_kinds, zones, own, named, odd]
 }
 
-fn nodes(with_memory: bool) -> impl Strategy<Value = Vec<Node>> {
-    (metadata(), vec(select(&["", "0", "20", "40", "80", "200"]), 16)).prop_map(
-        move |(metadata, memory)| {
-            let node =
-                |(number, (mut metadata, memory)): (usize, (BTreeMap<String, String>, _))| {
-                    if with_memory {
-                        // Under the provider's id, which groups nothing, so that memory is no metadata of its own.
-                        metadata.insert("iaas-id".to_owned(), String::from(memory));
-                    }
-                    Node { address: format!("h{number}"), metadata, enabled: true }
-                };
-            metadata.into_iter().zip(memory).enumerate().map(node).collect()
-        },
-    )
+fn nodes() -> impl Strategy<Value = Vec<Node>> {
+    metadata().prop_map(|metadata| {
+        let node = |(number, metadata): (usize, _)| Node {
+            address: format!("h{number}"),
+            metadata,
+            enabled: true,
+        };
+        metadata.into_iter().enumerate().map(node).collect()
+    })
 }
+
+/// Nodes of which some say under a key how much memory they have.
+fn nodes_with_memory(key: &'static str) -> impl Strategy<Value = Vec<Node>> {
+    let amounts = [None, Some(""), Some("0"), Some("20"), Some("40"), Some("80"), Some("200")];
+    (nodes(), vec(select(Vec::from(amounts)), 16)).prop_map(move |(mut nodes, memory)| {
+        for (node, memory) in nodes.iter_mut().zip(memory) {
+            node.metadata.extend(memory.map(|memory| (key.to_owned(), memory.to_owned())));
+        }
+        nodes
+    })
+}
+
+/// Keys for it: the provider's id, which groups nothing, so that memory sets no nodes apart, and one like any other.
+const TOTALS: [&str; 2] = ["iaas-id", "memory"];
 
 /// Units that are there already, on one of the nodes or elsewhere; the first ones on few nodes.
 fn existing() -> impl Strategy<Value = Vec<(&'static str, &'static str, usize)>> {
@@ -201,24 +219,27 @@ proptest! {
 
     #[test]
     fn every_choice_is_the_one_of_the_definition(
-        nodes in nodes(false), existing in existing(), steps in vec(step(), 0..40),
+        nodes in nodes(), existing in existing(), steps in vec(step(), 0..40),
     ) {
         check(&nodes, &existing, &steps, &Memory::default())?;
     }
 
     #[test]
     fn every_choice_within_limits_of_memory_is_the_one_of_the_definition(
-        nodes in nodes(true), existing in existing(), steps in vec(step(), 0..80), grows in any::<bool>(),
+        (total_key, nodes) in select(&TOTALS).prop_flat_map(|key| (Just(key), nodes_with_memory(key))),
+        existing in existing(),
+        steps in vec(step(), 0..80),
+        grows in any::<bool>(),
     ) {
         let of_apps = [("a", 10), ("b", 25), ("c", 0)].map(|(app, bytes)| (app.to_owned(), bytes));
         let of_apps = of_apps.into_iter().collect();
-        let memory = Memory { ratio: 0.9, total_key: "iaas-id".to_owned(), of_apps, grows };
+        let memory = Memory { ratio: 0.9, total_key: total_key.to_owned(), of_apps, grows };
         check(&nodes, &existing, &steps, &memory)?;
     }
 
     #[test]
     fn one_process_fills_and_empties_hosts_as_defined(
-        nodes in nodes(false),
+        nodes in nodes(),
         loads in vec(0..9_usize, 0..60),
         adds in 0..40_usize,
         removals in 0..60_usize,

@@ -6,7 +6,7 @@ use gantry_sdk::gantry_core::error::ContractError;
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::url::url_to_host;
 
-use super::groups::{Groups, Hold};
+use super::groups::{Groups, Kinds};
 use super::ranking::{For, Ranking};
 use super::{Memory, NoPlace, Node, numbers, place_of};
 
@@ -39,6 +39,7 @@ pub struct Placer<'a> {
     names: Vec<String>,
     processes: Processes,
     units: usize,
+    kinds: Kinds,
     groups: Groups,
     adding: Ranking,
     removing: Ranking,
@@ -80,26 +81,22 @@ enum Fit {
 #[derive(Clone, Debug)]
 struct WithRoom {
     ranking: Ranking,
-    hold: Hold,
-    /// How many hosts there are of each kind.
-    kinds: HashMap<usize, usize>,
+    groups: Groups,
 }
 
 impl WithRoom {
-    /// Leaves out a host of a kind; tells whether the groups of the others are as they were.
+    fn looked_at(&self) -> u64 {
+        self.ranking.looked_at() + self.groups.looked_at()
+    }
+
+    /// Leaves out a host; tells whether the others rank as they did.
     fn leave<'p>(
         &mut self,
         host: usize,
-        kind: usize,
+        kinds: &Kinds,
         processes: impl Fn(usize) -> Option<&'p BTreeSet<usize>>,
     ) -> bool {
-        let of_kind = self.kinds.entry(kind).or_default();
-        *of_kind = of_kind.saturating_sub(1);
-        let hold = match self.hold {
-            Hold::Always => true,
-            Hold::WithKinds => *of_kind > 0,
-            Hold::Never => false,
-        };
+        let hold = self.groups.leave(host, kinds);
         if hold {
             self.ranking.leave(host, processes);
         }
@@ -162,7 +159,8 @@ impl<'a> Placer<'a> {
         let names: Vec<String> = candidates.iter().map(|node| node.address.clone()).collect();
         let numbers = numbers(names.iter().map(String::as_str));
         let all: Vec<_> = candidates.iter().map(|node| &node.metadata).collect();
-        let groups = Groups::of(&all);
+        let kinds = Kinds::of(&all);
+        let groups = kinds.groups(&(0..all.len()).collect::<Vec<_>>());
         let limited = hosts.iter().enumerate();
         let room = limited.filter_map(|(number, host)| Some((host.room?, number))).collect();
         let empty = |what| {
@@ -177,11 +175,12 @@ impl<'a> Placer<'a> {
             names,
             processes: Processes::default(),
             units: 0,
+            looked_at: all.len() as u64,
+            kinds,
             groups,
             memory,
             room,
             with_room: HashMap::new(),
-            looked_at: 0,
         };
         for unit in units {
             placer.put(&unit.app_name, &unit.process_name, place_of(unit));
@@ -192,15 +191,17 @@ impl<'a> Placer<'a> {
     /// Why the hosts are in no groups although their metadata differs: worth a line in the log.
     #[must_use]
     pub fn imbalance(&self) -> Option<String> {
-        let why = self.groups.imbalance.as_ref()?;
+        let spoiled = !self.groups.are_clean();
+        let why = spoiled.then(|| self.kinds.imbalance()).flatten()?;
         Some(format!("ignoring metadata diff when selecting node: {why}"))
     }
 
-    /// How many hosts and groups of hosts were looked at for all choices so far.
+    /// How many hosts, groups of hosts and marks of their kinds were looked at so far, for all choices and to know the groups.
     #[must_use]
     pub fn looked_at(&self) -> u64 {
-        let with_room: u64 = self.with_room.values().map(|with| with.ranking.looked_at()).sum();
-        self.looked_at + with_room + self.adding.looked_at() + self.removing.looked_at()
+        let with_room: u64 = self.with_room.values().map(WithRoom::looked_at).sum();
+        let of_all = self.adding.looked_at() + self.removing.looked_at() + self.groups.looked_at();
+        self.looked_at + with_room + of_all
     }
 
     /// The addresses of the hosts that have enough memory left for one more unit of an app.
@@ -302,25 +303,11 @@ impl<'a> Placer<'a> {
     fn rank_with_room(&mut self, bytes: i64) -> WithRoom {
         self.looked_at += self.hosts.len() as u64;
         let hosts = self.hosts.iter().enumerate();
-        let fitting: Vec<_> = hosts.filter(|(_, host)| host.has_room(bytes)).collect();
-        let (mut groups, mut hold) = (self.groups.of_nodes.clone(), self.groups.hold);
-        if hold != Hold::Always {
-            let metadata: Vec<_> = fitting.iter().map(|(_, host)| &host.node.metadata).collect();
-            let among = Groups::of(&metadata);
-            for ((host, _), group) in fitting.iter().zip(among.of_nodes) {
-                if let Some(of_host) = groups.get_mut(*host) {
-                    *of_host = group;
-                }
-            }
-            hold = among.hold;
-        }
-        let mut kinds = HashMap::new();
-        for (host, _) in &fitting {
-            let kind = self.groups.kinds.get(*host).copied().unwrap_or_default();
-            *kinds.entry(kind).or_default() += 1;
-        }
-        let totals = fitting.iter().map(|(number, host)| (*number, host.total));
-        let mut ranking = Ranking::new(For::Adding, &groups, totals);
+        let fitting = hosts.filter(|(_, host)| host.has_room(bytes));
+        let totals: Vec<_> = fitting.map(|(number, host)| (number, host.total)).collect();
+        let fitting: Vec<usize> = totals.iter().map(|(number, _)| *number).collect();
+        let groups = self.kinds.groups(&fitting);
+        let mut ranking = Ranking::new(For::Adding, &groups.of_nodes, totals);
         for process in self.processes.of_apps(|app| self.memory.of(app) == bytes) {
             for host in self.processes.units(process).into_iter().flat_map(Units::keys) {
                 self.looked_at += 1;
@@ -332,7 +319,7 @@ impl<'a> Placer<'a> {
                 }
             }
         }
-        WithRoom { ranking, hold, kinds }
+        WithRoom { ranking, groups }
     }
 
     /// Counts one more unit of a process on a host.
@@ -370,15 +357,14 @@ impl<'a> Placer<'a> {
         self.adding.change(process, number, change, own, total);
         self.removing.change(process, number, change, own, total);
 
-        let Self { hosts, with_room, groups, looked_at, .. } = self;
+        let Self { hosts, with_room, kinds, looked_at, .. } = self;
         let Some(host) = hosts.get(number) else { return };
         let processes = |host: usize| hosts.get(host).map(|host| &host.processes);
-        let kind = groups.kinds.get(number).copied().unwrap_or_default();
         with_room.retain(|size, with| {
             *looked_at += 1;
             let holds = match (with.ranking.has(number), host.has_room(*size)) {
                 (false, has_room) => !has_room,
-                (true, false) => with.leave(number, kind, processes),
+                (true, false) => with.leave(number, kinds, processes),
                 (true, true) => {
                     if *size == bytes {
                         with.ranking.change(process, number, change, own, total);
@@ -390,7 +376,7 @@ impl<'a> Placer<'a> {
             };
             // Ranked anew when somebody asks.
             if !holds {
-                *looked_at += with.ranking.looked_at();
+                *looked_at += with.looked_at();
             }
             holds
         });

@@ -16,8 +16,11 @@ const MOST: f64 = 3.0;
 /// What a unit of an app needs, by the app's number: several plans.
 const PLANS: [i64; 3] = [1, 2, 4];
 
-/// The metadata that tells how much memory a node has: it groups nothing, so the layouts stay what they are.
-const TOTAL: &str = "iaas-id";
+/// What a plan's number stands for.
+const GIB: i64 = 1 << 30;
+
+/// The metadata that tells how much memory a node has: one that groups nothing, so that the layouts stay what they are, and one that makes every node a kind of its own.
+const TOTALS: [&str; 2] = ["iaas-id", "memory"];
 
 /// By how much its part of `n log2 n` may grow at most from the smallest size to the largest, for every shape.
 const GROWTH: f64 = 1.2;
@@ -31,14 +34,18 @@ fn nodes(count: usize, zone: impl Fn(usize) -> Option<String>) -> Vec<Node> {
     (0..count).map(node).collect()
 }
 
-/// No groups, a few, many, one a node; none because two keys disagree.
-fn layouts(count: usize) -> [(&'static str, Vec<Node>); 5] {
-    let mut crossed = nodes(count, |number| Some((number % 3).to_string()));
-    for (number, node) in crossed.iter_mut().enumerate() {
-        node.metadata.insert("rack".to_owned(), (number % 7).to_string());
-    }
+/// No groups, a few, many, one a node; none because two keys disagree, in a few kinds or one a node.
+fn layouts(count: usize) -> [(&'static str, Vec<Node>); 6] {
+    let in_zones = |key: &str, value: fn(usize) -> String| {
+        let mut nodes = nodes(count, |number| Some((number % 3).to_string()));
+        for (number, node) in nodes.iter_mut().enumerate() {
+            node.metadata.insert(key.to_owned(), value(number));
+        }
+        nodes
+    };
     [
-        ("out of balance", crossed),
+        ("out of balance", in_zones("rack", |number| (number % 7).to_string())),
+        ("out of balance, a name each", in_zones("name", |number| format!("h{number}"))),
         ("no groups", nodes(count, |_| None)),
         ("3 groups", nodes(count, |number| Some((number % 3).to_string()))),
         ("groups of 10", nodes(count, |number| Some((number / 10).to_string()))),
@@ -88,7 +95,7 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// How many looks it takes to place so many units, and to take them away again.
+/// How many looks it takes to know the nodes and place so many units, and to take these away again.
 fn looks(
     candidates: &[&Node],
     existing: &[UnitRecord],
@@ -96,35 +103,36 @@ fn looks(
     memory: Memory,
 ) -> [u64; 2] {
     let mut placer = Placer::new(candidates, existing, memory);
-    let before = placer.looked_at();
     for app in apps {
         placer.place(app, "web").unwrap();
     }
-    let placing = placer.looked_at() - before;
+    let placing = placer.looked_at();
     for app in apps {
         placer.remove(app, "web").unwrap();
     }
-    [placing, placer.looked_at() - before - placing]
+    [placing, placer.looked_at() - placing]
 }
 
 /// What these apps need, on nodes that have little more than that together: some a third of what others have, so that they are full long before the last unit comes.
-fn scarce(nodes: &mut [Node], existing: &[UnitRecord], apps: &[String]) -> Memory {
+fn scarce(total: &str, nodes: &mut [Node], existing: &[UnitRecord], apps: &[String]) -> Memory {
     let number = |app: &str| app.trim_start_matches('a').parse().unwrap_or(0_usize);
     let mut of_apps: BTreeMap<String, i64> =
-        apps.iter().map(|app| (app.clone(), PLANS[number(app) % PLANS.len()])).collect();
+        apps.iter().map(|app| (app.clone(), GIB * PLANS[number(app) % PLANS.len()])).collect();
     let new: i64 = apps.iter().map(|app| of_apps[app]).sum();
-    let all = new + i64::try_from(existing.len()).unwrap();
+    let all = new + GIB * i64::try_from(existing.len()).unwrap();
     let fair = all / i64::try_from(nodes.len()).unwrap();
     for (number, node) in nodes.iter_mut().enumerate() {
         let percent = 60 + i64::try_from(scattered(number) % 120).unwrap();
-        node.metadata.insert(TOTAL.to_owned(), (fair * percent / 100).to_string());
+        // No two have the same to the byte, as machines do not.
+        let own = i64::try_from(number).unwrap();
+        node.metadata.insert(total.to_owned(), (fair * percent / 100 + own).to_string());
     }
-    of_apps.insert("old".to_owned(), 1);
-    Memory { ratio: 1.0, total_key: TOTAL.to_owned(), of_apps, grows: false }
+    of_apps.insert("old".to_owned(), GIB);
+    Memory { ratio: 1.0, total_key: total.to_owned(), of_apps, grows: false }
 }
 
-/// Walks all shapes on hosts that carry so much already.
-fn check(load: &str, on_host: impl Fn(usize) -> usize, is_scarce: bool) {
+/// Walks all shapes on hosts that carry so much already, and whose memory is scarce when there is a key for it.
+fn check(load: &str, on_host: impl Fn(usize) -> usize, total: Option<&str>) {
     let mut ratios: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for count in SIZES {
         for (layout, mut nodes) in layouts(count / 10) {
@@ -132,11 +140,8 @@ fn check(load: &str, on_host: impl Fn(usize) -> usize, is_scarce: bool) {
             for (order, app) in orders() {
                 let apps: Vec<String> =
                     (0..count).map(|unit| format!("a{}", app(unit, count))).collect();
-                let memory = if is_scarce {
-                    scarce(&mut nodes, &existing, &apps)
-                } else {
-                    Memory::default()
-                };
+                let scarce = |total| scarce(total, &mut nodes, &existing, &apps);
+                let memory = total.map_or_else(Memory::default, scarce);
                 let candidates: Vec<&Node> = nodes.iter().collect();
                 let looks = looks(&candidates, &existing, &apps, memory);
                 for (what, looks) in ["placing", "removing"].into_iter().zip(looks) {
@@ -165,22 +170,27 @@ fn check(load: &str, on_host: impl Fn(usize) -> usize, is_scarce: bool) {
 
 #[test]
 fn the_work_on_empty_hosts_grows_no_worse_than_n_log_n() {
-    check("empty hosts", |_| 0, false);
+    check("empty hosts", |_| 0, None);
 }
 
 #[test]
 fn the_work_on_uneven_hosts_grows_no_worse_than_n_log_n() {
-    check("uneven hosts", |host| scattered(host) % 20, false);
+    check("uneven hosts", |host| scattered(host) % 20, None);
 }
 
 #[test]
 fn the_work_in_scarce_memory_grows_no_worse_than_n_log_n() {
-    check("empty hosts of little memory", |_| 0, true);
+    for total in TOTALS {
+        check(&format!("empty hosts of little `{total}`"), |_| 0, Some(total));
+    }
 }
 
 #[test]
 fn the_work_on_uneven_hosts_in_scarce_memory_grows_no_worse_than_n_log_n() {
-    check("uneven hosts of little memory", |host| scattered(host) % 20, true);
+    for total in TOTALS {
+        let load = format!("uneven hosts of little `{total}`");
+        check(&load, |host| scattered(host) % 20, Some(total));
+    }
 }
 
 /// Plans to move 10,000 units over 1,000 nodes and says how long that took; gives how many go to each host.
@@ -215,14 +225,15 @@ fn a_plan_for_10_000_units_uses_every_node() {
 
 #[test]
 fn a_plan_for_10_000_units_in_scarce_memory_fills_no_node_too_much() {
-    for (layout, mut nodes) in layouts(1_000) {
+    let layouts = TOTALS.map(|total| layouts(1_000).map(|(layout, nodes)| (total, layout, nodes)));
+    for (total, layout, mut nodes) in layouts.into_iter().flatten() {
         for node in &mut nodes[500..] {
-            node.metadata.insert(TOTAL.to_owned(), "8".to_owned());
+            node.metadata.insert(total.to_owned(), "8".to_owned());
         }
         let of_apps = (0..100).map(|app| (format!("a{app}"), 1)).collect();
-        let (total_key, grows) = (TOTAL.to_owned(), false);
+        let (total_key, grows) = (total.to_owned(), false);
         let memory = Memory { ratio: 1.0, total_key, of_apps, grows };
-        let counts = planned(&format!("{layout}, scarce memory"), &nodes, &memory);
+        let counts = planned(&format!("{layout}, scarce `{total}`"), &nodes, &memory);
         assert_eq!(counts.values().sum::<usize>(), 10_000);
         for node in &nodes[500..] {
             let host = node.address.trim_start_matches("http://").trim_end_matches(":2375");
