@@ -50,7 +50,7 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     let host = placing::host_with(app, name, &present.units, &present.silent)
         .map_err(|error| startup_error(error.into()))?;
     // A deploy means what the name means now, whatever units of that name run.
-    let image = image::prepare(&host, name, &[])?;
+    let image = image::prepare(app, host, name, &[])?;
     let before = i32::try_from(present.units.len()).unwrap_or(i32::MAX);
     let silent = present.silent.clone();
     let old = present.with_lost();

@@ -69,7 +69,7 @@ impl NodeRules {
 
     fn is_dead(&self, machine: &Machine, now: i64) -> bool {
         self.is_enabled
-            && matches!(machine.creation, Creation::Created | Creation::Disabled)
+            && machine.creation != Creation::GivenUp
             && machine.last_success > 0
             && machine.failures >= self.failures
             && now.saturating_sub(machine.failing_since) >= self.unresponsive
@@ -231,7 +231,13 @@ pub(crate) fn give_up_node(address: &str) -> Result<bool> {
         machine::update(address, |machine| machine.answered(name::now()))?;
         return Ok(false);
     }
-    let machine = machine::update(address, Machine::give_up)?;
+    let machine = machine::update(address, |machine| {
+        // One that was to be made ready again takes units when it is taken back.
+        if matches!(machine.creation, Creation::Pending | Creation::Error) {
+            machine.creation = Creation::Created;
+        }
+        machine.give_up();
+    })?;
     Ok(machine.creation == Creation::GivenUp)
 }
 
@@ -314,6 +320,13 @@ mod tests {
         assert!(rules_of_all.is_dead(&machine, 4_000));
         let disabled = Machine { creation: Creation::Disabled, ..machine.clone() };
         assert!(rules_of_all.is_dead(&disabled, 9_000), "its units are dead all the same");
+        for creation in [Creation::Pending, Creation::Error] {
+            let again = Machine { creation, ..machine.clone() };
+            assert!(
+                rules_of_all.is_dead(&again, 9_000),
+                "it was a node before, and may have units"
+            );
+        }
         let given_up = Machine { creation: Creation::GivenUp, ..machine.clone() };
         assert!(!rules_of_all.is_dead(&given_up, 9_000), "once is enough");
         let never = Machine { last_success: 0, ..machine.clone() };

@@ -11,11 +11,12 @@ use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
 use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::yaml::{FOLDERS, PROCFILE_NAMES, YAML_NAMES};
-use gantry_sdk::{Error, images, operation};
+use gantry_sdk::{App, Error, images, operation};
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::messages;
+use crate::placing::NotDone;
+use crate::{messages, placing};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -46,16 +47,28 @@ impl Prepared {
     }
 }
 
-/// Gets an image onto the host, unless it is there, and tells what is known of it. `units` are those that may run it already.
-pub(crate) fn prepare(host: &Host, name: &str, units: &[UnitRecord]) -> Result<Prepared> {
-    let (image, reference) = on_host(host, name, units)?;
-    let mut metadata = match known(name, &image.id)? {
-        Some(metadata) => metadata,
-        None => read(host, &image, &reference)?,
-    };
-    metadata.exposed_port = with_protocol(metadata.exposed_port);
-    let node = host.address.clone();
-    Ok(Prepared { name: name.to_owned(), id: image.id, reference, metadata, node })
+/// Gets an image onto a host of an app, unless it is there, and tells what is known of it: onto this one, and where that fails onto another. `units` are those that may run it already.
+pub(crate) fn prepare(
+    app: &App,
+    first: Host,
+    name: &str,
+    units: &[UnitRecord],
+) -> Result<Prepared> {
+    let prepared = placing::on_one(app, first, |host| match on_host(host, name, units) {
+        // What no registry has is on no other host either: all were asked already.
+        Err(error @ EngineError::NotFound(_)) => Err(Error::from(error).into()),
+        found => {
+            let (image, reference) = found?;
+            let mut metadata = match known(name, &image.id)? {
+                Some(metadata) => metadata,
+                None => read(host, &image, &reference)?,
+            };
+            metadata.exposed_port = with_protocol(metadata.exposed_port);
+            Ok((image.id, reference, metadata))
+        }
+    });
+    let (host, (id, reference, metadata)) = prepared.map_err(|failure| failure.error)?;
+    Ok(Prepared { name: name.to_owned(), id, reference, metadata, node: host.address })
 }
 
 /// A port as the engine tells it back: `8080` is `8080/tcp`.
@@ -120,7 +133,7 @@ fn pulled(host: &Host, name: &str) -> Result<Image, EngineError> {
 }
 
 /// Reads what a plain image says about itself and keeps it.
-fn read(host: &Host, image: &Image, reference: &str) -> Result<ImageMetadata> {
+fn read(host: &Host, image: &Image, reference: &str) -> Result<ImageMetadata, NotDone> {
     let files = host.look_into(reference, "image", |id| download(host, id))?;
     let metadata = ImageMetadata::of_plain_image(
         image,
@@ -129,13 +142,13 @@ fn read(host: &Host, image: &Image, reference: &str) -> Result<ImageMetadata> {
     .map_err(|error| Error::InvalidArgument(format!("image `{reference}`: {error}")))?;
     if metadata.processes.is_empty() {
         let text = format!("image `{reference}` has no Procfile, no entrypoint and no command");
-        return Err(Error::InvalidArgument(text));
+        return Err(Error::InvalidArgument(text).into());
     }
     let key = if image.id.is_empty() { reference } else { &image.id };
     match images::save_metadata(key, &custom_data(&metadata)) {
         // Another call was faster, with the same image.
         Err(Error::Conflict(_)) => Ok(images::metadata(key)?.unwrap_or(metadata)),
-        result => result.map(|()| metadata),
+        result => Ok(result.map(|()| metadata)?),
     }
 }
 
@@ -159,7 +172,7 @@ pub(crate) struct Files {
 }
 
 /// Looks for every file at every place, all at once.
-pub(crate) fn download(host: &Host, id: &str) -> Result<Files> {
+pub(crate) fn download(host: &Host, id: &str) -> Result<Files, EngineError> {
     let places = places();
     let sequences = places
         .iter()
@@ -207,9 +220,9 @@ fn places() -> Vec<(Kind, String)> {
 }
 
 /// The text of the file in an archive of one file; none when it is a folder or a link.
-fn text(archive: &[u8], path: &str) -> Result<Option<String>> {
+fn text(archive: &[u8], path: &str) -> Result<Option<String>, EngineError> {
     let unreadable =
-        |error: std::io::Error| Error::InvalidArgument(format!("`{path}` of the image: {error}"));
+        |error: std::io::Error| EngineError::Invalid(format!("`{path}` of the image: {error}"));
     let mut archive = tar::Archive::new(archive);
     for entry in archive.entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;

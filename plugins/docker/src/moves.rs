@@ -10,10 +10,9 @@ use gantry_sdk::{App, Error, Result, Status, apps, images, log, operation, quote
 use crate::change::{self, Change, REPLACE};
 use crate::host::host_of;
 use crate::machine::{Machine, Machines, POOL};
-use crate::observe::{self, Present};
 use crate::placing::{self, Preference};
 use crate::scheduler::{self, Cluster, Filter, Node, Placer};
-use crate::{image, name, records};
+use crate::{image, name, observe, records};
 
 /// So many lines are told at once.
 const LINES: usize = 256;
@@ -181,7 +180,10 @@ fn of_app(name: &str, rests: Option<Status>, steps: Vec<Step>) -> Result<usize> 
         })
     })?;
     let app = apps::get(name)?;
-    let Present { units, silent, .. } = observe::to_change(name)?;
+    let present = observe::to_change(name)?;
+    let silent = present.silent.clone();
+    // One that somebody removed is to be somewhere all the same.
+    let units = present.with_lost();
     let there = |step: &Step| {
         let unit = units.iter().find(|unit| unit.id == step.unit.id)?.clone();
         Some(Step { unit, to: step.to.clone() })
@@ -220,7 +222,7 @@ pub(crate) fn replace(
         current => current?,
     };
     let host = placing::host_with(app, &current, &old, &silent)?;
-    let image = image::prepare(&host, &current, &old)?;
+    let image = image::prepare(app, host, &current, &old)?;
     let mut wanted = BTreeMap::new();
     for unit in &old {
         *wanted.entry(unit.process_name.clone()).or_insert(0) += 1;

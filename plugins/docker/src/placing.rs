@@ -432,7 +432,21 @@ pub(crate) fn host_for_one(app: &App) -> Result<Host> {
 
 fn emptiest(app: &App, silent: &BTreeSet<String>) -> Result<Host> {
     let machines = Machines::read()?;
-    let nodes = nodes_for(&machines, app, silent)?;
+    emptiest_of(app, &candidates(&machines, app, silent, &BTreeSet::new()))
+}
+
+/// The emptiest node but these; none when there is no other.
+fn emptiest_but(app: &App, failed: &BTreeSet<String>) -> Result<Option<Host>> {
+    let machines = Machines::read()?;
+    let others = candidates(&machines, app, &BTreeSet::new(), failed);
+    if others.is_empty() {
+        return Ok(None);
+    }
+    emptiest_of(app, &others).map(Some)
+}
+
+fn emptiest_of(app: &App, machines: &[&Machine]) -> Result<Host> {
+    let nodes = allowed(machines, app)?;
     if let [only] = nodes.as_slice() {
         return Host::open(&only.address);
     }
@@ -549,23 +563,10 @@ pub(crate) fn on_one<T>(
             return Err(too_many(failure));
         }
         // Nobody else to ask: why this one failed says more than that there is nobody.
-        let Some(next) = host_but(app, &failed)? else { return Err(failure) };
+        let Some(next) = emptiest_but(app, &failed)? else { return Err(failure) };
         operation::progress(&messages::elsewhere(&failure, &next.address));
         host = next;
     }
-}
-
-/// The emptiest node but these; none when there is no other.
-fn host_but(app: &App, failed: &BTreeSet<String>) -> Result<Option<Host>> {
-    let machines = Machines::read()?;
-    let others = candidates(&machines, app, &BTreeSet::new(), failed);
-    if others.is_empty() {
-        return Ok(None);
-    }
-    let nodes = allowed(&others, app)?;
-    let there = records::all()?;
-    let chosen = choose(app, &nodes, &there, memory(Some(app), &there)?, &[""])?;
-    chosen.first().map(|node| Host::open(node)).transpose()
 }
 
 #[cfg(test)]

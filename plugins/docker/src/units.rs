@@ -26,7 +26,7 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     let Present { units, lost, silent } = observe::to_change(&app.name)?;
     let current = images::current(&app.name)?;
     let host = placing::host_with(app, &current, &units, &silent)?;
-    let image = image::prepare(&host, &current, &units)?;
+    let image = image::prepare(app, host, &current, &units)?;
     let process = resolve_process(&image.metadata, process)?.to_owned();
     let wanted = BTreeMap::from([(process, count_of(count))]);
     run(Change::new(app, image, wanted, Vec::new(), silent))?;
@@ -84,7 +84,8 @@ pub(crate) fn restart(app: &App, process: &str) -> Result<()> {
     let image = if old.is_empty() {
         Prepared::unseen(current)
     } else {
-        image::prepare(&placing::host_with(app, &current, &old, &silent)?, &current, &old)?
+        let host = placing::host_with(app, &current, &old, &silent)?;
+        image::prepare(app, host, &current, &old)?
     };
     let mut wanted = BTreeMap::new();
     for unit in &old {

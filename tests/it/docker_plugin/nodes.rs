@@ -77,6 +77,18 @@ impl Stage {
         }
     }
 
+    /// A host that is down is looked at until it is dead, and given up.
+    async fn dies(&mut self, address: &str) -> Result<()> {
+        let mut dead = self.examine().await?.dead;
+        if dead.is_empty() {
+            dead = self.examine().await?.dead;
+        }
+        ensure!(dead.iter().any(|node| node.address == address), "it is not dead: {dead:?}");
+        let (operation, _) = self.operation();
+        ensure!(self.provisioner.give_up_node(&operation, address).await?, "it is not given up");
+        Ok(())
+    }
+
     async fn heal(&mut self, id: &str) -> Result<Option<String>> {
         let (operation, _) = self.operation();
         Ok(self.provisioner.heal_unit(&operation, &self.app, id).await?)
@@ -88,16 +100,30 @@ impl Stage {
         self.provisioner.remove_node(&operation, &options).await
     }
 
-    /// Adds a host that was removed.
-    async fn add_again(&mut self, address: &str) -> Result<()> {
+    /// Adds a host to the pool, and waits so many seconds for it.
+    async fn add_host(&mut self, address: &str, wait: u32) -> Result<(), CallError> {
         let options = AddNodeOptions {
             address: address.to_owned(),
             pool: "p".to_owned(),
             register: true,
+            wait,
             ..AddNodeOptions::default()
         };
         let (operation, _) = self.operation();
-        Ok(self.provisioner.add_node(&operation, &options).await?)
+        self.provisioner.add_node(&operation, &options).await
+    }
+
+    /// As if the only unit had been found ill so many minutes before.
+    async fn ill_for_longer(&self, minutes: i64) -> Result<()> {
+        let keys = self.keys("units/").await?;
+        let [key] = keys.as_slice() else { anyhow::bail!("one unit: {keys:?}") };
+        let entry = State::get(&self.platform, "docker", key).await?.context("a record")?;
+        let mut record: UnitRecord = serde_json::from_slice(&entry.value)?;
+        ensure!(record.ill_since > 0, "nobody found it ill");
+        record.ill_since -= minutes * 60_000;
+        let value = serde_json::to_vec(&record)?;
+        State::put_if(&self.platform, "docker", key, &value, Some(entry.version)).await?;
+        Ok(())
     }
 
     /// Makes the units on a host those of an app that nobody knows.
@@ -176,7 +202,7 @@ async fn what_operators_say_of_a_host_is_kept_and_decides_where_units_go() -> Re
         address: B.to_owned(),
         pool: "p".to_owned(),
         iaas_id: "i-1".to_owned(),
-        metadata: metadata(&[("rack", "7"), ("old", "1")]),
+        metadata: metadata(&[("iaas", "ec2"), ("rack", "7"), ("old", "1")]),
         register: true,
         wait: 5,
         ..AddNodeOptions::default()
@@ -188,7 +214,8 @@ async fn what_operators_say_of_a_host_is_kept_and_decides_where_units_go() -> Re
     let node = stage.node(B).await?;
     assert_eq!((node.pool.as_str(), node.iaas_id.as_str()), ("p", "i-1"));
     assert_eq!(node.status, "ready");
-    assert_eq!(node.metadata, metadata(&[("iaas-id", "i-1"), ("pool", "p"), ("rack", "8")]));
+    let kept = [("iaas", "ec2"), ("iaas-id", "i-1"), ("pool", "p"), ("rack", "8")];
+    assert_eq!(node.metadata, metadata(&kept));
     ensure!(node.extra_data.contains_key("LastSuccess"), "{:?}", node.extra_data);
 
     // The pool has a host of its own now, and uses no other.
@@ -342,6 +369,52 @@ async fn a_unit_that_dies_is_found_ill_and_replaced_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_is_replaced_when_it_was_ill_for_as_long_as_is_said_and_no_sooner() -> Result<()> {
+    let healing = json!({"docker": {"healing": {"heal-containers-timeout": 3600}}});
+    let mut stage = Stage::over(&[A], healing, |engine| engine).await?;
+    stage.deploy("shop:1").await?;
+    let id = stage.ids().await?.remove(0);
+    // A look takes seconds at most, and a minute is left.
+    for is_well_again in [true, false] {
+        stage.on(A)?.stop(&id, 0).await?;
+        assert_eq!(stage.examine().await?, Findings::default(), "its time begins");
+        stage.ill_for_longer(59).await?;
+        assert_eq!(stage.examine().await?, Findings::default(), "it is not over");
+        if is_well_again {
+            stage.on(A)?.start(&id).await?;
+            assert_eq!(stage.examine().await?, Findings::default());
+        }
+    }
+    stage.ill_for_longer(1).await?;
+    let Findings { units, .. } = stage.examine().await?;
+    let expected = SickUnit {
+        app_name: "shop".to_owned(),
+        id: id.clone(),
+        reason: "its container is exited and should run".to_owned(),
+        node_given_up: false,
+    };
+    assert_eq!(units, [expected]);
+    stage.heal(&id).await?.context("it is replaced")?;
+    assert_eq!(stage.examine().await?, Findings::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_failed_and_runs_all_the_same_is_as_it_should_be_with_the_next_look()
+-> Result<()> {
+    let mut stage = Stage::over(&[A], json!({}), |engine| engine).await?;
+    stage.deploy("shop:1").await?;
+    let unit = stage.units().await?.remove(0);
+    for (said, status) in [(Status::Started, Status::Started), (Status::Stopped, Status::Error)] {
+        stage.provisioner.set_unit_status(&question(), &unit, said).await?;
+        assert_eq!(stage.statuses().await?, [Some(status)]);
+    }
+    assert_eq!(stage.examine().await?, Findings::default());
+    assert_eq!(stage.statuses().await?, [Some(Status::Started)]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_somebody_removed_counts_for_what_replaces_all_of_them() -> Result<()> {
     let mut stage = Stage::three(json!({})).await?;
     stage.deploy("shop:1").await?;
@@ -401,6 +474,21 @@ async fn a_unit_that_somebody_removed_is_not_forgotten_by_what_does_not_replace_
         }
     }
     assert_eq!((stage.ids().await?.len(), stage.keys("units/").await?.len()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_somebody_removed_leaves_a_host_as_the_others_do() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let gone = stage.units().await?.remove(0);
+    let host = format!("tcp://{}:2375", gone.ip);
+    stage.on(&host)?.remove(&gone.id, true).await?;
+    assert_eq!(stage.ids().await?.len(), 2);
+    stage.leave(&host, true).await?;
+    assert_eq!((stage.ids().await?.len(), stage.keys("units/").await?.len()), (3, 3));
+    assert_eq!((stage.containers_on(&host).await?, stage.keys("orphans/").await?.len()), (0, 0));
     Ok(())
 }
 
@@ -499,6 +587,84 @@ async fn a_host_that_dies_is_given_up_and_taken_back_with_nothing_left_on_it() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_added_while_it_is_down_takes_units_once_it_was_made_ready() -> Result<()> {
+    let config = json!({"node-containers": {"agent": {"": {"image": "agent"}}}});
+    for (was_a_node, wait, status) in
+        [(false, 0, "pending"), (false, 1, "error"), (true, 1, "error")]
+    {
+        let mut stage = Stage::over(&[A, B], config.clone(), |engine| {
+            engine.with_remote_image("agent", image(json!({"Cmd": ["watch"]})), [])
+        })
+        .await?;
+        stage.update(UpdateNodeOptions { pool: "p".to_owned(), ..to(A) }).await?;
+        if was_a_node {
+            stage.add_host(B, 10).await?;
+            assert_eq!(stage.node(B).await?.status, "ready");
+        }
+        stage.fault.is(Some(Kind::Down(B)));
+        let added = stage.add_host(B, wait).await;
+        if wait == 0 {
+            added?;
+        } else {
+            let late = format!("node {B} did not become ready in {wait} seconds: ");
+            let Error::TimedOut(why) = told(added)? else { anyhow::bail!("it does not answer") };
+            ensure!(why.starts_with(&late), "{why}");
+        }
+        assert_eq!(stage.node(B).await?.status, status);
+        stage.deploy("shop:1").await?;
+        stage.add(1).await?;
+        let on_the_other = BTreeMap::from([("10.0.0.1".to_owned(), 2)]);
+        assert_eq!(stage.spread().await?, on_the_other);
+        assert_eq!(stage.examine().await?, Findings::default(), "it is still down");
+
+        stage.fault.is(None);
+        let reason = "it answers and is to be made ready".to_owned();
+        let recovered = vec![NotedNode { address: B.to_owned(), reason }];
+        assert_eq!(stage.examine().await?, Findings { recovered, ..Findings::default() });
+        assert_eq!(stage.node(B).await?.status, status, "looking alone changes nothing");
+        let (operation, _) = stage.operation();
+        ensure!(stage.provisioner.take_back_node(&operation, B).await?);
+        assert_eq!(stage.node(B).await?.status, "ready");
+        let there = stage.on(B)?.list(true, &BTreeMap::new()).await?;
+        let names: Vec<&str> = there.iter().map(|container| container.name.as_str()).collect();
+        assert_eq!(names, ["agent"]);
+        assert_eq!(stage.examine().await?, Findings::default());
+        stage.add(2).await?;
+        assert_eq!(stage.counts().await?, [2, 2]);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_host_that_is_added_again_loses_its_units_all_the_same() -> Result<()> {
+    let healing = json!({"max-failures": 2, "max-unresponsive-time": 0, "disabled-time": 0});
+    for (is_given_up, wait) in [(false, 1), (true, 0), (true, 1)] {
+        let mut stage = Stage::three(json!({"docker": {"healing": healing.clone()}})).await?;
+        for address in [A, B] {
+            stage.add_host(address, 10).await?;
+        }
+        stage.deploy("shop:1").await?;
+        stage.add(3).await?;
+        stage.fault.is(Some(Kind::Down(A)));
+        if is_given_up {
+            stage.dies(A).await?;
+        }
+        ensure!(stage.add_host(A, wait).await.is_ok() == (wait == 0), "it does not answer");
+        stage.dies(A).await?;
+        for sick in stage.examine().await?.units {
+            stage.heal(&sick.id).await?.context("it is replaced")?;
+        }
+        assert_eq!(stage.spread().await?, BTreeMap::from([("10.0.0.2".to_owned(), 4)]));
+        stage.fault.is(None);
+        let (operation, _) = stage.operation();
+        ensure!(stage.provisioner.take_back_node(&operation, A).await?);
+        assert_eq!(stage.node(A).await?.status, "ready");
+        assert_eq!(stage.containers_on(A).await?, 0);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_goes_past_a_host_that_is_down_and_what_it_had_goes_when_it_is_back() -> Result<()>
 {
     let mut stage = Stage::three(json!({})).await?;
@@ -542,7 +708,7 @@ async fn the_only_host_of_a_pool_can_be_removed_when_it_is_dead_and_its_units_ar
     // It lives after all, and is added again.
     stage.fault.is(None);
     assert_eq!(stage.containers_on(B).await?, 3);
-    stage.add_again(B).await?;
+    stage.add_host(B, 0).await?;
     assert_eq!((stage.containers_on(B).await?, stage.units().await?), (0, Vec::new()));
     assert_eq!(stage.keys("orphans/").await?, Vec::<String>::new());
     stage.deploy("shop:2").await?;
@@ -563,7 +729,7 @@ async fn units_of_an_app_that_nobody_knows_keep_no_host() -> Result<()> {
         assert_eq!(stage.spread().await?.into_values().collect::<Vec<_>>(), [1, 1]);
         stage.fault.is(None);
         assert_eq!(stage.containers_on(A).await?, usize::from(is_down));
-        stage.add_again(A).await?;
+        stage.add_host(A, 0).await?;
         assert_eq!(stage.containers_on(A).await?, 0);
         assert_eq!(stage.keys("orphans/").await?, Vec::<String>::new());
     }

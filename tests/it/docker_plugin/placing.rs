@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use gantry_core::node::{Node, RemoveNodeOptions, UpdateNodeOptions};
 use gantry_core::{App, Error};
-use gantry_engine::Operation;
+use gantry_engine::{Containers as _, Operation};
 use gantry_runtime::{CallError, Cause};
 use serde_json::json;
 
@@ -16,6 +16,9 @@ use super::stage::*;
 const A: &str = "tcp://10.0.0.1:2375";
 const B: &str = "tcp://10.0.0.2:2375";
 const C: &str = "tcp://10.0.0.3:2375";
+const D: &str = "tcp://10.0.0.4:2375";
+const E: &str = "tcp://10.0.0.5:2375";
+const F: &str = "tcp://10.0.0.6:2375";
 
 fn told<T>(result: Result<T, CallError>) -> Result<Error> {
     match result.map(drop).map_err(|error| error.cause) {
@@ -77,6 +80,57 @@ async fn a_host_that_answers_and_makes_no_container_has_failed_and_is_left_alone
     stage.add(3).await?;
     assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1, "nobody asked it again");
     assert_eq!(stage.units().await?.len(), 7);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_one_host_cannot_look_into_is_looked_into_on_another() -> Result<()> {
+    let mut stage = Stage::over(&[A, B, C], json!({}), |engine| engine).await?;
+    stage.fault.is(Some(Kind::NoCreate(A)));
+    stage.deploy("shop:1").await?;
+    ensure!(stage.fault.refusals.load(Ordering::Acquire) >= 1, "it was asked first");
+    assert_eq!((on(&stage, A).await?, stage.units().await?.len()), (0, 1));
+    // What no registry has is asked for once.
+    stage.fault.is(None);
+    let (operation, screen) = stage.operation();
+    let error = told(stage.provisioner.deploy(&operation, &stage.app, "nothing:1").await)?;
+    ensure!(matches!(error, Error::NotFound(_)), "{error:?}");
+    assert_eq!(screen.text().matches("nothing:1").count(), 1, "{}", screen.text());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_five_hosts_have_failed_no_other_is_asked_and_nothing_is_left() -> Result<()> {
+    let mut stage = Stage::over(&[A, B, C, D, E, F], json!({}), |engine| engine).await?;
+    // The first deploy looks into the image. The second knows it, and starts a unit in place of another.
+    for there in [0, 1] {
+        let ids = stage.ids().await?;
+        stage.fault.is(Some(Kind::NoRoom));
+        let (operation, screen) = stage.operation();
+        let error = told(stage.provisioner.deploy(&operation, &stage.app, "shop:1").await)?;
+        let (error, text) = (error.to_string(), screen.text());
+        let words = "CreateContainer: maximum number of tries exceeded, last error: \
+                     error in docker node \"tcp://10.0.0.";
+        ensure!(error.starts_with(words), "{error}");
+        ensure!(error.ends_with(":2375\": status 500: no space left on device"), "{error}");
+        assert_eq!(text.matches(" Trying again on tcp://").count(), 4, "{text}");
+        let undone = text.contains(&format!("FAILURE ****\n ---> {error} <---\n"));
+        assert_eq!(undone, there == 1, "{text}");
+        assert_eq!(stage.fault.refusals.swap(0, Ordering::AcqRel), 5);
+
+        assert_eq!((ids.len(), &stage.ids().await?), (there, &ids));
+        let mut containers = 0;
+        for (_, engine) in &stage.engines {
+            containers += engine.list(true, &BTreeMap::new()).await?.len();
+        }
+        let in_use = usize::try_from(stage.in_use().await?)?;
+        assert_eq!((containers, stage.keys("units/").await?.len(), in_use), (there, there, there));
+        for prefix in ["placing/", "orphans/", "leaving/"] {
+            assert_eq!(stage.keys(prefix).await?, Vec::<String>::new());
+        }
+        stage.fault.is(None);
+        stage.deploy("shop:1").await?;
+    }
     Ok(())
 }
 

@@ -95,7 +95,9 @@ pub(super) enum Kind {
     Down(&'static str),
     /// The engine at this address answers and makes no container: its disk is full.
     NoCreate(&'static str),
-    /// It makes none of what this app asks for.
+    /// No engine makes a container: their disks are full.
+    NoRoom,
+    /// The engine at this address makes none of what this app asks for.
     RefusedCreate(&'static str),
 }
 
@@ -128,6 +130,7 @@ impl Fault {
             Kind::Down(_) | Kind::NoCreate(_) | Kind::RefusedCreate(_) => return None,
             Kind::Full | Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent => "images.append",
             Kind::StuckAfterAStop | Kind::Stuck => "containers.stop",
+            Kind::NoRoom => "containers.create",
             Kind::NoList => "containers.list",
         };
         if call.name() != about {
@@ -184,7 +187,7 @@ impl Layer for Fault {
                 let why = format!("the Docker host `{address}` cannot be reached");
                 return Err(EngineError::Unreachable(why).into());
             }
-            Some(Kind::NoCreate(_)) => {
+            Some(Kind::NoCreate(_) | Kind::NoRoom) => {
                 self.refusals.fetch_add(1, Ordering::AcqRel);
                 let failed = EngineError::Failed("status 500: no space left on device".to_owned());
                 return Err(failed.into());
