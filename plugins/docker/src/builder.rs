@@ -112,6 +112,16 @@ fn remove_container(record: &UnitRecord) {
     let _ = removal::remove(std::slice::from_ref(record), |_, _| {});
 }
 
+/// The same for a build that failed: what its container told of the image that is not made is forgotten too, once it can tell no more.
+fn give_up(app: &App, record: &UnitRecord) {
+    remove_container(record);
+    let image = &record.building_image;
+    if let Err(error) = images::forget(&app.name, image) {
+        let fields = [("image", image.as_str()), ("error", &error.to_string())];
+        log::warn("what is known of an image that was not made stays", &fields);
+    }
+}
+
 /// Makes an image of a container. One that may have been made after all is removed.
 fn commit(
     app: &App,

@@ -1,8 +1,10 @@
 //! Builds through the compiled Docker plugin on an engine in memory: what is made, and what is left when any call fails, when the answer to any is lost, or when somebody cancels at any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
+use std::iter::repeat_n;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use async_trait::async_trait;
 use gantry_core::App;
 use gantry_core::container::Container;
 use gantry_core::image::BuildOptions;
-use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
+use gantry_engine::call::{ContainersCall, ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::layer::Next;
 use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
 use gantry_engine::operation::Progress;
@@ -32,7 +34,11 @@ const NODE: &str = "tcp://10.0.0.1:2375";
 /// Where an image has a file, so that there is a folder: nothing runs in memory that makes one.
 const KEPT: (&str, &[u8]) = ("/home/application/current/.kept", b"");
 
-const GRANTS: [&str; 4] = ["images:build", "images:commit", "images:remove", "images:push"];
+const GRANTS: [&str; 5] =
+    ["images:build", "images:commit", "images:remove", "images:push", "images:tag"];
+
+/// What an agent in a container calls its operation.
+const AGENT: &str = "agent";
 
 /// Commands in containers end with the number at the end of their line, or as one was told to.
 #[derive(Default)]
@@ -46,7 +52,10 @@ pub(super) struct Played {
 impl Processes for Played {
     fn start(&self, container: &Container) -> Life {
         let ends = container.name.contains("-isolated-");
-        Life { output: Vec::new(), ends_with: ends.then_some(0) }
+        let line = container.config.cmd.iter().flatten().next_back();
+        let deploys = line.is_some_and(|line| line.ends_with(" deploy-only"));
+        let output = if deploys { vec![chunk("the agent deploys\n")] } else { Vec::new() };
+        Life { output, ends_with: ends.then_some(0) }
     }
 
     fn http(&self, _container: &Container, _request: &HttpRequest) -> Option<HttpResponse> {
@@ -77,20 +86,26 @@ pub(super) enum Mishap {
 /// Counts the calls of a kind that are under way at once.
 #[derive(Default)]
 pub(super) struct Crowd {
-    now: AtomicUsize,
+    /// By host.
+    now: Mutex<BTreeMap<String, usize>>,
+    /// On all hosts together.
     pub(super) most: AtomicUsize,
+    /// On the host that had the most.
+    pub(super) most_on_one: AtomicUsize,
     /// As many are waited for, until there were so many.
     pub(super) expected: AtomicUsize,
     /// What they are.
     pub(super) seen: Mutex<BTreeSet<&'static str>>,
 }
 
-/// One of them.
-struct Under<'a>(&'a Crowd);
+/// One of them, on a host.
+struct Under<'a>(&'a Crowd, &'a str);
 
 impl Drop for Under<'_> {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::SeqCst);
+        if let Some(here) = self.0.now.lock().unwrap().get_mut(self.1) {
+            *here -= 1;
+        }
     }
 }
 
@@ -98,14 +113,21 @@ impl Crowd {
     /// Begins to count anew.
     pub(super) fn expect(&self, at_once: usize) {
         self.most.store(0, Ordering::SeqCst);
+        self.most_on_one.store(0, Ordering::SeqCst);
         self.expected.store(at_once, Ordering::SeqCst);
         self.seen.lock().unwrap().clear();
     }
 
-    async fn enter(&self, call: &'static str) -> Under<'_> {
-        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-        let under = Under(self);
-        self.most.fetch_max(now, Ordering::SeqCst);
+    async fn enter<'a>(&'a self, node: &'a str, call: &'static str) -> Under<'a> {
+        let (here, all) = {
+            let mut now = self.now.lock().unwrap();
+            let here = now.entry(node.to_owned()).or_default();
+            *here += 1;
+            (*here, now.values().sum::<usize>())
+        };
+        let under = Under(self, node);
+        self.most.fetch_max(all, Ordering::SeqCst);
+        self.most_on_one.fetch_max(here, Ordering::SeqCst);
         self.seen.lock().unwrap().insert(call);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         let is_short = || self.most.load(Ordering::SeqCst) < self.expected.load(Ordering::SeqCst);
@@ -140,10 +162,14 @@ pub(super) struct Calls {
     mishap: Mutex<Option<(usize, Mishap)>>,
     /// The call that it happened at.
     pub(super) met: Mutex<String>,
-    /// Whether commands wait.
-    holds: AtomicBool,
+    /// The calls that wait.
+    holds: Mutex<Option<&'static str>>,
     held: Notify,
     released: Notify,
+    /// Whether the next pushes fail.
+    pushes_fail: Mutex<VecDeque<bool>>,
+    /// What was to be pushed.
+    pushed: Mutex<Vec<String>>,
 }
 
 impl Calls {
@@ -163,7 +189,18 @@ impl Calls {
         !answers
     }
 
-    fn meets(&self, call: &Call) -> Option<Mishap> {
+    fn push_fails(&self, call: &Call) -> bool {
+        let Call::Containers { call: ContainersCall::PushImage { image }, .. } = call else {
+            return false;
+        };
+        self.pushed.lock().unwrap().push(image.clone());
+        self.pushes_fail.lock().unwrap().pop_front().unwrap_or_default()
+    }
+
+    fn meets(&self, scope: &Scope, call: &Call) -> Option<Mishap> {
+        if scope.operation.id == AGENT {
+            return None;
+        }
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         let (at, mishap) = (*self.mishap.lock().unwrap())?;
         if at != number {
@@ -183,11 +220,15 @@ impl Layer for Calls {
         next: Next,
     ) -> Result<Response, gantry_engine::Error> {
         let name = request.call.name();
+        let node = match &request.call {
+            Call::Containers { node, .. } => node.clone(),
+            _ => String::new(),
+        };
         let _under = match name {
             "containers.create" | "containers.start" | "containers.stop" | "containers.remove" => {
-                Some(self.actions.enter(name).await)
+                Some(self.actions.enter(&node, name).await)
             }
-            "containers.http" => Some(self.checks.enter(name).await),
+            "containers.http" => Some(self.checks.enter(&node, name).await),
             _ => None,
         };
         let outside = match &request.call {
@@ -199,11 +240,15 @@ impl Layer for Calls {
             Call::Images(_) | Call::State(_) | Call::Apps(_) => false,
             _ => return next.send(scope, request).await,
         };
-        if name == "containers.start-exec" && self.holds.load(Ordering::SeqCst) {
+        let waits = *self.holds.lock().unwrap() == Some(name);
+        if waits {
             self.held.notify_one();
             self.released.notified().await;
         }
-        match self.meets(&request.call) {
+        if self.push_fails(&request.call) {
+            return Err(EngineError::Failed("status 500".to_owned()).into());
+        }
+        match self.meets(scope, &request.call) {
             Some(Mishap::Fails) if outside => {
                 Err(EngineError::Failed("status 500".to_owned()).into())
             }
@@ -238,6 +283,10 @@ pub(super) struct Workshop {
     /// What the names begin with that the plugin gives itself.
     registry: &'static str,
     operations: u32,
+    /// How many there were before the first of the app.
+    begun: u32,
+    /// The images that were made of what an agent built, and became the app's.
+    deployed: BTreeSet<String>,
 }
 
 impl Workshop {
@@ -261,12 +310,12 @@ impl Workshop {
             Memory::playing(Arc::clone(&played) as Arc<dyn Processes>)
                 .with_image(&format!("{registry}tsuru/python:latest"), platform_image(), [KEPT])
                 .with_image(
-                    "tsuru/script:latest",
+                    &format!("{registry}tsuru/script:latest"),
                     platform_image(),
                     [KEPT, ("/var/lib/tsuru/deploy", script)],
                 )
                 .with_image(
-                    "tsuru/agent:latest",
+                    &format!("{registry}tsuru/agent:latest"),
                     platform_image(),
                     [KEPT, ("/usr/local/bin/tsuru_unit_agent", script)],
                 )
@@ -311,6 +360,8 @@ impl Workshop {
             app,
             registry,
             operations: 0,
+            begun: 0,
+            deployed: BTreeSet::new(),
         })
     }
 
@@ -344,6 +395,137 @@ impl Workshop {
         Ok(deployed)
     }
 
+    /// Goes on with an app that has so many units of what the agent of its platform builds, and gives what was built of it.
+    async fn begin_with_agent(&mut self, units: usize) -> Result<String> {
+        self.begun = self.operations;
+        self.app = App {
+            name: format!("shop{}", self.begun),
+            platform: "agent".to_owned(),
+            deploys: 0,
+            ..self.app.clone()
+        };
+        self.platform.put_app(self.app.clone());
+        let built = self.build_with_agent().await?;
+        if units > 0 {
+            self.deploy_built(&built, 0).await?.0?;
+            let more = u32::try_from(units - 1)?;
+            let (operation, _) = self.operation();
+            self.provisioner.add_units(&operation, &self.app, more, "").await?;
+            // What the app uses is counted by a deploy.
+            self.deploy_built(&built, 0).await?.0?;
+        }
+        let _of_before = self.pushed();
+        Ok(built)
+    }
+
+    async fn build_with_agent(&mut self) -> Result<String> {
+        let (built, said) = self.build(SOURCE, &platform()).await?;
+        built.with_context(|| said)
+    }
+
+    /// Looks after the machine, as the platform does all the time.
+    async fn look_after(&mut self) -> Result<()> {
+        let (question, _) = self.operation();
+        for node in self.provisioner.examine(&question).await?.recovered {
+            let (operation, _) = self.operation();
+            self.provisioner.take_back_node(&operation, &node.address).await?;
+        }
+        Ok(())
+    }
+
+    /// A deploy of what an agent built, with what was said. The agent that deploys ends with a code.
+    async fn deploy_built(
+        &mut self,
+        image: &str,
+        code: i64,
+    ) -> Result<(Result<String, CallError>, String)> {
+        let (operation, screen) = self.operation();
+        *self.calls.holds.lock().unwrap() = Some("containers.attach-copy");
+        let deployed = tokio::select! {
+            deployed = self.provisioner.deploy(&operation, &self.app, image) => deployed,
+            never = self.agents(code) => match never? {},
+        };
+        *self.calls.holds.lock().unwrap() = None;
+        self.runtime.settled().await;
+        self.app.deploys += u32::from(deployed.is_ok());
+        self.platform.put_app(self.app.clone());
+        self.deployed.extend(deployed.as_ref().ok().cloned());
+        Ok((deployed, screen.text()))
+    }
+
+    /// What the agent does in each container that deploys: it tells about the image, and ends with a code.
+    async fn agents(&self, code: i64) -> Result<Infallible> {
+        let deploys = BTreeMap::from([("is-deploy".to_owned(), "true".to_owned())]);
+        loop {
+            self.calls.held.notified().await;
+            let deploying = self.engine.list(false, &deploys).await?;
+            let [container] = deploying.as_slice() else {
+                anyhow::bail!("one container: {deploying:?}")
+            };
+            let told = json!({"processes": {"web": "told"}}).to_string();
+            let operation = Operation::new(AGENT, Duration::from_secs(20));
+            let (app, id) = (&self.app, &container.id);
+            self.provisioner.register_unit(&operation, app, id, Some(&told)).await?;
+            self.engine.end(id, code)?;
+            self.calls.released.notify_one();
+        }
+    }
+
+    /// What there is of the app.
+    async fn standing(&self) -> Result<Standing> {
+        let app = &self.app.name;
+        let mut containers = Vec::new();
+        for container in self.engine.list(true, &BTreeMap::new()).await? {
+            containers.push(format!("{} {} {}", container.name, container.image, container.state));
+        }
+        let mut keys = Vec::new();
+        for prefix in ["units/", "leaving/", "orphans/", "placing/"] {
+            keys.extend(self.keys(prefix).await?);
+        }
+        let latest = self.engine.inspect_image(&format!("tsuru/app-{app}:latest")).await;
+        // No operation takes more than one number.
+        let numbers = usize::try_from(self.operations - self.begun)?;
+        let mut loose = self.made(numbers).await?;
+        loose.retain(|(name, _)| !name.ends_with("-builder") && !self.deployed.contains(name));
+        let record = self.platform.record(app).context("the app is there")?;
+        Ok(Standing {
+            containers,
+            keys,
+            loose,
+            history: self.platform.history(app).await?,
+            latest: latest.ok().map(|image| image.id),
+            in_use: usize::try_from(record.in_use)?,
+        })
+    }
+
+    /// Checks that this image is the app now, and that there is nothing of it but so many units: at once, or when its machine was looked after and it was changed once more.
+    async fn is_served(&mut self, image: &str, units: usize, before: Standing) -> Result<()> {
+        let there = self.standing().await?;
+        if there.containers.len() > units || there.keys.len() > units {
+            self.look_after().await?;
+            let (operation, _) = self.operation();
+            self.provisioner.restart(&operation, &self.app, "").await?;
+        }
+        let there = self.standing().await?;
+        let run = format!(" {image} running");
+        let serve = there.containers.iter().all(|container| container.ends_with(&run));
+        let is_known = self.platform.metadata(image).await?.is_some();
+        let id = self.engine.inspect_image(image).await?.id;
+        ensure!(
+            serve
+                && there.containers.len() == units
+                && there.keys.len() == units
+                && there.keys.iter().all(|key| key.starts_with("units/"))
+                && there.loose == before.loose
+                && is_known
+                && there.history.last().is_some_and(|current| current == image)
+                && there.latest == Some(id)
+                && there.in_use == units,
+            "{units} units of {image}: {there:?}"
+        );
+        Ok(())
+    }
+
     async fn destroy(&mut self) -> Result<()> {
         let (operation, _) = self.operation();
         Ok(self.provisioner.destroy(&operation, &self.app).await?)
@@ -364,8 +546,9 @@ impl Workshop {
     async fn made(&self, up_to: usize) -> Result<Vec<(String, bool)>> {
         let numbers = 1..=up_to;
         let names = numbers.flat_map(|number| {
-            let builder = format!("{}sellers/app-shop:v{number}-builder", self.registry);
-            [format!("tsuru/app-shop:v{number}"), builder]
+            let app = &self.app.name;
+            let builder = format!("{}sellers/app-{app}:v{number}-builder", self.registry);
+            [format!("tsuru/app-{app}:v{number}"), builder]
         });
         let mut made = Vec::new();
         for name in names {
@@ -385,6 +568,25 @@ impl Workshop {
     fn ran(&self) -> Vec<(String, Vec<String>)> {
         std::mem::take(&mut *self.played.ran.lock().unwrap())
     }
+
+    fn pushed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.pushed.lock().unwrap())
+    }
+}
+
+/// What there is of an app.
+#[derive(Debug, PartialEq, Eq)]
+struct Standing {
+    /// With the images that they run, and whether they do.
+    containers: Vec<String>,
+    /// What is written down of units that serve, that go, that are left somewhere and that are about to start.
+    keys: Vec<String>,
+    /// The images that deploys made and that did not become the app's, with whether something is known of each.
+    loose: Vec<(String, bool)>,
+    history: Vec<String>,
+    /// The image that `latest` means.
+    latest: Option<String>,
+    in_use: usize,
 }
 
 /// A tar archive of these files.
@@ -526,7 +728,7 @@ async fn an_agent_in_the_platform_builds_and_its_image_is_still_to_be_deployed()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_container_registers_wins_over_the_procfile() -> Result<()> {
     let mut shop = Workshop::new(json!({})).await?;
-    shop.calls.holds.store(true, Ordering::SeqCst);
+    *shop.calls.holds.lock().unwrap() = Some("containers.start-exec");
     let source = Box::pin(std::io::Cursor::new(archive(SOURCE)?));
     let (operation, _) = shop.operation();
     let (provisioner, app) = (shop.provisioner.clone(), shop.app.clone());
@@ -539,7 +741,7 @@ async fn what_the_container_registers_wins_over_the_procfile() -> Result<()> {
     let told = json!({"processes": {"web": "told"}}).to_string();
     let (app, id) = (&shop.app, &container.id);
     shop.provisioner.register_unit(&question, app, id, Some(&told)).await?;
-    shop.calls.holds.store(false, Ordering::SeqCst);
+    *shop.calls.holds.lock().unwrap() = None;
     shop.calls.released.notify_one();
     let built = building.await??;
     let metadata = shop.platform.metadata(&built).await?.context("it is known")?;
@@ -654,5 +856,145 @@ async fn an_image_that_no_deploy_made_the_apps_goes_with_the_next_build() -> Res
     }
     let made: Vec<String> = shop.made(9).await?.into_iter().map(|(name, _)| name).collect();
     assert_eq!(made, ["tsuru/app-shop:v2", "tsuru/app-shop:v4"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_whichever_call_of_the_deploy_of_what_an_agent_built_goes_wrong()
+-> Result<()> {
+    let healing = json!({"disabled-time": 0});
+    let plain = json!({"docker": {"healing": healing}});
+    let pushed =
+        json!({"docker": {"healing": healing, "registry": "r.example", "registry-max-try": 1}});
+    let mut wrong = Vec::new();
+    let mut happened = 0_usize;
+    for (what, config, registry, units) in [
+        ("the first", &plain, "", 0),
+        ("the first, pushed", &pushed, "r.example/", 0),
+        ("another", &plain, "", 2),
+        ("another, pushed", &pushed, "r.example/", 2),
+    ] {
+        let mut shop = Workshop::with_registry(config.clone(), registry).await?;
+        let mut built = shop.begin_with_agent(units).await?;
+        let mut ends = BTreeMap::new();
+        for mishap in [Mishap::Fails, Mishap::IsLost, Mishap::Cancelled] {
+            for at in 0.. {
+                let before = shop.standing().await?;
+                shop.calls.expect(Some((at, mishap)));
+                let (deployed, said) = shop.deploy_built(&built, 0).await?;
+                let is_over = shop.calls.made.load(Ordering::SeqCst) <= at;
+                shop.calls.expect(None);
+                let met = shop.calls.met.lock().unwrap().clone();
+                let context = format!("{what}: call {at}, {met}, {mishap:?}: {deployed:?}\n{said}");
+                let end = if deployed.is_ok() { "deployed" } else { "not deployed" };
+                match deployed {
+                    // It made no difference, or it came too late to make one.
+                    Ok(image) => {
+                        if let Err(error) = shop.is_served(&image, units.max(1), before).await {
+                            wrong.push(format!("{error}: {context}"));
+                        }
+                        if units == 0 {
+                            shop.destroy().await?;
+                            built = shop.begin_with_agent(0).await?;
+                        }
+                    }
+                    Err(error) => {
+                        ensure!(!is_over, "nothing happened: {context}");
+                        let mut there = shop.standing().await?;
+                        // What a host may have made without a word goes when it is looked after, and its image then with the next build.
+                        if mishap == Mishap::IsLost && there != before {
+                            shop.look_after().await?;
+                            built = shop.build_with_agent().await?;
+                            there = shop.standing().await?;
+                        }
+                        let is_told =
+                            mishap != Mishap::Cancelled || error.to_string() == "cancelled";
+                        if there != before || !is_told {
+                            wrong.push(format!("{there:?} is not {before:?}: {context}"));
+                        }
+                    }
+                }
+                if is_over {
+                    break;
+                }
+                happened += 1;
+                *ends.entry(format!("{mishap:?}: {end}")).or_insert(0_usize) += 1;
+            }
+        }
+        println!("{what}: {ends:?}");
+    }
+    println!("{happened} mishaps");
+    ensure!(happened > 300, "{happened}");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_ends_with_a_code_is_no_deploy_and_leaves_nothing() -> Result<()> {
+    for units in [0, 2] {
+        let mut shop = Workshop::new(json!({})).await?;
+        let built = shop.begin_with_agent(units).await?;
+        let before = shop.standing().await?;
+        let (deployed, said) = shop.deploy_built(&built, 3).await?;
+        assert_eq!(deployed.unwrap_err().to_string(), "Exit status 3", "{said}");
+        ensure!(said.contains("the agent deploys\n"), "{said}");
+        assert_eq!(shop.standing().await?, before, "{said}");
+
+        let (deployed, said) = shop.deploy_built(&built, 0).await?;
+        let image = deployed.with_context(|| said)?;
+        shop.is_served(&image, units.max(1), before).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_is_tried_as_often_as_is_configured_and_told_each_time() -> Result<()> {
+    // 0 is not configured.
+    for (most, failing, tries, is_built) in [(0, 2, 3, true), (0, 3, 3, false), (2, 2, 2, false)] {
+        let config = json!({"docker": {"registry": "r.example", "registry-max-try": most}});
+        let mut shop = Workshop::with_registry(config, "r.example/").await?;
+        shop.calls.pushes_fail.lock().unwrap().extend(repeat_n(true, failing));
+        let (built, said) = shop.build(SOURCE, &platform()).await?;
+        let context = format!("{failing} of {most}: {built:?}\n{said}");
+        assert_eq!(shop.pushed(), vec!["tsuru/app-shop:v1"; tries], "{context}");
+        let told = said.matches("status 500. Trying again\n").count();
+        assert_eq!(told, tries - 1, "{context}");
+        let left = match built {
+            Ok(image) => vec![(image, true)],
+            Err(error) => {
+                ensure!(error.to_string().contains("status 500"), "{context}");
+                Vec::new()
+            }
+        };
+        assert_eq!(!left.is_empty(), is_built, "{context}");
+        assert_eq!(shop.made(3).await?, left, "{context}");
+        assert_eq!(shop.containers().await?, [""; 0], "{context}");
+        assert_eq!(shop.keys("units/").await?, [""; 0], "{context}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_name_of_the_newest_image_is_pushed_too_and_tried_again() -> Result<()> {
+    let config = json!({"docker": {"registry": "r.example"}});
+    let mut shop = Workshop::with_registry(config, "r.example/").await?;
+    let built = shop.begin_with_agent(2).await?;
+    let app = shop.app.name.clone();
+    for (number, failing, is_deployed) in [(3, 2, true), (4, 3, false)] {
+        let before = shop.standing().await?;
+        shop.calls.pushes_fail.lock().unwrap().push_back(false);
+        shop.calls.pushes_fail.lock().unwrap().extend(repeat_n(true, failing));
+        let (deployed, said) = shop.deploy_built(&built, 0).await?;
+        let context = format!("{failing}: {deployed:?}\n{said}");
+        assert_eq!(deployed.is_ok(), is_deployed, "{context}");
+        let version = format!("v{number}");
+        let tags = [version.as_str(), "latest", "latest", "latest"];
+        assert_eq!(shop.pushed(), tags.map(|tag| format!("tsuru/app-{app}:{tag}")), "{context}");
+        assert_eq!(said.matches("status 500. Trying again\n").count(), 2, "{context}");
+        match deployed {
+            Ok(image) => shop.is_served(&image, 2, before).await.with_context(|| context)?,
+            Err(_) => assert_eq!(shop.standing().await?, before, "{context}"),
+        }
+    }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! What is done on machines beside the units: how much at once, and where when one of them does not answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use gantry_core::App;
 use gantry_engine::{Containers as _, Operation};
 use gantry_runtime::CallError;
@@ -19,6 +20,9 @@ const NODES: [&str; 3] = [A, B, "tcp://10.0.0.3:2375"];
 /// An image that is on every host.
 const IMAGE: &str = "tsuru/script:latest";
 
+/// Node containers that are configured for every pool.
+const AGENTS: [&str; 2] = ["watcher", "shipper"];
+
 const CHECKED: &[(&str, &str)] =
     &[("Procfile", "web: serve\n"), ("tsuru.yaml", "healthcheck: {path: /up}\n")];
 
@@ -32,6 +36,33 @@ impl Workshop {
         let (operation, _) = self.operation();
         let sink = || Box::pin(tokio::io::sink());
         self.provisioner.execute_isolated(&operation, &self.app, "true", &[], sink(), sink()).await
+    }
+
+    /// Does something with every unit, or with every node container.
+    async fn do_with_all(&mut self, what: &str) -> Result<()> {
+        let (operation, _) = self.operation();
+        let (docker, app) = (&self.provisioner, &self.app);
+        match what {
+            "stop" => docker.stop(&operation, app, "").await?,
+            "start" => docker.start(&operation, app, "").await?,
+            "sleep" => docker.sleep(&operation, app, "").await?,
+            "restart" => docker.restart(&operation, app, "").await?,
+            "kill" => {
+                let units = docker.units(&question(), std::slice::from_ref(app)).await?;
+                let ids = units.iter().map(|unit| unit.id.as_str());
+                try_join_all(ids.map(|id| docker.kill_unit(&operation, app, id, false))).await?;
+            }
+            "upgrade" => {
+                let upgrade = |name| docker.upgrade_node_container(&operation, name, "");
+                try_join_all(AGENTS.map(upgrade)).await?;
+            }
+            "remove" => {
+                let remove = |name| docker.remove_node_container(&operation, name, "");
+                try_join_all(AGENTS.map(remove)).await?;
+            }
+            other => anyhow::bail!("nothing does `{other}`"),
+        }
+        Ok(())
     }
 
     async fn failures(&self, node: &str) -> Result<u32> {
@@ -77,6 +108,49 @@ async fn isolated_runs_builds_and_readings_of_images_wait_for_their_places() -> 
         let most = shop.calls.actions.most.load(Ordering::SeqCst);
         ensure!((most > 1) == (places == 0), "{most} at once with {places} places");
         assert_eq!(shop.containers().await?.len(), 2, "{:?}", shop.containers().await?);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_host_has_places_of_its_own_for_all_that_is_done_with_units_and_node_containers()
+-> Result<()> {
+    let all = &["create", "remove", "start", "stop"][..];
+    // Without a limit all units of a host are at once, and all node containers: whoever asks for no place is seen with one place, too.
+    for (places, at_once, on_one) in [(1, 2, 1), (0, 4, 2)] {
+        let agents = BTreeMap::from(AGENTS.map(|name| (name, json!({"": {"image": IMAGE}}))));
+        let config = json!({
+            "docker": {"limit": {"actions-per-host": places}},
+            "node-containers": agents,
+        });
+        let mut shop = Workshop::over(&[A, B], config, "").await?;
+        shop.deploy(IMAGE, true).await?;
+        let (operation, _) = shop.operation();
+        shop.provisioner.add_units(&operation, &shop.app, 3, "").await?;
+        for (node, engine) in &shop.engines {
+            let there = engine.list(true, &BTreeMap::new()).await?;
+            assert_eq!(there.len(), 2 + AGENTS.len(), "units and node containers of {node}");
+        }
+        for (what, actions) in [
+            ("stop", &["stop"][..]),
+            ("start", &["start"]),
+            ("sleep", &["stop"]),
+            ("start", &["start"]),
+            ("kill", &["start", "stop"]),
+            ("restart", all),
+            ("upgrade", all),
+            ("remove", &["remove", "stop"]),
+        ] {
+            shop.calls.actions.expect(at_once);
+            shop.do_with_all(what).await.with_context(|| format!("{what}, {places} places"))?;
+            let crowd = &shop.calls.actions;
+            let seen: Vec<_> = crowd.seen.lock().unwrap().iter().copied().collect();
+            let expected: Vec<_> =
+                actions.iter().map(|action| format!("containers.{action}")).collect();
+            assert_eq!(seen, expected, "{what}, {places} places");
+            let most = [&crowd.most, &crowd.most_on_one].map(|most| most.load(Ordering::SeqCst));
+            assert_eq!(most, [at_once, on_one], "{what}, {places} places");
+        }
     }
     Ok(())
 }

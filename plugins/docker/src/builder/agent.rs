@@ -12,7 +12,8 @@ use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Error, Result, apps, images, log, operation};
 
 use super::{
-    clean_image, commit, container, discard, publish, push, remove_container, reserve, spec,
+    clean_image, commit, container, discard, give_up, publish, push, remove_container, reserve,
+    spec,
 };
 use crate::failure::Failure;
 use crate::host::Host;
@@ -43,7 +44,7 @@ const ACTIONS: &[Action<Build>] = &[
         forward: |build| {
             container::start(&build.app, &mut build.host, &mut build.record, &build.spec)
         },
-        undo: Some(|build| remove_container(&build.record)),
+        undo: Some(|build| give_up(&build.app, &build.record)),
         commits: false,
     },
     // So that the agent in the container can register and tell about its image.

@@ -22,12 +22,13 @@ use gantry_sdk::gantry_core::image::{ImageFiles, ImageMetadata, ImageNames};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::gantry_core::yaml::TsuruYaml;
 use gantry_sdk::streams::Reader;
-use gantry_sdk::{App, BuildOptions, Error, Result, Settings, apps, images, log, operation};
+use gantry_sdk::{App, BuildOptions, Error, Result, Settings, apps, images, operation};
 
 use super::container::{self, Command, ROOT};
-use super::{commit, discard, final_name, name_by_rule, publish, remove_container, spec};
+use super::{commit, discard, final_name, give_up, name_by_rule, publish, remove_container, spec};
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::image::Files;
 use crate::pipeline::Action;
 use crate::{change, image, messages, placing, records};
 
@@ -82,13 +83,13 @@ const ACTIONS: &[Action<Build>] = &[
         forward: |build| {
             container::start(&build.app, &mut build.host, &mut build.record, &build.spec)
         },
-        undo: Some(|build| remove_container(&build.record)),
+        undo: Some(|build| give_up(&build.app, &build.record)),
         commits: false,
     },
     Action {
         name: "update-database-container",
         forward: |build| Ok(records::save(&build.record)?),
-        undo: Some(forget),
+        undo: None,
         commits: false,
     },
     Action { name: "upload-archive", forward: upload, undo: None, commits: false },
@@ -233,14 +234,6 @@ fn container_user(way: Way, build_user: &str, is_set: bool) -> String {
     }
 }
 
-/// Forgets what the container told of an image that is not made.
-fn forget(build: &mut Build) {
-    if let Err(error) = images::forget(&build.app.name, &build.target) {
-        let fields = [("image", build.target.as_str()), ("error", &error.to_string())];
-        log::warn("what is known of an image that was not made stays", &fields);
-    }
-}
-
 /// Runs a line as root that must end well.
 fn as_root(build: &Build, line: &str) -> std::result::Result<(), Failure> {
     let command = Command::line(line).by(ROOT);
@@ -305,12 +298,18 @@ fn run_build(build: &mut Build) -> std::result::Result<(), Failure> {
     as_root(build, &format!("rm -f {ARCHIVE}"))
 }
 
+/// What the container has for the platform.
+fn files(build: &Build) -> std::result::Result<Files, Failure> {
+    let Build { host, record, .. } = build;
+    image::download(host, &record.id).map_err(|error| Failure::engine(&host.address, error))
+}
+
 /// Runs the hooks of the app's tsuru.yaml, up to the first that fails. An agent runs them itself, when it deploys.
 fn run_hooks(build: &mut Build) -> std::result::Result<(), Failure> {
     if build.way == Way::Agent {
         return Ok(());
     }
-    let files = image::download(&build.host, &build.record.id)?;
+    let files = files(build)?;
     let Some(yaml) = files.yaml else { return Ok(()) };
     let yaml = TsuruYaml::from_yaml(&yaml).map_err(|error| invalid(&error))?;
     if yaml.hooks.build.is_empty() {
@@ -330,7 +329,7 @@ fn save_metadata(build: &mut Build) -> std::result::Result<(), Failure> {
     if build.way == Way::Agent || images::metadata(&build.target)?.is_some() {
         return Ok(());
     }
-    let files = image::download(&build.host, &build.record.id)?;
+    let files = files(build)?;
     let metadata = declared(&build.base, files.procfile.as_deref(), files.yaml.as_deref())?;
     match images::save_metadata(&build.target, &image::custom_data(&metadata)) {
         // The container told meanwhile.
