@@ -1,18 +1,20 @@
 //! The vectors `docker_flows`: apps driven through the compiled Docker plugin, the runtime and the layer chain, down to a peer that writes every Docker request down.
 //!
-//! What is compared: errors, what people read, every request that changes something, the containers and images afterwards. Requests that only read are not: an implementation
-//! that asks less is no other implementation. Differences on purpose are excused by a rule over the step's input, with the number of the design's list.
+//! What is compared: errors, what people read, every request that changes something, then the containers, the routes and the images. Requests that only read are not: an implementation
+//! that asks less is no other implementation. Differences are excused by a rule over what the vectors say of the step, never by its name; how often is printed.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use gantry_core::{App, AppRouter};
+use gantry_core::record::UnitRecord;
+use gantry_core::{App, AppRouter, Status};
 use gantry_engine::docker::Endpoint;
 use gantry_engine::memory::Platform;
 use gantry_engine::operation::Progress;
-use gantry_engine::{Chain, Config, Docker, Images, Operation};
+use gantry_engine::{Chain, Config, Docker, Images, Operation, State};
 use gantry_runtime::{Bounds, LoadSettings, Provisioner, Runtime, RuntimeSettings};
 use gantry_tests::artifacts;
 use gantry_tests::peer::{Failure, Peer, Recorded};
@@ -29,8 +31,38 @@ struct Stage {
     operations: u32,
 }
 
+/// The router of every app.
+const ROUTER: &str = "fake";
+
 /// A request that changes something, without what differs from run to run.
 type Change = (String, String, Value);
+
+/// Why a step may differ from the reference, for all that is compared of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Excuse {
+    /// The reference pulls an image before every create; ours has it on the host (design 10.14).
+    IsNotPulled,
+    /// The reference rebuilds routes some time after a change that may have moved ports, so that the vectors have no number of them. Ours are those of the units.
+    RebuiltLater,
+}
+
+impl Excuse {
+    const ALL: [Self; 2] = [Self::IsNotPulled, Self::RebuiltLater];
+
+    fn counts_for(self, step: &Value) -> bool {
+        match self {
+            Self::IsNotPulled => requests_of(step).iter().any(is_pull),
+            Self::RebuiltLater => step["state"]["route_count"].is_null(),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::IsNotPulled => "design §10.14",
+            Self::RebuiltLater => "no number of routes in the vectors",
+        }
+    }
+}
 
 impl Stage {
     async fn new(runtime: &Runtime, app: &Value) -> Result<Self> {
@@ -48,12 +80,12 @@ impl Stage {
         let peer = Peer::start().await?;
         let platform = Platform::new()
             .app(app.clone())
-            .router(&name, AppRouter { name: "fake".to_owned(), ..AppRouter::default() });
+            .router(&name, AppRouter { name: ROUTER.to_owned(), ..AppRouter::default() });
         let docker = Docker::new(Endpoint::parse(&peer.address())?)?;
         let backends = platform.backends("docker", [(peer.address(), docker)]);
         // The configuration of the run that gave the vectors, in its own keys.
         let config = json!({
-            "routers": {"fake": {"type": "fake"}},
+            "routers": {ROUTER: {"type": "fake"}},
             "docker": {
                 "user": "root",
                 "log-driver": "bs",
@@ -132,6 +164,108 @@ impl Stage {
         let said = screen.text();
         Ok((said, outcome.err().map(|error| error.to_string())))
     }
+
+    /// Runs a step and compares it with the reference.
+    async fn compare(&mut self, step: &Value) -> Result<()> {
+        self.peer.take_requests();
+        let (log, error) = self.run(step).await?;
+        let (requests, peer, app) = (self.peer.take_requests(), self.peer.address(), &self.app);
+        for text in error.iter().chain([&log]) {
+            ensure!(names_the_machine_once(text, &peer), "once is enough: {text}");
+        }
+        let wanted = step["error"].as_str().map(|text| said(text, &peer));
+        same("the error", &error.map(|text| said(&text, &peer)), &wanted)?;
+        let wanted = said(step["log"].as_str().unwrap_or_default(), &peer);
+        same("what people read", &said(&log, &peer), &wanted)?;
+        let mut wanted = requests_of(step);
+        if Excuse::IsNotPulled.counts_for(step) {
+            wanted.retain(|request| !is_pull(request));
+        }
+        let what = "the requests that change something";
+        same(what, &changes(&requests, &app.name), &changes(&wanted, &app.name))?;
+        self.compare_state(step).await
+    }
+
+    /// Compares what there is after a step.
+    async fn compare_state(&self, step: &Value) -> Result<()> {
+        let (state, app) = (&step["state"], &self.app.name);
+        let records = self.records().await?;
+        let running = self.peer.containers();
+        let ids: Vec<&String> = running.keys().collect();
+        same("the containers that are units", &sorted(records.iter().map(|unit| &unit.id)), &ids)?;
+        let is = |unit: &UnitRecord| container(unit, running.get(&unit.id) == Some(&true));
+        let wanted = state["containers"].as_array().into_iter().flatten().map(fields);
+        same("the containers", &sorted(records.iter().map(is)), &sorted(wanted))?;
+        let operation = Operation::new("", Duration::from_secs(10));
+        let units = self.provisioner.units(&operation, std::slice::from_ref(&self.app)).await?;
+        let listed = units.iter().map(|unit| (&unit.id, &unit.process_name, unit.status));
+        let written = records.iter().map(|unit| (&unit.id, &unit.process_name, unit.status));
+        same("the units that people see", &sorted(listed), &sorted(written))?;
+
+        let record = self.platform.record(app).context("the app")?;
+        let routes = record.routes.get(ROUTER).cloned().unwrap_or_default();
+        let looks_at = routes.healthcheck.map_or_else(
+            || json!({"Path": "", "Status": 0, "Body": ""}),
+            |check| json!({"Path": check.path, "Status": check.status, "Body": check.body}),
+        );
+        same("what the router looks at", &looks_at, &state["router_hc"])?;
+        if !Excuse::RebuiltLater.counts_for(step) {
+            same("the routes", &json!(routes.addresses.len()), &state["route_count"])?;
+        }
+        let addresses = sorted(records.iter().filter_map(UnitRecord::address));
+        same("the routes to units", &sorted(routes.addresses), &addresses)?;
+
+        let images = self.platform.history(app).await?;
+        let wanted: Vec<String> =
+            serde_json::from_value(state["images"].clone()).unwrap_or_default();
+        same("the images", &images, &wanted)?;
+        let current = self.platform.current(app).await?;
+        same("the current image", &json!(current), &state["current_image"])
+    }
+
+    /// What the plugin has written down of its units.
+    async fn records(&self) -> Result<Vec<UnitRecord>> {
+        let page = State::list(&self.platform, "docker", "units/", None, 0).await?;
+        let read = page.entries.iter().map(|entry| serde_json::from_slice(&entry.value));
+        Ok(read.collect::<Result<_, _>>()?)
+    }
+}
+
+/// A container of the vectors, without its id.
+fn fields(container: &Value) -> BTreeMap<String, String> {
+    let fields = container.as_object().into_iter().flatten().filter(|(field, _)| *field != "id");
+    fields.map(|(field, value)| (field.clone(), value.to_string())).collect()
+}
+
+/// A unit as the vectors have it.
+fn container(unit: &UnitRecord, runs: bool) -> BTreeMap<String, String> {
+    let text = |status: Option<Status>| status.map(|status| status.to_string());
+    fields(&json!({
+        "engine_running": runs.to_string(),
+        "exposed_port": unit.exposed_port,
+        "has_hostport": !unit.host_port.is_empty(),
+        "host_addr": unit.host_addr,
+        "image": unit.image,
+        "process": unit.process_name,
+        "status": text(unit.status),
+        "status_before_error": text(unit.status_before_error),
+        "type": unit.kind,
+    }))
+}
+
+fn sorted<T: Ord>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = all.into_iter().collect();
+    all.sort_unstable();
+    all
+}
+
+fn same<T: PartialEq + Debug>(what: &str, got: &T, wanted: &T) -> Result<()> {
+    ensure!(got == wanted, "{what}:\n{got:#?}\ninstead of\n{wanted:#?}");
+    Ok(())
+}
+
+fn is_pull(request: &Recorded) -> bool {
+    (request.method.as_str(), request.path.as_str()) == ("POST", "/images/create")
 }
 
 /// The requests that change something, by container: what happens to one container has an order, what happens to two has none.
@@ -147,8 +281,6 @@ fn changes(requests: &[Recorded], app: &str) -> Vec<Vec<Change>> {
             ["containers", id, ..] => (*id).to_owned(),
             ["exec", id, ..] => execs.get(*id).cloned().unwrap_or_else(|| (*id).to_owned()),
             ["commit"] => request.query.get("container").cloned().unwrap_or_default(),
-            // Pulled when it is not there, and only then (10.14).
-            ["images", "create"] => continue,
             _ => String::new(),
         };
         if let ["exec", id, ..] = parts.as_slice() {
@@ -233,8 +365,8 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// A recorded request of the vectors.
-fn expected_requests(step: &Value) -> Vec<Recorded> {
+/// The requests that the reference made in a step.
+fn requests_of(step: &Value) -> Vec<Recorded> {
     let empty = Vec::new();
     step["engine_calls"]
         .as_array()
@@ -255,7 +387,7 @@ fn expected_requests(step: &Value) -> Vec<Recorded> {
         .collect()
 }
 
-/// What people read, with what differs from run to run replaced, and without the lines about routes: routers come with an import of their own.
+/// What people read, with what differs from run to run replaced.
 fn said(text: &str, peer: &str) -> String {
     // How a client words an engine's answer is the client's own, and so is whether it keeps the line feed at its end; what the engine said (`f1`) is not.
     let text = text.replace("API error (400): f1\n", "f1");
@@ -265,16 +397,6 @@ fn said(text: &str, peer: &str) -> String {
         .fold(first, |text, piece| text + piece.split_once("`: ").map_or(piece, |(_, said)| said));
     let mut lines = Vec::new();
     for line in text.lines() {
-        if ["routes", "Added route", "Removed route", "router healthcheck"]
-            .iter()
-            .any(|word| line.contains(word))
-        {
-            // The empty line in front of a headline goes with it.
-            if line.starts_with("----") && lines.last().is_some_and(String::is_empty) {
-                lines.pop();
-            }
-            continue;
-        }
         // The size of an image is not in the vectors.
         let line = line.split(" (0.00MB)").next().unwrap_or_default().trim_end();
         let engine = peer.trim_start_matches("tcp://");
@@ -339,77 +461,35 @@ async fn the_flows_of_the_reference_run_through_the_compiled_plugin() -> Result<
     let path = artifacts::top().join("tests/vectors/docker_flows.json");
     let vectors: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
     let runtime = Runtime::new(RuntimeSettings::default())?;
-    let (mut ran, mut total) = (0, 0);
-    for case in vectors["cases"].as_array().context("the vectors have cases")? {
+    let cases = vectors["cases"].as_array().context("the vectors have cases")?;
+    let (mut ran, mut total, mut excused) = (0, 0, 0);
+    let mut excuses: BTreeMap<Excuse, usize> = BTreeMap::new();
+    let mut failed = Vec::new();
+    for case in cases {
+        let steps = case["steps"].as_array().context("a case has steps")?;
+        total += steps.len();
         let mut stage = Stage::new(&runtime, &case["app"]).await?;
-        let name = case["name"].as_str().unwrap_or_default();
-        for (number, step) in
-            case["steps"].as_array().context("a case has steps")?.iter().enumerate()
-        {
-            total += 1;
-            ran += 1;
-            let about = format!("{name}, step {number} ({})", step["op"]);
-            stage.peer.take_requests();
-            let (log, error) = stage.run(step).await.with_context(|| about.clone())?;
-            let requests = stage.peer.take_requests();
-            let peer = stage.peer.address();
-
-            for text in error.iter().chain([&log]) {
-                ensure!(names_the_machine_once(text, &peer), "{about}: once is enough: {text}");
+        for (number, step) in steps.iter().enumerate() {
+            if let Err(why) = stage.compare(step).await {
+                failed.push(format!("{}, step {number} ({}): {why:#}", case["name"], step["op"]));
+                // What comes after it is about another state.
+                break;
             }
-            let wanted = step["error"].as_str().map(|text| said(text, &peer));
-            let got = error.as_deref().map(|text| said(text, &peer));
-            assert_eq!(got, wanted, "{about}: the error; it said\n{log}");
-            assert_eq!(
-                said(&log, &peer),
-                said(step["log"].as_str().unwrap_or_default(), &peer),
-                "{about}: what people read"
-            );
-            assert_eq!(
-                changes(&requests, &stage.app.name),
-                changes(&expected_requests(step), &stage.app.name),
-                "{about}: the requests that change something"
-            );
-
-            let state = &step["state"];
-            let containers = state["containers"].as_array().cloned().unwrap_or_default();
-            let mut wanted: Vec<bool> =
-                containers.iter().map(|container| container["engine_running"] == "true").collect();
-            let mut running: Vec<bool> = stage.peer.containers().into_values().collect();
-            wanted.sort_unstable();
-            running.sort_unstable();
-            assert_eq!(running, wanted, "{about}: the containers there are, and whether they run");
-            let operation = Operation::new("", Duration::from_secs(10));
-            let units =
-                stage.provisioner.units(&operation, std::slice::from_ref(&stage.app)).await?;
-            let mut got: Vec<(String, Option<String>)> = units
-                .iter()
-                .map(|unit| {
-                    (unit.process_name.clone(), unit.status.map(|status| status.to_string()))
-                })
-                .collect();
-            let mut wanted: Vec<(String, Option<String>)> = containers
-                .iter()
-                .map(|container| {
-                    let text = |key: &str| container[key].as_str().map(str::to_owned);
-                    (text("process").unwrap_or_default(), text("status"))
-                })
-                .collect();
-            got.sort();
-            wanted.sort();
-            assert_eq!(got, wanted, "{about}: the units");
-            let images = stage.platform.history(&stage.app.name).await?;
-            let wanted: Vec<String> =
-                serde_json::from_value(state["images"].clone()).unwrap_or_default();
-            assert_eq!(images, wanted, "{about}: the images");
-            assert_eq!(
-                Some(stage.platform.current(&stage.app.name).await?.as_str()),
-                state["current_image"].as_str(),
-                "{about}: the current image"
-            );
+            ran += 1;
+            excused += usize::from(Excuse::ALL.iter().any(|excuse| excuse.counts_for(step)));
+            for excuse in Excuse::ALL.into_iter().filter(|excuse| excuse.counts_for(step)) {
+                *excuses.entry(excuse).or_default() += 1;
+            }
         }
     }
-    ensure!(ran > 10, "only {ran} steps ran");
-    println!("docker_flows.json: ran {ran} of {total} steps");
+    let words: Vec<String> =
+        excuses.iter().map(|(excuse, count)| format!("{}: {count}", excuse.words())).collect();
+    println!(
+        "docker_flows.json: ran {ran} of {total} steps of {} cases, {excused} excused ({})",
+        cases.len(),
+        words.join(", ")
+    );
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    ensure!(ran > 0 && ran == total, "{ran} of {total} steps ran");
     Ok(())
 }

@@ -378,11 +378,28 @@ fn the_documentation_shows_the_configuration_as_the_program_does() {
 
 #[test]
 fn the_documentation_names_every_verb() {
-    let page = page("cli.md").replace('\\', "");
-    for group in Cli::command().get_subcommands().filter(|group| !group.is_hide_set()) {
-        let verbs: Vec<&str> = group.get_subcommands().map(clap::Command::get_name).collect();
-        let line = format!("`gantry {} {}`", group.get_name(), verbs.join("|"));
-        let found = verbs.is_empty() || page.contains(&line);
-        assert!(found && page.contains(group.get_name()), "docs/cli.md does not have {line}");
+    fn verbs(command: &clap::Command) -> Vec<&clap::Command> {
+        command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect()
     }
+    /// A group has a line with its verbs, at every level.
+    fn walk(group: &clap::Command, path: &str, page: &str, missing: &mut Vec<String>) {
+        let names: Vec<&str> = verbs(group).into_iter().map(clap::Command::get_name).collect();
+        let line = format!("`{path} {}`", names.join("|"));
+        if !names.is_empty() && !page.contains(&line) {
+            missing.push(line);
+        }
+        for verb in verbs(group) {
+            walk(verb, &format!("{path} {}", verb.get_name()), page, missing);
+        }
+    }
+    let page = page("cli.md").replace('\\', "");
+    let mut missing = Vec::new();
+    for command in verbs(&Cli::command()) {
+        let path = format!("gantry {}", command.get_name());
+        walk(command, &path, &page, &mut missing);
+        if !page.contains(&format!("`{path}")) {
+            missing.push(path);
+        }
+    }
+    assert!(missing.is_empty(), "docs/cli.md does not have {missing:#?}");
 }
