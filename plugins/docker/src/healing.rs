@@ -231,13 +231,7 @@ pub(crate) fn give_up_node(address: &str) -> Result<bool> {
         machine::update(address, |machine| machine.answered(name::now()))?;
         return Ok(false);
     }
-    let machine = machine::update(address, |machine| {
-        // One that was to be made ready again takes units when it is taken back.
-        if matches!(machine.creation, Creation::Pending | Creation::Error) {
-            machine.creation = Creation::Created;
-        }
-        machine.give_up();
-    })?;
+    let machine = machine::update(address, Machine::give_up)?;
     Ok(machine.creation == Creation::GivenUp)
 }
 

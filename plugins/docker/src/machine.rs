@@ -125,9 +125,9 @@ impl Machine {
         }
     }
 
-    /// Gives it up: its units are replaced elsewhere.
+    /// Gives it up: its units are replaced elsewhere. One that was to be made ready again takes units when it is taken back.
     pub(crate) fn give_up(&mut self) {
-        if matches!(self.creation, Creation::Created | Creation::Disabled) {
+        if self.creation != Creation::GivenUp {
             self.was_disabled = self.creation == Creation::Disabled;
             self.creation = Creation::GivenUp;
         }
