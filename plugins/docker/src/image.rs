@@ -55,7 +55,7 @@ pub(crate) fn prepare(
     units: &[UnitRecord],
 ) -> Result<Prepared> {
     let prepared = placing::on_one(app, first, |host| match on_host(host, name, units) {
-        // What no registry has is on no other host either: all were asked already.
+        // Whoever is known to have it was asked first: the others would ask the registry in vain too.
         Err(error @ EngineError::NotFound(_)) => Err(Error::from(error).into()),
         found => {
             let (image, reference) = found?;
