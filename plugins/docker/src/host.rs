@@ -9,7 +9,7 @@ use gantry_sdk::gantry_core::url::url_to_host;
 use gantry_sdk::{Error, log, operation};
 
 use crate::observe::PATIENCE;
-use crate::{limits, name, orphans};
+use crate::{limits, machine, name, orphans};
 
 /// A Docker host.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Host {
         }
     }
 
-    /// Makes a container and gives its id. What a call that fails may have made is removed.
+    /// Makes a container and gives its id. What a call that fails may have made is removed, and a machine that makes none has failed.
     pub(crate) fn create(&self, name: &str, spec: &ContainerSpec) -> Result<String, EngineError> {
         let step = Step::Create { name: name.to_owned(), spec: Box::new(spec.clone()) };
         let made = match self.act(step, Duration::ZERO) {
@@ -46,7 +46,12 @@ impl Host {
             Ok(other) => Err(strange(other.as_ref())),
             Err(error) => Err(error),
         };
-        made.inspect_err(|_| self.discard(name))
+        made.inspect_err(|error| {
+            if machine::makes_nothing(error) {
+                machine::note_failure(&self.address, error);
+            }
+            self.discard(name);
+        })
     }
 
     /// Starts a container.

@@ -225,7 +225,7 @@ impl Launch<'_> {
             if done == 0 && others_may_do(&error) { Onward::Elsewhere } else { Onward::Here };
         if next == Onward::Elsewhere || left == Left::NobodyKnows {
             let is_first = self.failed_nodes.insert(node.clone());
-            if is_first && makes_nothing(done, &error) {
+            if is_first && done == 0 && machine::makes_nothing(&error) {
                 machine::note_failure(&node, &error);
             }
         }
@@ -345,11 +345,6 @@ fn start_failure(node: &str, done: usize, error: EngineError) -> Failure {
     if done == 1 { Failure::start(node, error) } else { Failure::engine(node, error) }
 }
 
-/// Whether a machine answers and cannot make a container, whatever of, as one with a full disk: that counts as its own failure (spec 5.3). A start that fails may be the command's fault.
-fn makes_nothing(done: usize, error: &EngineError) -> bool {
-    done == 0 && matches!(error, EngineError::Failed(_))
-}
-
 /// What is told when the last of them failed.
 pub(crate) fn too_many(failure: Failure) -> Failure {
     let tried = |text: &str| {
@@ -417,22 +412,6 @@ mod tests {
         assert_eq!(left_behind(1, &unknown), Left::NobodyKnows);
         assert_eq!(left_behind(0, &EngineError::Cancelled), Left::MaybeAContainer);
         assert_eq!(left_behind(1, &refused), Left::MaybeAContainer);
-    }
-
-    #[test]
-    fn only_a_create_that_the_engine_fails_is_the_fault_of_a_machine_that_answers() {
-        let text = || "x".to_owned();
-        assert!(makes_nothing(0, &EngineError::Failed(text())));
-        assert!(!makes_nothing(1, &EngineError::Failed(text())), "the command may not be there");
-        for error in [
-            EngineError::NotFound(text()),
-            EngineError::Invalid(text()),
-            EngineError::Conflict(text()),
-            EngineError::Denied(text()),
-            EngineError::Cancelled,
-        ] {
-            assert!(!makes_nothing(0, &error), "{error}");
-        }
     }
 
     #[test]

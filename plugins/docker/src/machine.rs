@@ -299,6 +299,11 @@ pub(crate) fn is_of_machine(error: &EngineError) -> bool {
     }
 }
 
+/// Whether a machine answers and failed to make a container, whatever of, as one with a full disk: that counts as its own failure (spec 5.3). A start that fails may be the command's fault.
+pub(crate) fn makes_nothing(error: &EngineError) -> bool {
+    matches!(error, EngineError::Failed(_))
+}
+
 /// Takes down that a machine failed a call. What cannot be written down is only logged: the call's own failure counts.
 pub(crate) fn note_failure(address: &str, error: &EngineError) {
     let text = error.to_string();
@@ -356,6 +361,21 @@ mod tests {
         machine.creation = Creation::Disabled;
         machine.answered(later);
         assert_eq!(machine.creation, Creation::Disabled, "only the operator enables it again");
+    }
+
+    #[test]
+    fn a_create_that_was_refused_is_not_the_fault_of_the_machine() {
+        let text = || "x".to_owned();
+        assert!(makes_nothing(&EngineError::Failed(text())));
+        for error in [
+            EngineError::NotFound(text()),
+            EngineError::Invalid(text()),
+            EngineError::Conflict(text()),
+            EngineError::Denied(text()),
+            EngineError::Cancelled,
+        ] {
+            assert!(!makes_nothing(&error), "{error}");
+        }
     }
 
     #[test]

@@ -88,8 +88,14 @@ async fn an_image_that_one_host_cannot_look_into_is_looked_into_on_another() -> 
     let mut stage = Stage::over(&[A, B, C], json!({}), |engine| engine).await?;
     stage.fault.is(Some(Kind::NoCreate(A)));
     stage.deploy("shop:1").await?;
-    ensure!(stage.fault.refusals.load(Ordering::Acquire) >= 1, "it was asked first");
+    // Asked by nobody again: neither by the unit.
+    assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1);
     assert_eq!((on(&stage, A).await?, stage.units().await?.len()), (0, 1));
+    let node = node(&stage, A).await?;
+    assert_eq!(
+        (node.status.as_str(), &*node.extra_data["Failures"]),
+        ("temporarily disabled", "1")
+    );
     // What no registry has is asked for once.
     stage.fault.is(None);
     let (operation, screen) = stage.operation();
