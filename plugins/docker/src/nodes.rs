@@ -76,6 +76,7 @@ pub(crate) fn add(options: AddNodeOptions) -> Result<()> {
     metadata.insert(machine::IAAS_ID.to_owned(), iaas_id);
     machine::update(&address, |machine| {
         machine.tell(metadata.clone());
+        // One that serves goes on while it is looked at.
         if machine.creation != Creation::Created || machine.last_success == 0 {
             machine.creation = Creation::Pending;
         }
@@ -88,6 +89,7 @@ pub(crate) fn add(options: AddNodeOptions) -> Result<()> {
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             // Nobody waits: it is looked at again with every examination.
             Err(error) if wait == 0 => {
+                machine::update(&address, |machine| machine.creation = Creation::Pending)?;
                 operation::progress(&messages::not_ready(&address, &error.to_string()));
                 return Ok(());
             }

@@ -590,7 +590,7 @@ async fn a_host_that_dies_is_given_up_and_taken_back_with_nothing_left_on_it() -
 async fn a_host_that_is_added_while_it_is_down_takes_units_once_it_was_made_ready() -> Result<()> {
     let config = json!({"node-containers": {"agent": {"": {"image": "agent"}}}});
     for (was_a_node, wait, status) in
-        [(false, 0, "pending"), (false, 1, "error"), (true, 1, "error")]
+        [(false, 0, "pending"), (false, 1, "error"), (true, 0, "pending"), (true, 1, "error")]
     {
         let mut stage = Stage::over(&[A, B], config.clone(), |engine| {
             engine.with_remote_image("agent", image(json!({"Cmd": ["watch"]})), [])
