@@ -245,18 +245,6 @@ impl Shop {
         Ok(platform.add_routes(ROUTER, app, &addresses).await?)
     }
 
-    /// Removes the containers that images were read from.
-    pub(super) async fn remove_readers(&self) -> Result<()> {
-        for (_, engine) in &self.engines {
-            for container in engine.list(true, &BTreeMap::new()).await? {
-                if !container.labels.contains_key("app-name") {
-                    engine.remove(&container.id, true).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The platform starts again.
     pub(super) async fn start_again(&mut self) -> Result<()> {
         let (operation, _) = self.operation();
