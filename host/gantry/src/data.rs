@@ -13,10 +13,15 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use gantry_runtime::digest;
 
 use crate::store::{Store, StoreError};
+
+/// How long a lock is waited for.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +185,14 @@ fn take(folder: &Path) -> Result<File, DataError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut lock = options.open(&path).map_err(cannot_write(folder))?;
-    match lock.try_lock() {
+    let begun = Instant::now();
+    let mut locked = lock.try_lock();
+    // Whoever dies while it begins another program leaves the lock to that one, until it runs.
+    while matches!(locked, Err(TryLockError::WouldBlock)) && begun.elapsed() < A_MOMENT {
+        thread::sleep(Duration::from_millis(10));
+        locked = lock.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -246,6 +258,18 @@ mod tests {
         assert!(matches!(&error, DataError::InUse { holder, .. } if *holder == pid), "{error:?}");
         drop(first);
         DataDirectory::open(folder.path(), None).unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_is_about_to_go_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDirectory::open(folder.path(), None).unwrap();
+        let goes = thread::spawn(move || {
+            thread::sleep(A_MOMENT / 20);
+            drop(first);
+        });
+        DataDirectory::open(folder.path(), None).unwrap();
+        goes.join().unwrap();
     }
 
     #[test]
