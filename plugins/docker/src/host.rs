@@ -47,9 +47,7 @@ impl Host {
             Err(error) => Err(error),
         };
         made.inspect_err(|error| {
-            if machine::makes_nothing(error) {
-                machine::note_failure(&self.address, error);
-            }
+            machine::note_create(&self.address, 0, error);
             self.discard(name);
         })
     }

@@ -225,8 +225,8 @@ impl Launch<'_> {
             if done == 0 && others_may_do(&error) { Onward::Elsewhere } else { Onward::Here };
         if next == Onward::Elsewhere || left == Left::NobodyKnows {
             let is_first = self.failed_nodes.insert(node.clone());
-            if is_first && done == 0 && machine::makes_nothing(&error) {
-                machine::note_failure(&node, &error);
+            if is_first {
+                machine::note_create(&node, done, &error);
             }
         }
         match left {

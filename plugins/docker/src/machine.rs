@@ -299,9 +299,16 @@ pub(crate) fn is_of_machine(error: &EngineError) -> bool {
     }
 }
 
-/// Whether a machine answers and failed to make a container, whatever of, as one with a full disk: that counts as its own failure (spec 5.3). A start that fails may be the command's fault.
-pub(crate) fn makes_nothing(error: &EngineError) -> bool {
-    matches!(error, EngineError::Failed(_))
+/// Whether a machine answers and cannot make a container, whatever of, as one with a full disk: that counts as its own failure (spec 5.3). A start that fails may be the command's fault.
+fn makes_nothing(done: usize, error: &EngineError) -> bool {
+    done == 0 && matches!(error, EngineError::Failed(_))
+}
+
+/// Takes down that a machine made no container, after so many steps that went well, if that is its own failure.
+pub(crate) fn note_create(address: &str, done: usize, error: &EngineError) {
+    if makes_nothing(done, error) {
+        note_failure(address, error);
+    }
 }
 
 /// Takes down that a machine failed a call. What cannot be written down is only logged: the call's own failure counts.
@@ -364,9 +371,10 @@ mod tests {
     }
 
     #[test]
-    fn a_create_that_was_refused_is_not_the_fault_of_the_machine() {
+    fn only_a_create_that_the_engine_fails_is_the_fault_of_a_machine_that_answers() {
         let text = || "x".to_owned();
-        assert!(makes_nothing(&EngineError::Failed(text())));
+        assert!(makes_nothing(0, &EngineError::Failed(text())));
+        assert!(!makes_nothing(1, &EngineError::Failed(text())), "the command may not be there");
         for error in [
             EngineError::NotFound(text()),
             EngineError::Invalid(text()),
@@ -374,7 +382,7 @@ mod tests {
             EngineError::Denied(text()),
             EngineError::Cancelled,
         ] {
-            assert!(!makes_nothing(&error), "{error}");
+            assert!(!makes_nothing(0, &error), "{error}");
         }
     }
 

@@ -88,7 +88,7 @@ async fn an_image_that_one_host_cannot_look_into_is_looked_into_on_another() -> 
     let mut stage = Stage::over(&[A, B, C], json!({}), |engine| engine).await?;
     stage.fault.is(Some(Kind::NoCreate(A)));
     stage.deploy("shop:1").await?;
-    // Asked by nobody again: neither by the unit.
+    // Nobody asked it again, not even for the unit.
     assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1);
     assert_eq!((on(&stage, A).await?, stage.units().await?.len()), (0, 1));
     let node = node(&stage, A).await?;

@@ -73,13 +73,10 @@ fn started(host: &Host, name: &str, spec: &ContainerSpec) -> Result<Container, N
     let ended = limits::run(limits::sequence(&host.address, steps))?;
     let node = &host.address;
     match (ended.failure, ended.replies.len()) {
-        (Some(error), 0) => {
-            if machine::makes_nothing(&error) {
-                machine::note_failure(node, &error);
-            }
+        (Some(error), done) if done == 0 || is_of_machine(&error) => {
+            machine::note_create(node, done, &error);
             Err(error.into())
         }
-        (Some(error), _) if is_of_machine(&error) => Err(error.into()),
         (Some(error), 1) => Err(Failure::start(node, error).into()),
         (Some(error), _) => Err(Failure::engine(node, error).into()),
         (None, _) => match ended.replies.into_iter().next_back() {
