@@ -186,12 +186,15 @@ fn take(folder: &Path) -> Result<File, DataError> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut lock = options.open(&path).map_err(cannot_write(folder))?;
     let begun = Instant::now();
-    let mut locked = lock.try_lock();
     // Whoever dies while it begins another program leaves the lock to that one, until it runs.
-    while matches!(locked, Err(TryLockError::WouldBlock)) && begun.elapsed() < A_MOMENT {
-        thread::sleep(Duration::from_millis(10));
-        locked = lock.try_lock();
-    }
+    let locked = loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < A_MOMENT => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            ended => break ended,
+        }
+    };
     match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
