@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(120);
 /// How long a deploy may take that will use up all its time.
 const SHORT: Duration = Duration::from_secs(25);
-/// How many apps are deployed at the same time. What takes long is to wait for answers that do not come.
+/// How many apps are deployed at the same time. Many wait for an answer that does not come while the others go on.
 const LANES: usize = 48;
 
 /// A version of an app: an image that nobody has looked into yet. Every second one has another process beside `web`.
