@@ -73,6 +73,12 @@ impl UnitRecord {
         }
     }
 
+    /// Whether it is what a build runs in, and not a unit of the app.
+    #[must_use]
+    pub fn is_build(&self) -> bool {
+        !self.building_image.is_empty()
+    }
+
     /// What it should be, whatever went wrong since.
     #[must_use]
     pub fn expected_status(&self) -> Option<Status> {

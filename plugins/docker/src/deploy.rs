@@ -52,7 +52,7 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     // A deploy means what the name means now, whatever units of that name run.
     let image = image::prepare(app, host, name, &[])?;
     let silent = present.silent.clone();
-    let before = present.units.iter().filter(|unit| is_unit(unit)).count();
+    let before = present.units.iter().filter(|unit| !unit.is_build()).count();
     let before = i32::try_from(before).unwrap_or(i32::MAX);
     let old = present.with_lost();
     let wanted = wanted(&image, &old);
@@ -73,15 +73,10 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     Ok(change.image.name)
 }
 
-/// Whether it is a unit of a process, and not what a build left behind.
-fn is_unit(record: &UnitRecord) -> bool {
-    record.building_image.is_empty()
-}
-
 /// How many units of each process the image declares.
 fn wanted(image: &Prepared, old: &[UnitRecord]) -> BTreeMap<String, usize> {
     let processes = image.metadata.processes.keys().map(String::as_str);
-    let units = old.iter().filter(|unit| is_unit(unit));
+    let units = old.iter().filter(|unit| !unit.is_build());
     let old: Vec<&str> = units.map(|unit| unit.process_name.as_str()).collect();
     containers_to_add(processes, &old)
         .into_iter()

@@ -126,7 +126,7 @@ pub(crate) fn examine() -> Result<Findings> {
         }
     }
     let now = name::now();
-    for unit in written.iter().filter(|unit| unit.building_image.is_empty()) {
+    for unit in written.iter().filter(|unit| !unit.is_build()) {
         if !is_in_service(unit, &sight)? {
             continue;
         }
@@ -242,7 +242,7 @@ pub(crate) fn take_back_node(address: &str) -> Result<bool> {
     let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
     let Some(containers) = sight.on(address) else { return Ok(false) };
     // What is gone and was in service is to be replaced, and not forgotten.
-    written.retain(|unit| unit.is_new || !unit.building_image.is_empty() || !sight.lacks(unit));
+    written.retain(|unit| unit.is_new || unit.is_build() || !sight.lacks(unit));
     lifecycle::meet(address, containers, &written.iter().collect::<Vec<_>>())?;
     crate::node_containers::ensure(address)?;
     let machine = machine::update(address, |machine| {

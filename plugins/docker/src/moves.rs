@@ -74,7 +74,7 @@ fn nodes(machines: &Machines, pool: &str) -> Vec<Node> {
 pub(crate) fn rebalance(options: &RebalanceOptions) -> Result<bool> {
     let machines = Machines::read()?;
     let mut units = records::all()?;
-    units.retain(|unit| unit.building_image.is_empty());
+    units.retain(|unit| !unit.is_build());
     let pools = pools(&units)?;
     let asked = match options.metadata_filter.get(POOL).unwrap_or(&options.pool) {
         pool if pool.is_empty() => pools.values().cloned().collect(),

@@ -58,7 +58,7 @@ pub(crate) fn on(address: &str) -> Result<Vec<UnitRecord>> {
 /// The units on a node, without builds.
 fn in_service(address: &str) -> Result<Vec<UnitRecord>> {
     let mut units = on(address)?;
-    units.retain(|unit| unit.building_image.is_empty());
+    units.retain(|unit| !unit.is_build());
     Ok(units)
 }
 
@@ -212,9 +212,8 @@ impl<'a> Leaving<'a> {
 
     /// Refuses to leave units behind that are there.
     fn refuse_units(&self) -> Result<()> {
-        let is_left = |record: &&UnitRecord| {
-            record.building_image.is_empty() && self.is_known(record) && self.has(record)
-        };
+        let is_left =
+            |record: &&UnitRecord| !record.is_build() && self.is_known(record) && self.has(record);
         match self.records.iter().filter(is_left).count() {
             0 => Ok(()),
             count => {
@@ -230,7 +229,7 @@ impl<'a> Leaving<'a> {
     fn forget(&self, rebalance: bool) -> Result<()> {
         for record in &self.records {
             let is_known = self.is_known(record);
-            let stays = if record.building_image.is_empty() { rebalance } else { self.has(record) };
+            let stays = if record.is_build() { self.has(record) } else { rebalance };
             if is_known && stays {
                 continue;
             }

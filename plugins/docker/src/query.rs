@@ -77,7 +77,7 @@ pub(crate) fn routable_addresses(app: &App) -> Result<Vec<String>> {
 pub(crate) fn register(app: &App, unit_id: &str, custom_data: Option<&str>) -> Result<()> {
     let unit = records::find(records::of_app(&app.name)?, unit_id)?;
     if unit.status == Some(Status::Building) {
-        let (Some(data), false) = (custom_data, unit.building_image.is_empty()) else {
+        let (Some(data), true) = (custom_data, unit.is_build()) else {
             return Ok(());
         };
         let data = serde_json::from_str(data)

@@ -196,9 +196,7 @@ fn run(mut change: Change) -> Result<()> {
 
 /// The units of a process; all of them when it is empty. What a build left is none.
 pub(crate) fn of_process(mut units: Vec<UnitRecord>, process: &str) -> Vec<UnitRecord> {
-    units.retain(|unit| {
-        unit.building_image.is_empty() && (process.is_empty() || unit.process_name == process)
-    });
+    units.retain(|unit| !unit.is_build() && (process.is_empty() || unit.process_name == process));
     units
 }
 
