@@ -196,7 +196,7 @@ fn structure(bytes: &[u8]) -> Result<Vec<String>, AdmitError> {
                 }
             }
             Payload::CodeSectionEntry(body) => {
-                counts.function(body.range().end.saturating_sub(body.range().start))?;
+                counts.function(u64::try_from(body.range().len()).unwrap_or(u64::MAX))?;
             }
             Payload::TypeSection(section) => counts.items("types", section.count())?,
             Payload::ImportSection(section) => counts.items("imports", section.count())?,
