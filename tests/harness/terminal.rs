@@ -68,9 +68,9 @@ impl Terminal {
         found.with_context(|| format!("the screen:\n{screen}"))
     }
 
-    /// Waits until a line of the screen is this one.
+    /// Waits until a line of the screen ends so. A shell that is told the size of its terminal while it begins a command draws its prompt and the command once more, in front of what that prints.
     pub fn until(&self, line: &str) -> Result<()> {
-        self.find(line, |shown| (shown == line).then_some(()))
+        self.find(line, |shown| shown.ends_with(line).then_some(()))
     }
 
     /// Waits for the program's end and gives its code.
