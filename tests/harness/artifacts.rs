@@ -1,11 +1,17 @@
 //! What is built before a test can use it: the binary, the plugins, the images. Each is built once a run, by the tool that a person would use.
 
 use std::ffi::OsStr;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
+use gantry_runtime::{Runtime, RuntimeSettings};
+
+/// What makes cargo build a component, small as it is shipped.
+const AS_PLUGIN: [&str; 4] = ["--target", "wasm32-wasip2", "--profile", "plugin"];
 
 /// The top of the source tree.
 #[must_use]
@@ -80,10 +86,7 @@ pub fn gantry() -> Result<PathBuf> {
 /// A provisioner of plugins/.
 fn plugin(place: &'static OnceLock<Result<PathBuf, String>>, package: &str) -> Result<PathBuf> {
     once(place, || {
-        let target = cargo(
-            package,
-            &["build", "-p", package, "--target", "wasm32-wasip2", "--profile", "plugin"],
-        )?;
+        let target = cargo(package, &[&["build", "-p", package], &AS_PLUGIN[..]].concat())?;
         let file = target.join("wasm32-wasip2/plugin").join(package.replace('-', "_"));
         Ok(file.with_extension("wasm"))
     })
@@ -122,44 +125,45 @@ pub fn build_agent() -> Result<PathBuf> {
 
 /// An example of the Rust SDK.
 pub fn sdk_example(name: &str) -> Result<PathBuf> {
-    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let folder = once(&PLACE, || {
-        let target = cargo(
-            "sdk/rust/examples",
-            &[
-                "build",
-                "-p",
-                "gantry-sdk",
-                "--examples",
-                "--target",
-                "wasm32-wasip2",
-                "--profile",
-                "plugin",
-            ],
-        )?;
-        Ok(target.join("wasm32-wasip2/plugin/examples"))
-    })?;
-    Ok(folder.join(name).with_extension("wasm"))
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    example(&FOLDER, "gantry-sdk", name)
 }
 
 /// A guest of tests/guests.
 pub fn guest(name: &str) -> Result<PathBuf> {
-    static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let folder = once(&PLACE, || {
-        // A target directory of their own, which the tests of gantry-runtime share.
-        let guests = target()?.join("guests");
-        let mut command = Command::new(env!("CARGO"));
-        command
-            .current_dir(top())
-            .args(["build", "-p", "gantry-guests", "--examples", "--target", "wasm32-wasip2"])
-            .args(["--profile", "plugin", "--target-dir"])
-            .arg(&guests);
-        build("tests/guests", &mut command)?;
-        Ok(guests.join("wasm32-wasip2/plugin/examples"))
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    example(&FOLDER, "gantry-guests", name)
+}
+
+/// An example of a package; all of them are built. Those of the packages lie in one folder, so no two have one name.
+fn example(
+    folder: &'static OnceLock<Result<PathBuf, String>>,
+    package: &str,
+    name: &str,
+) -> Result<PathBuf> {
+    let folder = once(folder, || {
+        let target =
+            cargo(package, &[&["build", "-p", package, "--examples"], &AS_PLUGIN[..]].concat())?;
+        Ok(target.join("wasm32-wasip2/plugin/examples"))
     })?;
     let path = folder.join(name).with_extension("wasm");
-    ensure!(path.is_file(), "there is no guest {name:?} in tests/guests/examples");
+    ensure!(path.is_file(), "{package} has no example {name:?}");
     Ok(path)
+}
+
+/// Where the tests keep what was compiled of the plugins: compiling takes longer than most tests, and is done once.
+pub fn compiled_plugins() -> Result<PathBuf> {
+    let folder = target()?.join("tmp/compiled-plugins");
+    // Compiled plugins are code: the runtime wants this folder and the one around it for us alone.
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(&folder)?;
+    Ok(folder)
+}
+
+/// A runtime that finds the plugins compiled.
+pub fn runtime() -> Result<Runtime> {
+    let cache = Some(compiled_plugins()?);
+    Ok(Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?)
 }
 
 /// Makes an image that answers `text` on port 8888, with more lines for its Dockerfile.

@@ -9,15 +9,15 @@ fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let own = std::env::current_exe().unwrap();
-        // <target>/debug/deps/<this test>; the guests have a target directory of their own there, so that no build waits for another.
-        let target = own.ancestors().nth(3).unwrap().join("guests");
+        // <target>/debug/deps/<this test>.
+        let target = own.ancestors().nth(3).unwrap();
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut cargo = Command::new(env!("CARGO"));
         cargo
             .current_dir(top)
             .args(["build", "-p", "gantry-guests", "--examples"])
             .args(["--target", "wasm32-wasip2", "--profile", "plugin", "--target-dir"])
-            .arg(&target);
+            .arg(target);
         // What cargo tells this test about itself is not for a build of something else.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_")) {

@@ -65,7 +65,7 @@ async fn the_label_vectors_hold_through_the_import() {
     let world = World::new();
     // The routers of the vectors have their own names as types, but for the one that is not configured.
     let config = serde_json::json!({"routers": router_types()});
-    let labels = world.provisioner("labels", plain().config(config)).await;
+    let labels = world.provisioner("label_vectors", plain().config(config)).await;
     for name in ["labels_constructors", "labels_accessors", "labels_setters"] {
         let cases = vectors(name);
         let (mut ran, mut excuses) = (0, 0);

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 struct Labels;
 
 impl Guest for Labels {
-    const NAME: &'static str = "labels";
+    const NAME: &'static str = "label_vectors";
 }
 
 impl Run for Labels {
