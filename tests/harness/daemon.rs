@@ -1,8 +1,10 @@
 //! The real daemon as a child process, and the real command line as its client.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::DirBuilder;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -121,9 +123,21 @@ impl Daemon {
                 .to_lowercase()
         );
         let mut daemon = Self { folder, instance, by, child: None };
+        daemon.share_compiled_plugins()?;
         daemon.configure(config)?;
         daemon.resume()?;
         Ok(daemon)
+    }
+
+    /// Lets it find the plugins compiled that another daemon compiled.
+    fn share_compiled_plugins(&self) -> Result<()> {
+        let data = self.folder.path().join("data");
+        DirBuilder::new().recursive(true).mode(0o700).create(&data)?;
+        match symlink(artifacts::compiled_plugins()?, data.join("compiled")) {
+            // One was here before.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => Ok(made?),
+        }
     }
 
     /// Writes its configuration, which it reads when it is started.

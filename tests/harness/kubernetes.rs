@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use gantry_engine::call::cluster::{Change, ClusterInfo, DeleteOptions, Kind, Patch, Selection};
 use gantry_engine::memory::{Memory, Objects, Platform};
 use gantry_engine::{Chain, Cluster, Config, EngineError, GivenCluster, Layer};
-use gantry_runtime::{Bounds, LoadSettings, Provisioner, Runtime, RuntimeSettings};
+use gantry_runtime::{Bounds, LoadSettings, Provisioner, Runtime};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -22,12 +21,6 @@ pub const PROVISIONER: &str = "kubernetes";
 pub const POOL: &str = "p";
 /// This installation, as objects have it in their label.
 pub const INSTANCE: &str = "tests";
-
-/// A runtime that keeps compiled plugins in a folder of the test's.
-pub fn runtime(folder: &str) -> Result<Runtime> {
-    let cache = Some(Path::new(folder).join("compiled-plugins"));
-    Ok(Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?)
-}
 
 /// What the plugin is loaded with.
 pub struct Setting {

@@ -13,10 +13,10 @@ use gantry_engine::kubernetes::Endpoint;
 use gantry_engine::memory::Platform;
 use gantry_engine::{Cluster, Images as _, Kubernetes, Operation};
 use gantry_runtime::{Provisioner, Runtime};
+use gantry_tests::artifacts;
 use gantry_tests::clusters::Cluster as Control;
 use gantry_tests::kubernetes::{
-    INSTANCE, POOL, Serving, Setting, Wrong, ended, play_nodes, provisioner, running, runtime,
-    wanted, wrong,
+    INSTANCE, POOL, Serving, Setting, Wrong, ended, play_nodes, provisioner, running, wanted, wrong,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -462,7 +462,7 @@ async fn whatever_goes_wrong_in_a_deploy_one_version_serves_and_nothing_else_is_
 }
 
 async fn matrix(control: &Control, cluster: &Arc<Kubernetes>) -> Result<()> {
-    let runtime = runtime(env!("CARGO_TARGET_TMPDIR"))?;
+    let runtime = artifacts::runtime()?;
     let began = Instant::now();
     let mut lane = Lane::new(&runtime, cluster, "clean").await?;
     let mut all = BTreeMap::new();

@@ -1,7 +1,6 @@
 //! Docker hosts in memory, whose processes are played.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use gantry_core::node::Node;
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
 use gantry_engine::{Chain, Config, Containers as _, Nodes};
-use gantry_runtime::{Bounds, LoadSettings, Provisioner, Runtime, RuntimeSettings};
+use gantry_runtime::{Bounds, LoadSettings, Provisioner};
 use gantry_tests::artifacts;
 use serde_json::{Value, json};
 
@@ -110,8 +109,7 @@ pub(super) async fn stage(config: Value) -> Result<Stage> {
     let nodes = Arc::clone(&backends.nodes);
     // One test compiles the plugin, the others find it in the cache.
     static COMPILING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
-    let runtime = Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?;
+    let runtime = artifacts::runtime()?;
     let settings = LoadSettings {
         granted: GRANTS.map(str::to_owned).into(),
         bounds: Bounds::default(),

@@ -13,9 +13,10 @@ use gantry_engine::call::cluster::{DeleteOptions, PodExecOptions, PodLogOptions}
 use gantry_engine::memory::objects::Pods;
 use gantry_engine::memory::{Ended, Objects, Platform};
 use gantry_engine::stream::Chunk;
+use gantry_tests::artifacts;
 use gantry_tests::kubernetes::{
-    POOL, Setting, ended, kind, list, play_controllers, play_nodes, provisioner, running, runtime,
-    text, wrong,
+    POOL, Setting, ended, kind, list, play_controllers, play_nodes, provisioner, running, text,
+    wrong,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -167,7 +168,7 @@ pub(super) async fn stage(config: Value) -> Result<Stage> {
     let play = play_nodes(Arc::new(cluster.clone()), move |pod| fate(pod, &seen));
     background.spawn(play);
     let platform = Platform::new().app(app("shop"));
-    let runtime = runtime(env!("CARGO_TARGET_TMPDIR"))?;
+    let runtime = artifacts::runtime()?;
     let setting = Setting {
         cluster: Arc::new(cluster.clone()),
         namespace: NAMESPACE.to_owned(),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::iter::repeat_n;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use gantry_engine::{
     Call, Chain, Config, Containers, EngineError, Images as _, Layer, Operation, Request, Response,
     Scope, State,
 };
-use gantry_runtime::{Bounds, CallError, LoadSettings, Provisioner, Runtime, RuntimeSettings};
+use gantry_runtime::{Bounds, CallError, LoadSettings, Provisioner, Runtime};
 use gantry_tests::artifacts;
 use gantry_tests::screen::Screen;
 use serde_json::json;
@@ -332,8 +331,7 @@ impl Workshop {
         };
         let platform = Platform::new().app(app.clone()).quota("shop", 60);
         let backends = platform.backends("docker", engines.clone());
-        let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
-        let runtime = Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?;
+        let runtime = artifacts::runtime()?;
         let calls = Arc::new(Calls::default());
         let generation = runtime
             .load(

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use gantry_core::{AppRouter, Error};
 use gantry_runtime::{CallError, Cause};
+use gantry_tests::artifacts;
 
 use self::mishaps::{Mishap, kind};
-use self::shop::{OTHER_ROUTER, Picture, ROUTER, Shop, What, runtime};
+use self::shop::{OTHER_ROUTER, Picture, ROUTER, Shop, What};
 
 const HOOKED: Picture = (
     "shop:1",
@@ -23,7 +24,7 @@ const PLAIN: Picture = ("shop:2", "web: serve\nworker: work\n", "healthcheck: {p
 
 impl Shop {
     async fn of(pictures: &[Picture]) -> Result<Self> {
-        Self::new(&runtime()?, pictures).await
+        Self::new(&artifacts::runtime()?, pictures).await
     }
 
     /// What was done in containers since somebody asked last, by their names.

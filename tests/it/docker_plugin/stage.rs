@@ -1,7 +1,6 @@
 //! An app on an engine in memory, whose processes are played, and what stands in the way of its calls.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use gantry_engine::stream::{Chunk, Source};
 use gantry_engine::{
     Call, Chain, Config, Containers, EngineError, Layer, Operation, Request, Response, Scope, State,
 };
-use gantry_runtime::{Bounds, CallError, LoadSettings, Provisioner, Runtime, RuntimeSettings};
+use gantry_runtime::{Bounds, CallError, LoadSettings, Provisioner, Runtime};
 use gantry_tests::artifacts;
 use gantry_tests::screen::Screen;
 use serde_json::json;
@@ -262,8 +261,7 @@ impl Stage {
         let backends = platform.backends("docker", engines.clone());
         // One test compiles the plugin, the others find it in the cache.
         static COMPILING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
-        let runtime = Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?;
+        let runtime = artifacts::runtime()?;
         let compiling = COMPILING.lock().await;
         let fault = Arc::new(Fault::default());
         let generation = runtime

@@ -21,7 +21,7 @@ use gantry_runtime::{CallError, Provisioner};
 use gantry_tests::artifacts;
 use gantry_tests::clusters::Cluster;
 use gantry_tests::daemon::{Daemon, docker, eventually, http_get};
-use gantry_tests::kubernetes::{INSTANCE, POOL, Setting, provisioner, runtime};
+use gantry_tests::kubernetes::{INSTANCE, POOL, Setting, provisioner};
 use gantry_tests::registry::{Registry, Trust};
 use gantry_tests::screen::Screen;
 use serde_json::{Value, json};
@@ -140,7 +140,7 @@ impl Yard {
             layers: vec![Arc::new(names)],
             granted: None,
         };
-        let runtime = runtime(env!("CARGO_TARGET_TMPDIR"))?;
+        let runtime = artifacts::runtime()?;
         let provisioner = provisioner(&runtime, setting).await?;
         Ok(Site { yard: self, app, provisioner, _runtime: runtime })
     }

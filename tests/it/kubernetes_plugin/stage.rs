@@ -17,9 +17,10 @@ use gantry_engine::{
     Call, Cluster as _, EngineError, Images as _, Layer, Operation, Request, Response, Scope,
 };
 use gantry_runtime::{CallError, Provisioner, Runtime};
+use gantry_tests::artifacts;
 use gantry_tests::kubernetes::{
     POOL, Serving, Setting, Wrong, ended, kind, play_controllers, play_nodes, provisioner, running,
-    runtime, text, wrong,
+    text, wrong,
 };
 use gantry_tests::screen::Screen;
 use serde_json::{Value, json};
@@ -206,7 +207,7 @@ impl Stage {
         background.spawn(play_nodes(Arc::new(cluster.clone()), fate));
         let app = App { name: "shop".to_owned(), pool: POOL.to_owned(), ..App::default() };
         let platform = Platform::new().app(app.clone()).quota("shop", 60);
-        let runtime = runtime(env!("CARGO_TARGET_TMPDIR"))?;
+        let runtime = artifacts::runtime()?;
         let gate = Arc::new(Gate::default());
         let setting = Setting {
             cluster: Arc::new(cluster.clone()),

@@ -23,10 +23,7 @@ use gantry_engine::stream::{Chunk, Source, Writer};
 use gantry_engine::{
     Call, Chain, Config, Containers as _, EngineError, Layer, Operation, Request, Response, Scope,
 };
-use gantry_runtime::{
-    Bounds, CallError, Cause, LoadSettings, Provisioner, Registry, Runtime, RuntimeSettings,
-    TailOptions,
-};
+use gantry_runtime::{Bounds, CallError, Cause, LoadSettings, Provisioner, Registry, TailOptions};
 use gantry_tests::artifacts;
 use gantry_tests::kubernetes::{self, POOL, Setting};
 use serde_json::{Value, json};
@@ -119,11 +116,6 @@ fn image() -> Image {
     image
 }
 
-fn runtime() -> Result<Runtime> {
-    let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
-    Ok(Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?)
-}
-
 fn settings(config: Value, granted: &[&str], chain: Chain) -> LoadSettings {
     LoadSettings {
         granted: granted.iter().map(|&grant| grant.to_owned()).collect::<BTreeSet<_>>(),
@@ -159,7 +151,7 @@ impl Site {
         let chain = Chain::with(platform.backends("docker", engines.clone()), layers);
         let bytes = std::fs::read(plugin)?;
         let generation =
-            runtime()?.load("docker", &bytes, settings(config, granted, chain)).await?;
+            artifacts::runtime()?.load("docker", &bytes, settings(config, granted, chain)).await?;
         let provisioner = Provisioner::new("docker", generation);
         Ok(Self { engines, played, between, platform, provisioner, app })
     }
@@ -371,7 +363,7 @@ async fn a_nodes_metadata_is_told_with_its_prefix_and_without_and_apart_from_wha
         layers: Vec::new(),
         granted: None,
     };
-    let provisioner = kubernetes::provisioner(&runtime()?, setting).await?;
+    let provisioner = kubernetes::provisioner(&artifacts::runtime()?, setting).await?;
     let node = provisioner.node(&question(), "10.0.0.1").await?;
     let labels = |pairs: &[(&str, &str)]| -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -401,7 +393,7 @@ async fn an_image_is_removed_from_every_host_and_a_second_time() -> Result<()> {
 async fn alone(name: &str, plugin: &Path) -> Result<Provisioner> {
     let backends = Platform::new().backends(name, [("memory", Memory::new())]);
     let settings = settings(json!({}), &[], Chain::new(backends));
-    let generation = runtime()?.load(name, &std::fs::read(plugin)?, settings).await?;
+    let generation = artifacts::runtime()?.load(name, &std::fs::read(plugin)?, settings).await?;
     Ok(Provisioner::new(name, generation))
 }
 

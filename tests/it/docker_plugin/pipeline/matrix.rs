@@ -9,10 +9,11 @@ use gantry_core::Status;
 use gantry_core::record::UnitRecord;
 use gantry_engine::{Apps as _, Containers as _, Images as _, State as _};
 use gantry_runtime::{CallError, Cause, Runtime};
+use gantry_tests::artifacts;
 use tokio::time::Instant;
 
 use super::mishaps::{Mishap, Place, kind};
-use super::shop::{Picture, READER, Shop, Sight, What, runtime};
+use super::shop::{Picture, READER, Shop, Sight, What};
 
 /// How many apps are changed at the same time.
 const LANES: usize = 8;
@@ -547,7 +548,7 @@ fn cell(cases: &[&Outcome]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_in_a_change_one_version_serves_and_nothing_else_is_left() -> Result<()> {
-    let runtime = runtime()?;
+    let runtime = artifacts::runtime()?;
     let began = Instant::now();
     let mut shop = Shop::new(&runtime, &IMAGES).await?;
     let mut all = BTreeMap::new();

@@ -1,7 +1,6 @@
 //! An app over three engines in memory, with what stands between.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,9 +16,7 @@ use gantry_engine::operation::Progress;
 use gantry_engine::{
     Apps as _, Chain, Config, Containers as _, Images as _, Layer, Operation, Routers as _, State,
 };
-use gantry_runtime::{
-    Bounds, CallError, Cause, LoadSettings, Provisioner, Runtime, RuntimeSettings,
-};
+use gantry_runtime::{Bounds, CallError, Cause, LoadSettings, Provisioner, Runtime};
 use gantry_tests::artifacts;
 use gantry_tests::screen::Screen;
 use serde_json::json;
@@ -89,11 +86,6 @@ pub(super) struct Shop {
     pub(super) app: App,
     pub(super) apps: u32,
     operations: u32,
-}
-
-pub(super) fn runtime() -> Result<Runtime> {
-    let cache = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
-    Ok(Runtime::new(RuntimeSettings { cache, ..RuntimeSettings::default() })?)
 }
 
 fn question() -> Operation {
