@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,6 +11,9 @@ use crate::daemon::{Daemon, eventually};
 
 /// Long enough for anything that is to be seen on a busy machine; a wait ends as soon as it is there.
 const SOON: Duration = Duration::from_secs(90);
+
+/// How long what was typed has to show an effect.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What the screen says when the program has ended, before its code.
 const ENDED: &str = "it ended with ";
@@ -53,15 +56,37 @@ impl Terminal {
         self.tmux(&["send-keys", keys, "Enter"]).map(drop)
     }
 
+    /// Types these keys and Enter until a line of the screen ends so. After an interrupt a shell throws away what was typed before its prompt.
+    pub fn types_until(&self, keys: &str, line: &str) -> Result<()> {
+        let mut typed: Option<Instant> = None;
+        self.find(
+            line,
+            |shown| shown.ends_with(line).then_some(()),
+            || {
+                if typed.is_none_or(|typed| typed.elapsed() > AGAIN) {
+                    self.types(keys)?;
+                    typed = Some(Instant::now());
+                }
+                Ok(())
+            },
+        )
+    }
+
     /// What is to be seen, a line that is longer than the terminal as one.
     pub fn screen(&self) -> Result<String> {
         self.tmux(&["capture-pane", "-p", "-J"])
     }
 
-    /// Waits until something is to be seen.
-    fn find<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+    /// Waits until something is to be seen, and does something before each look.
+    fn find<T>(
+        &self,
+        what: &str,
+        find: impl Fn(&str) -> Option<T>,
+        mut before: impl FnMut() -> Result<()>,
+    ) -> Result<T> {
         let mut screen = String::new();
         let found = eventually(SOON, what, || {
+            before()?;
             screen = self.screen()?;
             Ok(screen.lines().find_map(|line| find(line.trim())))
         });
@@ -70,12 +95,12 @@ impl Terminal {
 
     /// Waits until a line of the screen ends so. A shell that is told the size of its terminal while it begins a command draws its prompt and the command once more, in front of what that prints.
     pub fn until(&self, line: &str) -> Result<()> {
-        self.find(line, |shown| shown.ends_with(line).then_some(()))
+        self.find(line, |shown| shown.ends_with(line).then_some(()), || Ok(()))
     }
 
     /// Waits for the program's end and gives its code.
     pub fn ended(&self) -> Result<i32> {
-        self.find(ENDED, |shown| shown.strip_prefix(ENDED)?.parse().ok())
+        self.find(ENDED, |shown| shown.strip_prefix(ENDED)?.parse().ok(), || Ok(()))
     }
 
     /// The process that runs on it: the one whose parent is the terminal's own shell.

@@ -75,8 +75,7 @@ fn a_shell_is_a_terminal_in_a_unit_of_docker() -> Result<()> {
     terminal.until("resized")?;
     occupy(&terminal)?;
     terminal.tmux(&["send-keys", "C-c"])?;
-    terminal.types("echo code''is $?")?;
-    terminal.until("codeis 130")?;
+    terminal.types_until("echo code''is $?", "codeis 130")?;
     terminal.types("exit 7")?;
     assert_eq!(terminal.ended()?, 7);
     until_without_shells(&unit)

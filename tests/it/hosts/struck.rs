@@ -108,11 +108,15 @@ impl Struck {
         Ok(())
     }
 
-    /// The units of an app that were replaced because they died, by the record.
+    /// The units of an app that were replaced because they died, by the record, once none of it is being replaced.
     fn healed(&self, app: &str) -> Result<Vec<String>> {
-        let healed = self.three.operations("unit-heal")?;
-        let healed = healed.iter().filter(|one| one["app"] == app && one["state"] == "done");
-        healed.map(|one| Ok(one["detail"]["unit"].as_str().context("a unit")?.to_owned())).collect()
+        let healed = eventually(SOON, "all replacements have ended", || {
+            let mut healed = self.three.operations("unit-heal")?;
+            healed.retain(|one| one["app"] == app);
+            Ok(healed.iter().all(|one| one["state"] != "running").then_some(healed))
+        })?;
+        let done = healed.iter().filter(|one| one["state"] == "done");
+        done.map(|one| Ok(one["detail"]["unit"].as_str().context("a unit")?.to_owned())).collect()
     }
 
     /// Waits until nothing of an app is on a host that is given up, and as much as before is on the others.
