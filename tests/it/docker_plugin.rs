@@ -2,6 +2,7 @@
 
 mod agents;
 mod builds;
+mod left;
 mod machines;
 mod node_containers;
 mod nodes;

@@ -72,6 +72,9 @@ async fn old_units_that_docker_does_not_let_go_are_told_and_go_with_the_next_cha
     ensure!(told.code == Some(0), "the new version serves: {told:?}");
     ensure!(told.stderr.contains("Could not remove unit"), "{told:?}");
     assert_eq!(peer.containers().len(), 4);
+    // They do not count: the next version has as many units as this one.
+    daemon.cli(&["app", "deploy", "shop", "--image", "shop:1"])?.success()?;
+    assert_eq!(peer.containers().len(), 4);
     peer.fail(Vec::new());
     daemon.cli(&["app", "restart", "shop"])?.success()?;
     assert_eq!((units(&daemon, "shop")?, peer.containers().len()), (2, 2));

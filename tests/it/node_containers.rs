@@ -64,6 +64,32 @@ fn address(host: &Host) -> String {
 }
 
 #[test]
+fn a_host_that_does_not_become_a_node_keeps_none_of_them() -> Result<()> {
+    let (hosts, daemon) = (Hosts::start(1)?, Daemon::with_docker("")?);
+    let host = hosts.hosts.first().context("a host")?;
+    let there = "127.0.0.1:1/gantry-test/agent:2";
+    image(there, "agent", "")?;
+    hosts.load(host, there)?;
+    docker(&["rmi", there])?;
+    daemon.cli(&["pool", "create", "one", "--provisioner", "docker"])?.success()?;
+    let nowhere = "127.0.0.1:1/gantry-test/nowhere:1";
+    for (name, image) in [("agent", there), ("broken", nowhere)] {
+        let add = ["node", "container", "add", name, "--image", image, "--pool", "one"];
+        daemon.cli(&add)?.success()?;
+    }
+    let (at, tls) = (address(host), hosts.certificates().to_string_lossy().into_owned());
+    let add = ["node", "add", &at, "--pool", "one", "--tls", &tls, "--wait", "5"];
+    let finished = daemon.cli(&add)?;
+    ensure!(finished.code != Some(0) && finished.stderr.contains("nowhere"), "{finished:?}");
+    let made = hosts
+        .docker(host, &["events", "--since", "1h", "--until", "0s", "--filter", "event=start"])?;
+    ensure!(made.contains("agent"), "one had started: {made}");
+    assert_eq!(hosts.docker(host, &["ps", "-aq"])?, "");
+    ensure!(!daemon.cli(&["node", "list"])?.success()?.contains(&at), "it is no node");
+    Ok(())
+}
+
+#[test]
 fn what_runs_on_every_host_is_added_kept_changed_made_anew_and_removed() -> Result<()> {
     let mut two = Two::start()?;
     two.done(&["add", "agent", "--image", IMAGE, "--env", "A=1", "--bind", "/proc:/host/proc:ro"])?;

@@ -56,6 +56,29 @@ async fn a_crash_is_told_and_what_was_half_made_is_removed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_app_whose_move_died_is_in_its_pool_and_can_be_moved() -> Result<()> {
+    let mut house = House::with_docker("[pools.default]\n[pools.other]\n").await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
+    house.played.answers(200);
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "checked:1"})).await?;
+    house.played.answers(503);
+    let to_other = json!({"pool": "other"});
+    let begun = house.begin(Method::PATCH, "/v1/apps/web", to_other.clone()).await?;
+    ensure!(begun.is_ok(), "{begun:?}");
+    house.until_running(2).await?;
+    house.crash();
+    house.start().await?;
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!((info.app.pool.as_str(), info.units.context("units")?.len()), ("default", 1));
+    house.played.answers(200);
+    house.done(Method::PATCH, "/v1/apps/web", to_other).await?;
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!((info.app.pool.as_str(), info.units.context("units")?.len()), ("other", 1));
+    assert_eq!(house.containers().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_end_waits_for_what_finishes_in_its_grace() -> Result<()> {
     let (mut house, id) = one_unit_and_a_deploy_under_way("").await?;
     house.played.answers(200);

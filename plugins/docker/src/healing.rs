@@ -17,7 +17,7 @@ use gantry_sdk::{App, Labels, Result, Settings, Status, log};
 
 use crate::machine::{self, Creation, Machine, Machines};
 use crate::observe::{self, Sight};
-use crate::{lifecycle, moves, name, nodes, orphans, records};
+use crate::{leaving, lifecycle, moves, name, nodes, orphans, records};
 
 /// After how many failures in a row a machine may be dead.
 const MAX_FAILURES: i64 = 5;
@@ -126,8 +126,11 @@ pub(crate) fn examine() -> Result<Findings> {
         }
     }
     let now = name::now();
+    let leaving = leaving::all()?;
     for unit in written.iter().filter(|unit| !unit.is_build()) {
-        if !is_in_service(unit, &sight)? {
+        // Others are in the place of one that goes, and the next change removes it.
+        let goes = leaving.get(&unit.app_name).is_some_and(|names| names.contains(&unit.name));
+        if goes || !is_in_service(unit, &sight)? {
             continue;
         }
         let at_once = given_up.contains(&unit.node);
@@ -201,9 +204,11 @@ fn illness(unit: &UnitRecord, containers: &[ContainerSummary]) -> Option<String>
     }
 }
 
-/// Replaces a unit that is ill, and gives the new one's id; none when it is well again or gone.
+/// Replaces a unit that is ill, and gives the new one's id; none when it is well again, gone or on its way out.
 pub(crate) fn heal_unit(app: &App, id: &str) -> Result<Option<String>> {
-    let Some(unit) = records::of_app(&app.name)?.into_iter().find(|unit| unit.id == id) else {
+    let leaving = leaving::names(&app.name)?;
+    let is_meant = |unit: &UnitRecord| unit.id == id && !leaving.contains(&unit.name);
+    let Some(unit) = records::of_app(&app.name)?.into_iter().find(is_meant) else {
         return Ok(None);
     };
     let machines = Machines::read()?;
@@ -235,21 +240,19 @@ pub(crate) fn give_up_node(address: &str) -> Result<bool> {
     Ok(machine.creation == Creation::GivenUp)
 }
 
-/// Takes a machine back that was given up.
+/// Takes a machine back that was given up, and removes what is left there. Whether it takes units now, and did not before.
 pub(crate) fn take_back_node(address: &str) -> Result<bool> {
-    Machines::read()?.find(address)?;
-    let mut written = nodes::on(address)?;
+    let before = Machines::read()?.find(address)?.creation;
+    let written = nodes::on(address)?;
     let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
     let Some(containers) = sight.on(address) else { return Ok(false) };
-    // What is gone and was in service is to be replaced, and not forgotten.
-    written.retain(|unit| unit.is_new || unit.is_build() || !sight.lacks(unit));
-    lifecycle::meet(address, containers, &written.iter().collect::<Vec<_>>())?;
+    lifecycle::meet_again(address, containers, &written)?;
     crate::node_containers::ensure(address)?;
     let machine = machine::update(address, |machine| {
         machine.take_back();
         machine.answered(name::now());
     })?;
-    Ok(machine.creation == Creation::Created)
+    Ok(machine.creation == Creation::Created && before != Creation::Created)
 }
 
 #[cfg(test)]

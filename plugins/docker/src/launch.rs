@@ -150,8 +150,11 @@ impl Launch<'_> {
                             self.onward(unit, failure, next)
                         }
                         Some(_) if !forced => self.clean(unit, name, failure, next, true),
-                        // The host removes what a failed operation leaves.
-                        Some(_) => self.onward(unit, failure, next),
+                        // The host removes what a failed operation leaves. This one may go well yet.
+                        Some(_) => {
+                            self.abandon(unit, name);
+                            self.onward(unit, failure, next)
+                        }
                     }
                 }
                 None => None,
@@ -234,7 +237,7 @@ impl Launch<'_> {
             Left::MaybeAContainer => self.clean(unit, name, failure, next, false),
             Left::NobodyKnows => {
                 machine::note_failure(&node, &error);
-                self.abandon(unit, name, &node);
+                self.abandon(unit, name);
                 self.move_on(unit, failure)
             }
         }
@@ -267,10 +270,10 @@ impl Launch<'_> {
         None
     }
 
-    /// Writes down what may be there on a machine that does not answer, so that it goes when it does.
-    fn abandon(&self, unit: usize, name: String, node: &str) {
+    /// Writes down what may be left where a unit was attempted, so that it goes when its machine lets it.
+    fn abandon(&self, unit: usize, name: String) {
         let Some(Wanted { record, .. }) = self.wanted.get(unit) else { return };
-        let mut record = UnitRecord { name, node: node.to_owned(), ..record.clone() };
+        let mut record = UnitRecord { name, node: self.node(unit), ..record.clone() };
         record.last_status_update = name::now();
         if let Err(error) = orphans::leave(&record) {
             let fields = [("unit", record.name.as_str()), ("error", &error.to_string())];

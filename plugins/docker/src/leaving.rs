@@ -6,7 +6,7 @@
 //!
 //! Whoever finds such a list, after the platform died in the middle, removes what is left of it: at the start, or with the next change of the app.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{Result, log, state};
@@ -26,18 +26,18 @@ pub(crate) fn end(app: &str, units: &[UnitRecord]) -> Result<()> {
     change(app, |names| names.retain(|name| units.iter().all(|unit| unit.name != *name)))
 }
 
-/// Removes what is left of the units of an app that were on their way out, and gives the others. What is on a node that does not answer goes when it does.
+/// Removes what is left of the units of an app that were on their way out. Gives the others, and those that cannot be removed. What is on a node that does not answer goes when it does.
 pub(crate) fn finish(
     app: &str,
     units: Vec<UnitRecord>,
     silent: &BTreeSet<String>,
-) -> Result<Vec<UnitRecord>> {
+) -> Result<(Vec<UnitRecord>, Vec<UnitRecord>)> {
     let names = names(app)?;
     if names.is_empty() {
-        return Ok(units);
+        return Ok((units, Vec::new()));
     }
-    let (leaving, mut staying) = split(units, &names);
-    let mut all_gone = true;
+    let (leaving, staying) = split(units, &names);
+    let mut stuck = Vec::new();
     let (away, leaving): (Vec<_>, Vec<_>) =
         leaving.into_iter().partition(|unit| silent.contains(&unit.node));
     for unit in &away {
@@ -45,16 +45,12 @@ pub(crate) fn finish(
     }
     removal::remove_left(&leaving, |unit, result| match result {
         Ok(()) => log::info("a replaced unit is removed", &[("app", app), ("unit", &unit.id)]),
-        Err(_) => {
-            // It exists, whatever it was meant to do.
-            all_gone = false;
-            staying.push(unit.clone());
-        }
+        Err(_) => stuck.push(unit.clone()),
     })?;
-    if all_gone {
+    if stuck.is_empty() {
         keys::remove(&key(app))?;
     }
-    Ok(staying)
+    Ok((staying, stuck))
 }
 
 /// The names of the units of an app that are on their way out.
@@ -62,10 +58,11 @@ pub(crate) fn names(app: &str) -> Result<BTreeSet<String>> {
     Ok(keys::get(&key(app))?.unwrap_or_default())
 }
 
-/// The apps of which units are on their way out.
-pub(crate) fn apps() -> Result<Vec<String>> {
+/// The names of all units that are on their way out, by app.
+pub(crate) fn all() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let entries = state::all(ALL)?;
-    Ok(entries.iter().filter_map(|entry| entry.key.strip_prefix(ALL)).map(str::to_owned).collect())
+    let of_apps = entries.iter().filter_map(|entry| Some((entry.key.strip_prefix(ALL)?, entry)));
+    of_apps.map(|(app, entry)| Ok((app.to_owned(), keys::read(entry)?))).collect()
 }
 
 /// The units that go, and those that stay.

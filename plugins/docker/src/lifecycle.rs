@@ -38,7 +38,7 @@ pub(crate) fn initialise() -> Result<()> {
         }
     }
     orphans::forget_removed(&addresses)?;
-    for app in leaving::apps()? {
+    for app in leaving::all()?.into_keys() {
         let mut units = records::of_app(&app)?;
         units.retain(|record| !sight.lacks(record));
         // Where nobody answered, the next change of the app goes on with it.
@@ -48,6 +48,19 @@ pub(crate) fn initialise() -> Result<()> {
         leaving::finish(&app, units, &silent)?;
     }
     Ok(())
+}
+
+/// The same for a machine that was there before: a unit that is gone and was in service is to be replaced, and not forgotten.
+pub(crate) fn meet_again(
+    node: &str,
+    containers: &[ContainerSummary],
+    records: &[UnitRecord],
+) -> Result<()> {
+    let to_meet = |record: &&UnitRecord| {
+        let is_there = observe::find(containers, &record.id).is_some();
+        record.is_new || record.is_build() || is_there
+    };
+    meet(node, containers, &records.iter().filter(to_meet).collect::<Vec<_>>())
 }
 
 /// What a machine has meets the records of what is there.

@@ -114,7 +114,7 @@ pub(crate) fn make_ready(address: &str) -> Result<()> {
     let sight = Sight::of(&BTreeSet::from([address]), &Labels::new())?;
     for (node, said) in sight.nodes() {
         let containers = said.map_err(|error| Error::from(error.clone()))?;
-        lifecycle::meet(node, containers, &written.iter().collect::<Vec<_>>())?;
+        lifecycle::meet_again(node, containers, &written)?;
     }
     node_containers::ensure(address)?;
     machine::update(address, |machine| machine.answered(name::now()))?;

@@ -32,12 +32,14 @@ pub(crate) struct Present {
     pub(crate) units: Vec<UnitRecord>,
     /// Those that were in service and whose containers somebody has removed. Healing replaces them, and so does what replaces all units.
     pub(crate) lost: Vec<UnitRecord>,
+    /// Those that count for nothing and may be there all the same: a call had begun them that died, and the host removes them; or others have replaced them, and their machine does not let them go.
+    pub(crate) uncounted: Vec<UnitRecord>,
     /// The nodes that did not answer.
     pub(crate) silent: BTreeSet<String>,
 }
 
 impl Present {
-    /// All that count, for what replaces or removes all of them.
+    /// All that count, for what replaces all of them.
     pub(crate) fn with_lost(self) -> Vec<UnitRecord> {
         self.units.into_iter().chain(self.lost).collect()
     }
@@ -202,6 +204,7 @@ pub(crate) fn to_change(app: &str) -> Result<Present> {
         let gone: Vec<UnitRecord> = lost.extract_if(.., is_to_go).collect();
         gone.iter().try_for_each(forget)?;
     }
+    let mut uncounted = begun(app, &mut there)?;
     settle(&sight, &mut there)?;
     for (node, said) in sight.nodes() {
         if let Err(error) = said {
@@ -210,14 +213,24 @@ pub(crate) fn to_change(app: &str) -> Result<Present> {
         }
     }
     let silent = sight.silent();
-    let units = leaving::finish(app, sight.observe(there), &silent)?;
-    Ok(Present { units, lost, silent })
+    let (units, stuck) = leaving::finish(app, sight.observe(there), &silent)?;
+    uncounted.extend(stuck);
+    Ok(Present { units, lost, uncounted, silent })
+}
+
+/// Takes out what a call that died had begun and nothing more.
+fn begun(app: &str, there: &mut Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+    if there.iter().all(|record| !record.is_new) {
+        return Ok(Vec::new());
+    }
+    let current = current(app)?;
+    Ok(there.extract_if(.., |record| is_only_begun(record, current.as_deref())).collect())
 }
 
 /// Takes down which units outlived the call that started them: it ended past its point of no return without saying so.
 fn settle(sight: &Sight, there: &mut [UnitRecord]) -> Result<()> {
     for record in there.iter_mut().filter(|record| record.is_new) {
-        if sight.on(&record.node).is_some() && outlived(record)? {
+        if sight.on(&record.node).is_some() {
             record.is_new = false;
             records::update(record, |record| record.is_new = false)?;
         }
@@ -225,14 +238,23 @@ fn settle(sight: &Sight, there: &mut [UnitRecord]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a unit that is there although its record calls it new is in service: its image is the app's, and nobody changes the app now.
-pub(crate) fn outlived(record: &UnitRecord) -> Result<bool> {
-    match images::current(&record.app_name) {
-        Ok(current) => Ok(current == record.image),
-        // An app whose history was emptied has none.
-        Err(Error::NotFound(_)) => Ok(false),
+/// The current image of an app; none when its history was emptied.
+fn current(app: &str) -> Result<Option<String>> {
+    match images::current(app) {
+        Ok(current) => Ok(Some(current)),
+        Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a unit is called new by its record and was never in service, while nobody changes the app: its image is not the app's.
+pub(crate) fn is_only_begun(record: &UnitRecord, current: Option<&str>) -> bool {
+    record.is_new && current != Some(record.image.as_str())
+}
+
+/// Whether a unit that is there although its record calls it new is in service.
+pub(crate) fn outlived(record: &UnitRecord) -> Result<bool> {
+    Ok(!is_only_begun(record, current(&record.app_name)?.as_deref()))
 }
 
 /// Forgets a unit whose container is gone, and tells its services.

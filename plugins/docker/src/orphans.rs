@@ -12,20 +12,28 @@ use crate::{keys, machine, name, observe, records, removal};
 /// How long a container may come after nobody saw its creation end, in milliseconds.
 const LATE: i64 = 10 * 60 * 1000;
 
+/// How long a machine that was removed may come back with what was left on it, in milliseconds: a month.
+const LONG: i64 = 30 * 24 * 60 * 60 * 1000;
+
 /// Where all of them are.
 const ALL: &str = "orphans/";
 
 /// Takes a unit's container for one that is to go, and forgets the unit.
 pub(crate) fn leave(unit: &UnitRecord) -> Result<()> {
-    // One that was left before stays as it was.
-    keys::put_new(&key(unit), unit)?;
+    note(unit)?;
     records::remove(unit)
 }
 
 /// The same for a unit that was in service and is lost with its machine: its services are told.
 pub(crate) fn lose(unit: &UnitRecord) -> Result<()> {
-    keys::put_new(&key(unit), unit)?;
+    note(unit)?;
     observe::forget(unit)
+}
+
+/// Writes down that a container is to go, and since when. One that was left before stays as it was.
+fn note(unit: &UnitRecord) -> Result<()> {
+    let left = UnitRecord { last_status_update: name::now(), ..unit.clone() };
+    keys::put_new(&key(unit), &left).map(drop)
 }
 
 /// Those on a node.
@@ -39,14 +47,15 @@ pub(crate) fn nodes() -> Result<BTreeSet<String>> {
     Ok(units.into_iter().map(|unit| unit.node).collect())
 }
 
-/// Forgets those on machines that were removed: nobody gives them any more, and nothing is written down of them. One that came back before would have been rid of them.
+/// Forgets those that were left long ago on machines that were removed: nobody gives them any more, and nothing is written down of them. One that came back before would have been rid of them.
 pub(crate) fn forget_removed(given: &BTreeSet<&str>) -> Result<()> {
+    let now = name::now();
     for node in nodes()? {
         if given.contains(node.as_str()) || machine::is_written_down(&node)? {
             continue;
         }
-        for unit in on(&node)? {
-            keys::remove(&key(&unit))?;
+        for unit in on(&node)?.iter().filter(|unit| is_long_ago(unit, now)) {
+            keys::remove(&key(unit))?;
         }
     }
     Ok(())
@@ -74,6 +83,11 @@ pub(crate) fn remove(node: &str, containers: &[ContainerSummary]) -> Result<usiz
         }
     })?;
     failure.map_or(Ok(left), Err)
+}
+
+/// Whether a container was left so long ago that nobody brings its machine back.
+fn is_long_ago(unit: &UnitRecord, now: i64) -> bool {
+    now.saturating_sub(unit.last_status_update) >= LONG
 }
 
 /// Whether a container that is not there may still be made: an engine that stood still does what it was asked when it goes on.

@@ -10,7 +10,7 @@ use crate::image;
 use crate::leaving;
 use crate::machine::{Creation, Machines};
 use crate::name;
-use crate::observe::observed;
+use crate::observe::{is_only_begun, observed};
 use crate::records;
 
 /// Units on one page.
@@ -59,7 +59,7 @@ pub(crate) fn routable_addresses(app: &App) -> Result<Vec<String>> {
     let web = metadata.web_process_name();
     let routable = observed(units).into_iter().filter(|unit| {
         let serves = matches!(unit.status, Some(Status::Starting | Status::Started));
-        serves && unit.process_name == web
+        serves && unit.process_name == web && !is_only_begun(unit, Some(&current))
     });
     let leaving = leaving::names(&app.name)?;
     // What is on a machine that was given up is as it was written down, and serves nobody.

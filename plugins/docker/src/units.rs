@@ -23,7 +23,7 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     if count == 0 {
         return Err(Error::InvalidArgument("Cannot add 0 units".to_owned()));
     }
-    let Present { units, lost, silent } = observe::to_change(&app.name)?;
+    let Present { units, lost, silent, .. } = observe::to_change(&app.name)?;
     let current = images::current(&app.name)?;
     let host = placing::host_with(app, &current, &units, &silent)?;
     let image = image::prepare(app, host, &current, &units)?;
@@ -55,7 +55,10 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
 }
 
 fn destroy_units(app: &App) -> Result<()> {
-    let units = observe::to_change(&app.name)?.with_lost();
+    let mut present = observe::to_change(&app.name)?;
+    let uncounted = std::mem::take(&mut present.uncounted);
+    let mut units = present.with_lost();
+    units.extend(uncounted);
     if units.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use gantry_core::healing::{Findings, NotedNode, SickUnit};
@@ -18,9 +18,9 @@ use serde_json::json;
 
 use super::stage::*;
 
-const A: &str = "tcp://10.0.0.1:2375";
-const B: &str = "tcp://10.0.0.2:2375";
-const C: &str = "tcp://10.0.0.3:2375";
+pub(super) const A: &str = "tcp://10.0.0.1:2375";
+pub(super) const B: &str = "tcp://10.0.0.2:2375";
+pub(super) const C: &str = "tcp://10.0.0.3:2375";
 
 fn question() -> Operation {
     Operation::new("", Duration::from_secs(20))
@@ -35,7 +35,7 @@ fn told<T>(result: Result<T, CallError>) -> Result<Error> {
 }
 
 impl Stage {
-    async fn three(config: serde_json::Value) -> Result<Self> {
+    pub(super) async fn three(config: serde_json::Value) -> Result<Self> {
         Self::over(&[A, B, C], config, |engine| engine).await
     }
 
@@ -48,7 +48,7 @@ impl Stage {
         Ok(spread)
     }
 
-    async fn counts(&self) -> Result<Vec<usize>> {
+    pub(super) async fn counts(&self) -> Result<Vec<usize>> {
         let mut counts: Vec<usize> = self.spread().await?.into_values().collect();
         counts.sort_unstable();
         Ok(counts)
@@ -63,12 +63,12 @@ impl Stage {
         self.provisioner.update_node(&operation, &options).await
     }
 
-    async fn examine(&self) -> Result<Findings> {
+    pub(super) async fn examine(&self) -> Result<Findings> {
         Ok(self.provisioner.examine(&question()).await?)
     }
 
     /// The unit that is found ill, when it has been for long enough.
-    async fn found_ill(&self) -> Result<SickUnit> {
+    pub(super) async fn found_ill(&self) -> Result<SickUnit> {
         loop {
             if let [sick] = self.examine().await?.units.as_slice() {
                 return Ok(sick.clone());
@@ -89,7 +89,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn heal(&mut self, id: &str) -> Result<Option<String>> {
+    pub(super) async fn heal(&mut self, id: &str) -> Result<Option<String>> {
         let (operation, _) = self.operation();
         Ok(self.provisioner.heal_unit(&operation, &self.app, id).await?)
     }
@@ -101,7 +101,7 @@ impl Stage {
     }
 
     /// Adds a host to the pool, and waits so many seconds for it.
-    async fn add_host(&mut self, address: &str, wait: u32) -> Result<(), CallError> {
+    pub(super) async fn add_host(&mut self, address: &str, wait: u32) -> Result<(), CallError> {
         let options = AddNodeOptions {
             address: address.to_owned(),
             pool: "p".to_owned(),
@@ -140,18 +140,18 @@ impl Stage {
         Ok(App { name: "nobodys".to_owned(), ..self.app.clone() })
     }
 
-    async fn write(&self, key: &str, document: &serde_json::Value) -> Result<()> {
+    pub(super) async fn write(&self, key: &str, document: &serde_json::Value) -> Result<()> {
         let value = serde_json::to_vec(document)?;
         State::put_if(&self.platform, "docker", key, &value, None).await?;
         Ok(())
     }
 
-    fn on(&self, address: &str) -> Result<&gantry_engine::Memory> {
+    pub(super) fn on(&self, address: &str) -> Result<&gantry_engine::Memory> {
         let engine = self.engines.iter().find(|(known, _)| known == address);
         Ok(&engine.context("a host")?.1)
     }
 
-    async fn containers_on(&self, address: &str) -> Result<usize> {
+    pub(super) async fn containers_on(&self, address: &str) -> Result<usize> {
         Ok(self.on(address)?.list(true, &BTreeMap::new()).await?.len())
     }
 }
@@ -705,7 +705,9 @@ async fn the_only_host_of_a_pool_can_be_removed_when_it_is_dead_and_its_units_ar
     assert_eq!((stage.node(B).await?.pool, bound(&stage)?), (String::new(), 0));
     assert_eq!(stage.units().await?, []);
 
-    // It lives after all, and is added again.
+    // It lives after all, and is added again; the platform may have started meanwhile.
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
     stage.fault.is(None);
     assert_eq!(stage.containers_on(B).await?, 3);
     stage.add_host(B, 0).await?;
@@ -751,7 +753,7 @@ async fn nothing_is_kept_of_an_app_that_nobody_knows_where_a_host_is_down() -> R
     let recovered = stage.examine().await?.recovered;
     assert_eq!(recovered.len(), 1);
     let (operation, _) = stage.operation();
-    ensure!(stage.provisioner.take_back_node(&operation, A).await?);
+    ensure!(!stage.provisioner.take_back_node(&operation, A).await?, "it was never given up");
     assert_eq!(stage.containers_on(A).await?, 0);
 
     // An app that somebody knows keeps what may still run.
@@ -779,23 +781,26 @@ async fn a_unit_whose_container_is_gone_keeps_no_host() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_left_on_a_host_that_was_removed_is_forgotten_with_the_next_start() -> Result<()> {
+async fn what_was_left_long_ago_on_a_host_that_was_removed_is_forgotten() -> Result<()> {
     let mut stage = Stage::three(json!({})).await?;
-    let left = |host: &str| UnitRecord {
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let left = |host: &str, days: i64| UnitRecord {
         id: "1".to_owned(),
-        name: "shop-1".to_owned(),
+        name: format!("shop-{days}"),
         node: host.to_owned(),
+        last_status_update: now - days * 24 * 60 * 60 * 1000,
         ..UnitRecord::default()
     };
     // One that is not given for now is not removed.
     let (removed, absent) = ("tcp://10.9.9.8:2375", "tcp://10.9.9.9:2375");
-    for host in [removed, absent] {
-        stage.write(&format!("orphans/{host}/shop-1"), &json!(left(host))).await?;
+    for (host, days) in [(removed, 29), (removed, 30), (absent, 30)] {
+        stage.write(&format!("orphans/{host}/shop-{days}"), &json!(left(host, days))).await?;
     }
     stage.write(&format!("nodes/{absent}"), &json!({"address": absent})).await?;
     let (operation, _) = stage.operation();
     stage.provisioner.initialise(&operation).await?;
-    assert_eq!(stage.keys("orphans/").await?, [format!("orphans/{absent}/shop-1")]);
+    let stays = [format!("orphans/{removed}/shop-29"), format!("orphans/{absent}/shop-30")];
+    assert_eq!(stage.keys("orphans/").await?, stays);
     Ok(())
 }
 

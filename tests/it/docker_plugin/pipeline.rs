@@ -79,6 +79,21 @@ async fn a_start_that_fails_is_tried_four_times_more_and_each_attempt_goes() -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_cannot_be_removed_is_no_unit_and_goes_later() -> Result<()> {
+    let mut shop = Shop::of(&[("shop:1", "web: serve\n", "")]).await?;
+    shop.calls.fail_all([("containers.start", 1), ("containers.remove", 2)]);
+    if let Err(error) = shop.run(What::Deploy("shop:1"), None).await? {
+        anyhow::bail!("the second attempt goes well: {error}");
+    }
+    for (containers, left) in [(2, 1), (1, 0)] {
+        let counts = (shop.units().await?.len(), shop.containers().await?.len());
+        assert_eq!((counts, shop.keys("orphans/").await?.len()), ((1, containers), left));
+        shop.start_again().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_that_is_exceeded_refuses_before_anything_is_made() -> Result<()> {
     let mut shop = Shop::of(&[HOOKED, PLAIN]).await?;
     for image in ["shop:1", "shop:2"] {

@@ -96,6 +96,8 @@ pub(super) enum Kind {
     NoCreate(&'static str),
     /// No engine makes a container: their disks are full.
     NoRoom,
+    /// No engine removes a container: something holds it.
+    NoRemove,
     /// The engine at this address makes none of what this app asks for.
     RefusedCreate(&'static str),
 }
@@ -130,6 +132,7 @@ impl Fault {
             Kind::Full | Kind::CancelledWhenCurrent | Kind::StuckWhenCurrent => "images.append",
             Kind::StuckAfterAStop | Kind::Stuck => "containers.stop",
             Kind::NoRoom => "containers.create",
+            Kind::NoRemove => "containers.remove",
             Kind::NoList => "containers.list",
         };
         if call.name() != about {
@@ -189,6 +192,10 @@ impl Layer for Fault {
             Some(Kind::NoCreate(_) | Kind::NoRoom) => {
                 self.refusals.fetch_add(1, Ordering::AcqRel);
                 let failed = EngineError::Failed("status 500: no space left on device".to_owned());
+                return Err(failed.into());
+            }
+            Some(Kind::NoRemove) => {
+                let failed = EngineError::Failed("status 500: device or resource busy".to_owned());
                 return Err(failed.into());
             }
             Some(Kind::RefusedCreate(_)) => {

@@ -6,7 +6,8 @@
 //!        └► node that answers again ► node-take-back
 //! ```
 //!
-//! A unit that cannot be replaced is tried again after ever longer pauses: one of a machine that was given up may find no room for a night. Room may come with a machine, so then they are all tried at once.
+//! A unit that cannot be replaced is tried again after ever longer pauses: one of a machine that was given up may find no room for a night. Room may come with a machine, so then they are all tried at once. So is
+//! a node of which something does not go, or that does not become ready.
 //!
 //! An app that is being changed, or was while it was looked at, is left alone until the next look. The ill units of an app are replaced one after the other, those of several apps side by side, and no
 //! look waits for what an earlier one began, nor a provisioner for another.
@@ -46,7 +47,7 @@ const AT_ONCE: usize = 8;
 /// The most that is done about one look; the rest is found again with the next.
 const MOST: usize = 1_000;
 
-/// The longest pause before a unit that could not be replaced is tried again. A hundred units that find no room for a night leave the journal some for others.
+/// The longest pause before a unit that could not be replaced, or a node that could not be taken back, is tried again. A hundred units that find no room for a night leave the journal some for others.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 /// A provisioner, an app of it and a unit of that.
@@ -54,6 +55,13 @@ type OfApp = (String, String, String);
 
 /// The ill units that could not be replaced.
 pub(super) type Unhealed = AllStuck<OfApp>;
+
+/// A provisioner and a node of it.
+type OfNode = (String, String);
+
+fn node_place(provisioner: &str, node: &NotedNode) -> OfNode {
+    (provisioner.to_owned(), node.address.clone())
+}
 
 fn place(provisioner: &str, unit: &SickUnit) -> OfApp {
     (provisioner.to_owned(), unit.app_name.clone(), unit.id.clone())
@@ -94,6 +102,8 @@ impl Drop for Begun {
 
 struct Healer {
     service: Arc<Service>,
+    /// The nodes that were taken back, or could not be; those that are not found again are forgotten.
+    tried_nodes: AllStuck<OfNode>,
     under_way: UnderWay,
     places: Semaphore,
     /// Held from the count of what was healed lately until one more has begun.
@@ -108,8 +118,10 @@ impl Healer {
         let changed = self.service.operations.watch_locks();
         let findings = match provisioner.examine(&self.service.question()).await {
             Ok(findings) => {
+                let now = Instant::now();
                 let mut unhealed = self.service.unhealed.lock();
-                at_most(MOST, due(&mut unhealed, name, findings, Instant::now()))
+                let findings = due(&mut unhealed, name, findings, now);
+                at_most(MOST, due_nodes(&mut self.tried_nodes.lock(), name, findings, now))
             }
             Err(error) => {
                 tracing::warn!(provisioner = name, %error, "could not look for what died");
@@ -137,12 +149,17 @@ impl Healer {
             return;
         };
         let Ok(_place) = self.places.acquire().await else { return };
+        let tried = node_place(provisioner.name(), &node);
         let begun = match is_dead {
             true => self.service.give_up(provisioner, node).await,
             false => self.service.take_back(provisioner, node).await,
         };
         if let Some(operation) = begun {
             self.service.operations.ended(&operation).await;
+            if !is_dead {
+                // One of which all is in order is not found again, and then it does not wait.
+                self.tried_nodes.lock().failed(tried, Instant::now());
+            }
         }
     }
 
@@ -197,6 +214,20 @@ fn due(
     findings
 }
 
+/// The findings of a provisioner without the nodes that wait for another try. What is not found any more waits for none.
+fn due_nodes(
+    tried: &mut Stuck<OfNode>,
+    provisioner: &str,
+    mut findings: Findings,
+    now: Instant,
+) -> Findings {
+    let found: BTreeSet<OfNode> =
+        findings.recovered.iter().map(|node| node_place(provisioner, node)).collect();
+    tried.keep(|node| node.0 != provisioner || found.contains(node));
+    findings.recovered.retain(|node| !tried.waits(&node_place(provisioner, node), now));
+    findings
+}
+
 /// So many of the findings, machines before units.
 fn at_most(most: usize, mut findings: Findings) -> Findings {
     let Findings { units, dead, recovered } = &mut findings;
@@ -216,6 +247,7 @@ impl Service {
         }
         let healer = Healer {
             service: Arc::clone(self),
+            tried_nodes: AllStuck::new(every, LONGEST.max(every)),
             under_way: UnderWay::default(),
             places: Semaphore::new(AT_ONCE),
             counting: tokio::sync::Mutex::default(),
@@ -336,7 +368,9 @@ impl Service {
             let title = || format!("could not take back the node `{address}`");
             let back = provisioner.take_back_node(&work.operation, &address).await;
             let back = back.or_problem(title)?;
-            service.try_units_again();
+            if back {
+                service.try_units_again();
+            }
             service.reroute(provisioner.name()).await;
             Ok(json!({"address": address, "taken_back": back}))
         });
@@ -452,6 +486,31 @@ mod tests {
         assert_eq!(due(&mut stuck, "docker", both(), now), both());
         // Each provisioner tells of its own units only.
         assert_eq!(due(&mut stuck, "other", of_units(vec![web.clone()]), now).units, []);
+    }
+
+    #[test]
+    fn a_node_of_which_something_does_not_go_is_tried_a_few_times_an_hour() {
+        let every = Duration::from_secs(30);
+        let (mut tried, began) = (Stuck::new(every, LONGEST), Instant::now());
+        let found = || Findings { recovered: vec![node("a"), node("b")], ..Findings::default() };
+        let mut looks = Vec::new();
+        // An hour, in which the one is found with every look and the other with every second.
+        for look in 0..120 {
+            let now = began + look * every;
+            let mut findings = found();
+            findings.recovered.truncate(if look % 2 == 0 { 2 } else { 1 });
+            for node in due_nodes(&mut tried, "docker", findings, now).recovered {
+                tried.failed(node_place("docker", &node), now);
+                looks.push((node.address, look));
+            }
+        }
+        let of = |address: &str| -> Vec<u32> {
+            looks.iter().filter(|(node, _)| node == address).map(|(_, look)| *look).collect()
+        };
+        assert_eq!(of("a"), [0, 1, 3, 7, 15, 31, 51, 71, 91, 111]);
+        assert_eq!(of("b").len(), 60, "it was well meanwhile");
+        // Each provisioner tells of its own nodes only.
+        assert_eq!(due_nodes(&mut tried, "other", found(), began), found());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Moves of apps to another pool.
 //!
 //! ```text
-//! within a provisioner, and within a cluster of it       the record says the new pool ─► units replaced ─ failed ─► the record says the old one
+//! within a provisioner, and within a cluster of it       units replaced ─► the record says the new pool
 //!
 //! to another provisioner, or another cluster             written down ─► deployed there ─► as many units as here ─► written down ─► removed here ─► the record
 //!                                                              └──────── failed ─────────────┴─► nothing is there
@@ -210,18 +210,22 @@ impl Moving {
     async fn restart(&self, change: &Change) -> Result<Value, Problem> {
         let (store, app) = (&change.service.store, &change.record.app);
         let title = || self.title.clone();
-        store.set_pool(&app.name, &self.pool).await.or_problem(title)?;
         let moved = Change {
             service: Arc::clone(&change.service),
             record: crate::store::AppRecord { app: self.moved(app), ..change.record.clone() },
             provisioner: change.provisioner.clone(),
             operation: change.operation.clone(),
         };
-        if let Err(problem) = moved.replace_units(false, title).await {
-            store.set_pool(&app.name, &app.pool).await.or_problem(title)?;
-            return Err(problem);
+        let before = moved.units(title).await?;
+        let replaced = moved.replace_units(false, title).await;
+        if let Err(problem) = &replaced
+            && moved.is_as_before(problem, &before).await
+        {
+            return replaced;
         }
-        Ok(json!({"pool": self.pool, "provisioner": change.provisioner.name()}))
+        // Only now: whoever dies before has moved nothing.
+        store.set_pool(&app.name, &self.pool).await.or_problem(title)?;
+        replaced.map(|_| json!({"pool": self.pool, "provisioner": change.provisioner.name()}))
     }
 
     async fn deploy(&self, change: &Change, begun: Option<MoveRecord>) -> Result<Value, Problem> {

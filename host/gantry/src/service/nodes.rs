@@ -1,12 +1,14 @@
 //! Nodes: the machines of pools, whichever provisioner has them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_core::node::{
     AddNodeOptions, Node, NodeLookupError, RebalanceOptions, RemoveNodeOptions, UpdateNodeOptions,
 };
 use gantry_core::quote;
 use gantry_core::url::url_to_host;
+use gantry_engine::Operation;
 use gantry_runtime::{CallError, Cause, Interface, Provisioner};
 use serde_json::{Value, json};
 
@@ -19,6 +21,9 @@ use crate::clock;
 use crate::near;
 use crate::operation::{Caller, Request};
 use crate::store::{Begin, HostRecord, OperationRecord};
+
+/// How long taking a host back may take that did not become a node.
+const UNDO: Duration = Duration::from_secs(60);
 
 impl Service {
     /// The nodes of every provisioner that has some, or of one; all of them, or those of one pool. A provisioner that cannot tell takes nothing but its own nodes away.
@@ -127,14 +132,13 @@ impl Service {
             }
             let (options, host) = service.give_host(&provisioner, options).await?;
             let added = provisioner.add_node(operation, &options).await.or_problem(|| why);
-            let kept = match (added, host) {
+            let kept = match (added, &host) {
                 (Ok(()), Some(host)) => service.keep_host(host).await,
-                (Err(problem), Some(host)) => {
-                    service.take_host_back(&host);
-                    Err(problem)
-                }
-                (added, None) => added,
+                (added, _) => added,
             };
+            if let (Err(_), Some(host)) = (&kept, host) {
+                service.take_host_back(&provisioner, operation, host).await;
+            }
             service.try_units_again();
             service.reroute(own).await;
             kept.map(|()| json!({"address": address}))
@@ -339,21 +343,33 @@ impl Service {
     }
 
     /// Writes down a host that has become a node.
-    async fn keep_host(&self, host: GivenHost) -> Result<(), Problem> {
+    async fn keep_host(&self, host: &GivenHost) -> Result<(), Problem> {
         let title = || format!("could not keep the Docker host `{}`", host.record.address);
-        let kept = self.store.put_host(host.record.clone()).await.or_problem(title);
-        if kept.is_err() {
-            self.take_host_back(&host);
-        }
-        kept
+        self.store.put_host(host.record.clone()).await.or_problem(title)
     }
 
-    /// Takes a host back that did not become a node; one that was given before is given as it was.
-    fn take_host_back(&self, GivenHost { record, before }: &GivenHost) {
-        let Some(before) = before else { return self.hosts.remove(&record.address) };
-        if let Err(error) = self.hosts.add(before) {
-            tracing::error!(address = before.address, %error, "cannot use the Docker host");
+    /// Takes a host back that did not become a node, and has its provisioner take away first what it put there; one that was given before is given as it was.
+    async fn take_host_back(
+        &self,
+        provisioner: &Provisioner,
+        adding: &Operation,
+        GivenHost { record, before }: GivenHost,
+    ) {
+        let address = record.address;
+        if let Some(before) = before {
+            if let Err(error) = self.hosts.add(&before) {
+                tracing::error!(address, %error, "cannot use the Docker host");
+            }
+            return;
         }
+        // The operation itself may be cancelled, or its time over.
+        let undo = Operation::new(adding.id.clone(), UNDO.min(time_of(provisioner)))
+            .shown_to(Arc::clone(&adding.progress));
+        let options = RemoveNodeOptions { address: address.clone(), rebalance: false };
+        if let Err(error) = provisioner.remove_node(&undo, &options).await {
+            tracing::warn!(address, %error, "something may stay on a Docker host that did not become a node");
+        }
+        self.hosts.remove(&address);
     }
 
     /// Takes a host away that is a node no more.

@@ -69,7 +69,7 @@ pub(super) fn kind(place: &Place) -> &str {
 pub(super) struct Calls {
     script: Mutex<Script>,
     /// The calls of this name that fail next, and how many of them.
-    failing: Mutex<Option<(&'static str, usize)>>,
+    failing: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// The operation under way, as its calls show it.
@@ -97,15 +97,19 @@ impl Calls {
 
     /// The next so many engine calls of a name fail.
     pub(super) fn fail(&self, name: &'static str, times: usize) {
-        *self.failing.lock().unwrap() = Some((name, times));
+        self.fail_all([(name, times)]);
+    }
+
+    /// The same of several names.
+    pub(super) fn fail_all<const N: usize>(&self, names: [(&'static str, usize); N]) {
+        *self.failing.lock().unwrap() = names.into();
     }
 
     fn is_failing(&self, call: &Call) -> bool {
         let mut failing = self.failing.lock().unwrap();
-        let Some((name, left)) = failing.as_mut() else { return false };
-        if call.name() != *name || *left == 0 {
+        let Some(left) = failing.get_mut(call.name()).filter(|left| **left > 0) else {
             return false;
-        }
+        };
         *left -= 1;
         true
     }
