@@ -315,6 +315,12 @@ impl Service {
     }
 }
 
+/// An operation that clears up after another one, which may be cancelled, or its time over: under its id and before those who watch it, with a time of its own.
+fn after(operation: &gantry_engine::Operation, most: Duration) -> gantry_engine::Operation {
+    gantry_engine::Operation::new(operation.id.clone(), most)
+        .shown_to(Arc::clone(&operation.progress))
+}
+
 /// How long an operation of a provisioner may take: its bound, and a little more, so that it is the bound that speaks.
 fn time_of(provisioner: &Provisioner) -> Duration {
     provisioner.generation().bounds().time(Bound::OperationTime).saturating_add(SLACK)

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_core::image::split_image_name;
-use gantry_engine::Operation;
 use serde_json::json;
 
 use super::images::Ending;
 use super::units::Change;
-use super::{OrProblem, Service};
+use super::{OrProblem, Service, after};
 use crate::api::{Problem, ProblemKind};
 use crate::operation::Caller;
 use crate::store::StoreError;
@@ -97,8 +96,7 @@ impl Change {
                 return;
             }
         }
-        let operation = Operation::new(self.operation.id.clone(), CLEAN)
-            .shown_to(Arc::clone(&self.operation.progress));
+        let operation = after(&self.operation, CLEAN);
         let app = &self.record.app.name;
         let clean = self.service.clean(&operation, &self.provisioner, app, &images, ending);
         if tokio::time::timeout(CLEAN, clean).await.is_err() {

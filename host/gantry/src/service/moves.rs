@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_core::{App, Status, Unit};
-use gantry_engine::{Images, Operation};
+use gantry_engine::Images;
 use gantry_runtime::Provisioner;
 use serde_json::{Value, json};
 
 use super::units::Change;
-use super::{OrProblem, Service, time_of};
+use super::{OrProblem, Service, after, time_of};
 use crate::api::{Problem, ProblemKind};
 use crate::operation::Caller;
 use crate::store::{MoveRecord, StoreError};
@@ -217,15 +217,19 @@ impl Moving {
             operation: change.operation.clone(),
         };
         let before = moved.units(title).await?;
-        let replaced = moved.replace_units(false, title).await;
-        if let Err(problem) = &replaced
-            && moved.is_as_before(problem, &before).await
-        {
-            return replaced;
-        }
+        let replaced = match before.is_empty() {
+            true => Ok(()),
+            false => moved.restart(title).await.map(drop),
+        };
+        let is_as_before = match &replaced {
+            Ok(()) => false,
+            Err(problem) => moved.is_as_before(problem, &before).await,
+        };
         // Only now: whoever dies before has moved nothing.
-        store.set_pool(&app.name, &self.pool).await.or_problem(title)?;
-        replaced.map(|_| json!({"pool": self.pool, "provisioner": change.provisioner.name()}))
+        if !is_as_before {
+            store.set_pool(&app.name, &self.pool).await.or_problem(title)?;
+        }
+        replaced.map(|()| json!({"pool": self.pool, "provisioner": change.provisioner.name()}))
     }
 
     async fn deploy(&self, change: &Change, begun: Option<MoveRecord>) -> Result<Value, Problem> {
@@ -363,9 +367,7 @@ impl Moving {
                 app.name, begun.to_pool
             )
         };
-        // The move's own operation may be cancelled, or its time over.
-        let undo = Operation::new(change.operation.id.clone(), UNDO.min(time_of(&self.there)))
-            .shown_to(Arc::clone(&change.operation.progress));
+        let undo = after(&change.operation, UNDO.min(time_of(&self.there)));
         let moved = App { pool: begun.to_pool.clone(), ..app.clone() };
         self.there.destroy(&undo, &moved).await.or_problem(title)?;
         change.service.store.end_move(begun.clone(), false).await.or_problem(title)

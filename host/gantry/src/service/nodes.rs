@@ -12,7 +12,7 @@ use gantry_engine::Operation;
 use gantry_runtime::{CallError, Cause, Interface, Provisioner};
 use serde_json::{Value, json};
 
-use super::{OrProblem, Service, not_found, time_of};
+use super::{OrProblem, Service, after, not_found, time_of};
 use crate::api::{
     NewNode, NodeChange, NodeHealth, NodeInfo, NodeList, NodeRemoval, Problem, ProblemKind,
     Rebalance, Secret,
@@ -362,9 +362,7 @@ impl Service {
             }
             return;
         }
-        // The operation itself may be cancelled, or its time over.
-        let undo = Operation::new(adding.id.clone(), UNDO.min(time_of(provisioner)))
-            .shown_to(Arc::clone(&adding.progress));
+        let undo = after(adding, UNDO.min(time_of(provisioner)));
         let options = RemoveNodeOptions { address: address.clone(), rebalance: false };
         if let Err(error) = provisioner.remove_node(&undo, &options).await {
             tracing::warn!(address, %error, "something may stay on a Docker host that did not become a node");
