@@ -6,8 +6,8 @@
 //!        └► node that answers again ► node-take-back
 //! ```
 //!
-//! A unit that cannot be replaced is tried again after ever longer pauses: one of a machine that was given up may find no room for a night. Room may come with a machine, so then they are all tried at once. So is
-//! a node of which something does not go, or that does not become ready.
+//! A unit that cannot be replaced is tried again after ever longer pauses: one of a machine that was given up may find no room for a night. Room may come with a machine, so then they are all tried at once. A
+//! node of which something does not go, or that does not become ready, is tried again after such pauses too.
 //!
 //! An app that is being changed, or was while it was looked at, is left alone until the next look. The ill units of an app are replaced one after the other, those of several apps side by side, and no
 //! look waits for what an earlier one began, nor a provisioner for another.
@@ -200,31 +200,27 @@ fn by_app(units: Vec<SickUnit>) -> BTreeMap<String, Vec<SickUnit>> {
     apps
 }
 
-/// The findings of a provisioner without the units that wait for another try. What is not found any more waits for none.
+/// The findings of a provisioner without the units that wait for another try.
 fn due(
     unhealed: &mut Stuck<OfApp>,
     provisioner: &str,
     mut findings: Findings,
     now: Instant,
 ) -> Findings {
-    let found: BTreeSet<OfApp> =
-        findings.units.iter().map(|unit| place(provisioner, unit)).collect();
-    unhealed.keep(|unit| unit.0 != provisioner || found.contains(unit));
-    findings.units.retain(|unit| !unhealed.waits(&place(provisioner, unit), now));
+    let is_own = |unit: &OfApp| unit.0 == provisioner;
+    unhealed.retain_due(&mut findings.units, |unit| place(provisioner, unit), is_own, now);
     findings
 }
 
-/// The findings of a provisioner without the nodes that wait for another try. What is not found any more waits for none.
+/// The same without the nodes that wait for another try.
 fn due_nodes(
     tried: &mut Stuck<OfNode>,
     provisioner: &str,
     mut findings: Findings,
     now: Instant,
 ) -> Findings {
-    let found: BTreeSet<OfNode> =
-        findings.recovered.iter().map(|node| node_place(provisioner, node)).collect();
-    tried.keep(|node| node.0 != provisioner || found.contains(node));
-    findings.recovered.retain(|node| !tried.waits(&node_place(provisioner, node), now));
+    let is_own = |node: &OfNode| node.0 == provisioner;
+    tried.retain_due(&mut findings.recovered, |node| node_place(provisioner, node), is_own, now);
     findings
 }
 

@@ -1,6 +1,6 @@
 //! What failed, and is tried again after ever longer pauses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,19 @@ impl<T: Ord> Stuck<T> {
         let before = self.waiting.get(&what).map(|(_, pause)| pause.saturating_mul(2));
         let pause = before.unwrap_or(self.shortest).min(self.longest);
         self.waiting.insert(what, (now + pause, pause));
+    }
+
+    /// Leaves of what was found what does not wait. What is not found any more waits for none: of those alone that were looked for.
+    pub(super) fn retain_due<F>(
+        &mut self,
+        found: &mut Vec<F>,
+        what: impl Fn(&F) -> T,
+        was_looked_for: impl Fn(&T) -> bool,
+        now: Instant,
+    ) {
+        let there: BTreeSet<T> = found.iter().map(&what).collect();
+        self.keep(|known| !was_looked_for(known) || there.contains(known));
+        found.retain(|one| !self.waits(&what(one), now));
     }
 
     /// Forgets all but these.
