@@ -50,19 +50,6 @@ pub(crate) fn initialise() -> Result<()> {
     Ok(())
 }
 
-/// The same for a machine that was there before: a unit that is gone and was in service is to be replaced, and not forgotten.
-pub(crate) fn meet_again(
-    node: &str,
-    containers: &[ContainerSummary],
-    records: &[UnitRecord],
-) -> Result<()> {
-    let to_meet = |record: &&UnitRecord| {
-        let is_there = observe::find(containers, &record.id).is_some();
-        record.is_new || record.is_build() || is_there
-    };
-    meet(node, containers, &records.iter().filter(to_meet).collect::<Vec<_>>())
-}
-
 /// What a machine has meets the records of what is there.
 pub(crate) fn meet(
     node: &str,
@@ -80,6 +67,19 @@ pub(crate) fn meet(
         log::warn("what was left of units stays", &[("node", node), ("units", &left.to_string())]);
     }
     Ok(())
+}
+
+/// The same for a machine that was there before: a unit that is gone and was in service is to be replaced, and not forgotten.
+pub(crate) fn meet_again(
+    node: &str,
+    containers: &[ContainerSummary],
+    records: &[UnitRecord],
+) -> Result<()> {
+    let to_meet = |record: &&UnitRecord| {
+        let is_there = observe::find(containers, &record.id).is_some();
+        record.is_new || record.is_build() || is_there
+    };
+    meet(node, containers, &records.iter().filter(to_meet).collect::<Vec<_>>())
 }
 
 /// A line per host.

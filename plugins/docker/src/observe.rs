@@ -43,6 +43,11 @@ impl Present {
     pub(crate) fn with_lost(self) -> Vec<UnitRecord> {
         self.units.into_iter().chain(self.lost).collect()
     }
+
+    /// All that may be there or may have been, for what removes the app.
+    pub(crate) fn all(self) -> Vec<UnitRecord> {
+        self.units.into_iter().chain(self.lost).chain(self.uncounted).collect()
+    }
 }
 
 impl Sight {

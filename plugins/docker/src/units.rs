@@ -55,10 +55,7 @@ pub(crate) fn destroy(app: &App) -> Result<()> {
 }
 
 fn destroy_units(app: &App) -> Result<()> {
-    let mut present = observe::to_change(&app.name)?;
-    let uncounted = std::mem::take(&mut present.uncounted);
-    let mut units = present.with_lost();
-    units.extend(uncounted);
+    let units = observe::to_change(&app.name)?.all();
     if units.is_empty() {
         return Ok(());
     }
