@@ -48,7 +48,7 @@ impl Stage {
         Ok(spread)
     }
 
-    pub(super) async fn counts(&self) -> Result<Vec<usize>> {
+    async fn counts(&self) -> Result<Vec<usize>> {
         let mut counts: Vec<usize> = self.spread().await?.into_values().collect();
         counts.sort_unstable();
         Ok(counts)
