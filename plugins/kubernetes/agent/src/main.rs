@@ -59,8 +59,8 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let text = error.to_string();
-            // Wherever somebody looks.
-            let _gone = writeln!(io::stderr(), "error: {text}");
+            // On the stream of what else was said, which comes before it: nobody orders two streams.
+            let _gone = writeln!(io::stdout(), "error: {text}");
             // Of what is longer the cluster keeps the end, and what matters is in the beginning.
             let start: String = text.chars().take(LONGEST_LAST_WORD).collect();
             let _absent = std::fs::write(LAST_WORD, start);
