@@ -170,11 +170,45 @@ pub(crate) struct House {
 }
 
 struct Running {
-    // A runtime of its own: dropping it is the crash of a daemon.
-    runtime: tokio::runtime::Runtime,
+    host: Machine,
     shutdown: CancellationToken,
     served: tokio::task::JoinHandle<std::result::Result<Drained, DaemonError>>,
     tcp: std::net::SocketAddr,
+}
+
+/// What a daemon runs on: a runtime with a thread of its own, which goes with all that runs on it.
+///
+/// It has one thread, so that nothing runs on while the rest is torn down: a task that sees others fail would clean up after them, which a daemon that is killed does not.
+struct Machine {
+    handle: tokio::runtime::Handle,
+    power: CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Machine {
+    fn new() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (handle, power) = (runtime.handle().clone(), CancellationToken::new());
+        let on = power.clone();
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(on.cancelled());
+            runtime.shutdown_timeout(SOON);
+        });
+        Ok(Self { handle, power, thread: Some(thread) })
+    }
+
+    /// Ends all that runs on it, and waits until nothing does.
+    fn end(mut self) {
+        self.power.cancel();
+        let ended = self.thread.take().map(std::thread::JoinHandle::join);
+        assert!(matches!(ended, Some(Ok(()))), "the daemon ends");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.power.cancel();
+    }
 }
 
 fn image(text: &str) -> Image {
@@ -185,15 +219,6 @@ fn image(text: &str) -> Image {
             ..ContainerConfig::default()
         },
         ..Image::default()
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            // A runtime must not be waited for where a test waits for others.
-            running.runtime.shutdown_background();
-        }
     }
 }
 
@@ -321,11 +346,10 @@ impl House {
             NORTH.to_owned(),
             Arc::new(self.cluster.clone()) as Arc<dyn gantry_engine::Cluster>,
         )]);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let host = Machine::new()?;
         let shutdown = CancellationToken::new();
         let told = shutdown.clone();
-        let started = runtime.spawn(async move {
+        let started = host.handle.spawn(async move {
             let engines = vec![(ENGINE.to_owned(), engine)];
             let daemon = Daemon::with_clusters(config, engines, clusters).await?;
             let tcp = TcpListener::bind("127.0.0.1:0").await?;
@@ -341,7 +365,7 @@ impl House {
             anyhow::Ok((lines, served, address))
         });
         let (lines, served, tcp) = started.await??;
-        self.running = Some(Running { runtime, shutdown, served, tcp });
+        self.running = Some(Running { host, shutdown, served, tcp });
         Ok(lines)
     }
 
@@ -361,9 +385,7 @@ impl House {
     /// Ends the daemon as `kill -9` does: nothing of it runs on, nothing is told.
     pub(crate) fn crash(&mut self) {
         if let Some(running) = self.running.take() {
-            // Waiting for a runtime blocks, which a task of another one must not.
-            let ended = std::thread::spawn(move || running.runtime.shutdown_timeout(SOON)).join();
-            assert!(ended.is_ok(), "the daemon ends");
+            running.host.end();
         }
     }
 
@@ -372,7 +394,6 @@ impl House {
         let running = self.running.take().context("it runs")?;
         running.shutdown.cancel();
         let drained = tokio::time::timeout(SOON, running.served).await???;
-        running.runtime.shutdown_background();
         Ok(drained)
     }
 
