@@ -66,7 +66,7 @@ fn program() -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(top()).args(["build", "--release"]).args(packages);
     cargo.arg("--target-dir").arg(target);
-    let built = cargo.output()?;
+    let built = artifacts::without_cargos_words(&mut cargo).output()?;
     ensure!(built.status.success(), "{cargo:?}: {}", String::from_utf8_lossy(&built.stderr));
     Ok(target.join("release/gantry"))
 }
