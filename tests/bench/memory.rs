@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use bollard::API_DEFAULT_VERSION;
@@ -21,6 +22,8 @@ use gantry_tests::daemon::Daemon;
 use gantry_tests::peer::Peer;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
+
+use crate::row;
 
 const APPS: usize = 1_000;
 const UNITS_OF_APP: usize = 100;
@@ -185,7 +188,9 @@ pub(crate) async fn of_daemon() -> Result<()> {
     let units = fill(&hosts, &daemon.instance).await?;
     write(&daemon.folder.path().join("data"), &units)?;
 
+    let begun = Instant::now();
     daemon.resume()?;
+    row(&format!("start with {UNITS} units, bound 2 s of CPU"), begun.elapsed(), None);
     let started = Resident::of(&daemon)?;
     started.tell(&format!("with {UNITS} units written down"));
     daemon.cli(&["app", "list"])?.success()?;
