@@ -30,7 +30,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use terminals::Terminals;
 
@@ -181,33 +181,26 @@ struct Running {
 /// It has one thread, so that nothing runs on while the rest is torn down: a task that sees others fail would clean up after them, which a daemon that is killed does not.
 struct Machine {
     handle: tokio::runtime::Handle,
-    power: CancellationToken,
-    thread: Option<std::thread::JoinHandle<()>>,
+    power: DropGuard,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Machine {
     fn new() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (handle, power) = (runtime.handle().clone(), CancellationToken::new());
-        let on = power.clone();
+        let (handle, off) = (runtime.handle().clone(), CancellationToken::new());
+        let power = off.clone().drop_guard();
         let thread = std::thread::spawn(move || {
-            runtime.block_on(on.cancelled());
+            runtime.block_on(off.cancelled());
             runtime.shutdown_timeout(SOON);
         });
-        Ok(Self { handle, power, thread: Some(thread) })
+        Ok(Self { handle, power, thread })
     }
 
     /// Ends all that runs on it, and waits until nothing does.
-    fn end(mut self) {
-        self.power.cancel();
-        let ended = self.thread.take().map(std::thread::JoinHandle::join);
-        assert!(matches!(ended, Some(Ok(()))), "the daemon ends");
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.power.cancel();
+    fn end(self) {
+        drop(self.power);
+        assert!(self.thread.join().is_ok(), "the daemon ends");
     }
 }
 
@@ -393,8 +386,7 @@ impl House {
     pub(crate) async fn stop(&mut self) -> Result<Drained> {
         let running = self.running.take().context("it runs")?;
         running.shutdown.cancel();
-        let drained = tokio::time::timeout(SOON, running.served).await???;
-        Ok(drained)
+        Ok(tokio::time::timeout(SOON, running.served).await???)
     }
 
     /// Where it answers on TCP.
