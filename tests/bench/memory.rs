@@ -6,8 +6,7 @@
 //!
 //! At the start the plugin reads all records and compares them with what all hosts have, within the bounds that every plugin has when nobody says otherwise.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +16,7 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use gantry_core::Status;
 use gantry_core::record::UnitRecord;
-use gantry_tests::artifacts::{self, top};
+use gantry_tests::artifacts;
 use gantry_tests::daemon::Daemon;
 use gantry_tests::peer::Peer;
 use rusqlite::{Connection, params};
@@ -60,26 +59,12 @@ impl Resident {
     }
 }
 
-/// The daemon's program, built for release. The harness builds the one for tests.
-fn program() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let target = own.ancestors().nth(3).context("a benchmark lies below the target directory")?;
-    // With the benchmarks, so that the dependencies have the features they have here and nothing is built twice.
-    let packages = ["-p", "gantry", "-p", "gantry-tests", "--bin", "gantry", "--bench", "gantry"];
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(top()).args(["build", "--release"]).args(packages);
-    cargo.arg("--target-dir").arg(target);
-    let built = artifacts::without_cargos_words(&mut cargo).output()?;
-    ensure!(built.status.success(), "{cargo:?}: {}", String::from_utf8_lossy(&built.stderr));
-    Ok(target.join("release/gantry"))
-}
-
 /// A daemon that runs the apps on these hosts; nothing is deployed.
 fn daemon(hosts: &[Peer]) -> Result<Daemon> {
     let hosts =
         hosts.iter().map(|host| format!("[[docker.hosts]]\naddress = {:?}\n", host.address()));
     let config = hosts.collect::<String>();
-    let program = program()?;
+    let program = artifacts::released()?;
     // The harness appends its own program, which gives way to this one.
     let instead = format!("shift; exec {} \"$@\"", program.display());
     let folder = tempfile::Builder::new().prefix("gantry-bench-").tempdir()?;
@@ -190,7 +175,7 @@ pub(crate) async fn of_daemon() -> Result<()> {
 
     let begun = Instant::now();
     daemon.resume()?;
-    row(&format!("start with {UNITS} units, bound 2 s of CPU"), begun.elapsed(), None);
+    row(&format!("start of the daemon with {UNITS} units"), begun.elapsed(), None);
     let started = Resident::of(&daemon)?;
     started.tell(&format!("with {UNITS} units written down"));
     daemon.cli(&["app", "list"])?.success()?;

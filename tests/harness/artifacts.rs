@@ -98,6 +98,14 @@ pub fn docker_plugin() -> Result<PathBuf> {
     plugin(&PLACE, "gantry-docker")
 }
 
+/// The daemon's program, built for release, for benchmarks.
+pub fn released() -> Result<PathBuf> {
+    // With the benchmarks, so that the dependencies have the features they have there and nothing is built twice.
+    let packages = ["-p", "gantry", "-p", "gantry-tests", "--bin", "gantry", "--bench", "gantry"];
+    let target = cargo("gantry", &[&["build", "--release"], &packages[..]].concat())?;
+    Ok(target.join("release/gantry"))
+}
+
 /// The Kubernetes plugin.
 pub fn kubernetes_plugin() -> Result<PathBuf> {
     static PLACE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
