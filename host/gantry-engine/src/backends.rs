@@ -90,7 +90,9 @@ async fn containers(
     output: Option<Output>,
 ) -> Result<Response, EngineError> {
     let reply = match call {
-        ContainersCall::List { all, labels } => Reply::Containers(engine.list(all, &labels).await?),
+        ContainersCall::List { all, labels, label_keys: _ } => {
+            Reply::Containers(engine.list(all, &labels).await?)
+        }
         ContainersCall::Create { name, spec } => Reply::Text(engine.create(&name, &spec).await?),
         ContainersCall::Start { id } => {
             engine.start(&id).await?;

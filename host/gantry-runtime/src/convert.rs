@@ -9,8 +9,8 @@ use gantry_core::{App, AppRouter, EnvVar, Error, Status, Unit, Volume};
 use gantry_engine::EngineError;
 use gantry_engine::call::cluster as call;
 use gantry_engine::call::{
-    BuildOptions, ContainerSummary, Entry, ExecOptions, ExecState, HttpRequest, HttpResponse,
-    Layer, LogOptions, PathStat,
+    BuildOptions, ContainerSummary, ContainersCall, Entry, ExecOptions, ExecState, HttpRequest,
+    HttpResponse, Layer, LogOptions, PathStat,
 };
 
 use crate::bindings::exports::gantry::provision::{nodes as wit_nodes, plugin as wit_plugin};
@@ -380,6 +380,14 @@ pub(crate) fn metadata_to(metadata: ImageMetadata) -> wit_images::Metadata {
         },
         disable_rollback,
         reason,
+    }
+}
+
+pub(crate) fn list_from(options: wit_containers::ListOptions) -> ContainersCall {
+    ContainersCall::List {
+        all: options.all,
+        labels: table(options.labels),
+        label_keys: options.label_keys.map(|keys| keys.into_iter().collect()),
     }
 }
 

@@ -7,18 +7,21 @@ use gantry_sdk::containers::{
     Batch, ContainerSummary, EngineError, Sequence, Step, StepReply, nodes,
 };
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{LabelSet, Labels, Result, Status, log};
+use gantry_sdk::{LabelSet, Result, Status, log};
 
 use crate::host::{host_of, set_network};
 use crate::observe::{Sight, is_silent};
 use crate::{leaving, name, observe, orphans, records};
+
+/// The labels that tell what a container is: [`is_unit`].
+pub(crate) const KIND: [&str; 3] = ["app-name", "is-deploy", "is-isolated-run"];
 
 /// Drops the records of units that are gone, adopts the owned containers that have none, and removes what was left of units on their way out. A machine that does not answer is looked at
 /// when it does.
 pub(crate) fn initialise() -> Result<()> {
     let nodes = nodes();
     let addresses: BTreeSet<&str> = nodes.iter().map(String::as_str).collect();
-    let (records, sight) = look(records::all, || Sight::of(&addresses, &Labels::new()));
+    let (records, sight) = look(records::all, || Sight::with_labels(&addresses, &KIND));
     let (records, sight) = (records?, sight?);
     let mut by_node: BTreeMap<&str, Vec<&UnitRecord>> = BTreeMap::new();
     for record in &records {
@@ -50,7 +53,7 @@ pub(crate) fn initialise() -> Result<()> {
     Ok(())
 }
 
-/// What a machine has meets the records of what is there.
+/// What a machine has, its containers with the labels of [`KIND`], meets the records of what is there.
 pub(crate) fn meet(
     node: &str,
     containers: &[ContainerSummary],
@@ -106,24 +109,27 @@ struct Difference<'a> {
     unknown: Vec<String>,
 }
 
+/// `containers` as [`Sight`] has them, by id.
 fn compare<'a>(
     records: &[&'a UnitRecord],
     orphans: &[UnitRecord],
     containers: &[ContainerSummary],
 ) -> Difference<'a> {
-    let exist: BTreeSet<&str> = containers.iter().map(|container| container.id.as_str()).collect();
-    let known: BTreeSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let mut known: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    known.sort_unstable();
+    let is_known =
+        |container: &ContainerSummary| known.binary_search(&container.id.as_str()).is_ok();
     let is_orphan =
         |container: &ContainerSummary| orphans.iter().any(|unit| orphans::is(unit, container));
     Difference {
         gone: records
             .iter()
             .copied()
-            .filter(|record| !exist.contains(record.id.as_str()))
+            .filter(|record| observe::find(containers, &record.id).is_none())
             .collect(),
         unknown: containers
             .iter()
-            .filter(|container| !known.contains(container.id.as_str()) && is_unit(container))
+            .filter(|container| !is_known(container) && is_unit(container))
             .filter(|container| !is_orphan(container))
             .map(|container| container.id.clone())
             .collect(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gantry_sdk::containers::{
-    Batch, ContainerFilter, ContainerSummary, EngineError, Sequence, Step, StepReply,
+    Batch, ContainerSummary, EngineError, ListOptions, Sequence, Step, StepReply,
     nodes as given_nodes,
 };
 use gantry_sdk::gantry_core::record::{Report, UnitRecord, reported_status};
@@ -21,7 +21,7 @@ const APPS: usize = 8;
 /// How long an engine has to tell what it has.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What engines say they have, by node.
+/// What engines say they have, by node. Of the labels of a container, only what was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Sight(BTreeMap<String, std::result::Result<Vec<ContainerSummary>, EngineError>>);
 
@@ -53,16 +53,22 @@ impl Present {
 impl Sight {
     /// Asks these nodes for what they have with these labels. One that is not given any more is as silent as one that is down.
     pub(crate) fn of(nodes: &BTreeSet<&str>, labels: &Labels) -> Result<Self> {
-        Self::asked(nodes.iter().map(|node| (*node, vec![labels.clone()])).collect())
+        Self::asked(nodes.iter().map(|node| (*node, vec![labels.clone()])).collect(), &[])
+    }
+
+    /// Asks these nodes for all that they have, and for the labels with these keys.
+    pub(crate) fn with_labels(nodes: &BTreeSet<&str>, keys: &[&str]) -> Result<Self> {
+        Self::asked(nodes.iter().map(|node| (*node, vec![Labels::new()])).collect(), keys)
     }
 
     /// Asks each node for what it has with any of these sets of labels.
-    fn asked(nodes: BTreeMap<&str, Vec<Labels>>) -> Result<Self> {
+    fn asked(nodes: BTreeMap<&str, Vec<Labels>>, keys: &[&str]) -> Result<Self> {
         let given: BTreeSet<String> = given_nodes().into_iter().collect();
         let (asked, absent): (Vec<_>, Vec<_>) =
             nodes.into_iter().partition(|(node, _)| given.contains(*node));
         let list = |labels: Labels| {
-            Step::List(ContainerFilter { all: true, labels: labels.into_iter().collect() })
+            let label_keys = Some(keys.iter().copied().map(ToOwned::to_owned).collect());
+            Step::List(ListOptions { all: true, labels: labels.into_iter().collect(), label_keys })
         };
         let (nodes, sequences): (Vec<&str>, Vec<Sequence>) = asked
             .into_iter()
@@ -87,7 +93,7 @@ impl Sight {
 
     /// Asks for what there is of these records.
     fn of_units(records: &[UnitRecord]) -> Result<Self> {
-        Self::asked(labels_of(records))
+        Self::asked(labels_of(records), &[])
     }
 
     /// The nodes with what they said, by address.

@@ -11,8 +11,8 @@ pub use client::Client;
 pub use error::EngineError;
 
 pub use crate::bindings::gantry::provision::containers::{
-    BuildOptions, CommitOptions, ContainerFilter, ContainerSummary, ExecEnd, ExecOptions,
-    ExecState, HttpRequest, HttpResponse, Layer, LogOptions, PathStat,
+    BuildOptions, CommitOptions, ContainerSummary, ExecEnd, ExecOptions, ExecState, HttpRequest,
+    HttpResponse, Layer, ListOptions, LogOptions, PathStat,
 };
 
 use crate::bindings::gantry::provision::containers as imported;

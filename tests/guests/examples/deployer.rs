@@ -8,7 +8,7 @@
 //! `fail-after-create` (an error, without undoing), `trap-after-remove` (after the first older container is gone).
 
 use gantry_guests::containers::{
-    Client, ContainerFilter, ContainerSummary, CreateOptions, Step, StepReply,
+    Client, ContainerSummary, CreateOptions, ListOptions, Step, StepReply,
 };
 use gantry_guests::types::{App, Error, Status, Unit};
 use gantry_guests::{
@@ -118,7 +118,7 @@ fn create(node: &str, name: &str, app: &str, image: &str) -> Result<String, Erro
 
 fn containers_of(client: &Client, app: &str) -> Result<Vec<ContainerSummary>, Error> {
     let labels = vec![("app-name".to_owned(), app.to_owned())];
-    Ok(client.list_containers(&ContainerFilter { all: true, labels })?)
+    Ok(client.list_containers(&ListOptions { all: true, labels, label_keys: None })?)
 }
 
 fn key(app: &str, id: &str) -> String {

@@ -5,7 +5,7 @@
 //!
 //! `enabled`: yes, unless the key `logs-elsewhere` has a text, which is then where to look. `tail`: the log of each container with the label `app-name` of the app.
 
-use gantry_guests::containers::{Client, ContainerFilter, LogOptions};
+use gantry_guests::containers::{Client, ListOptions, LogOptions};
 use gantry_guests::streams::StreamError;
 use gantry_guests::types::{App, Error};
 use gantry_guests::{
@@ -40,7 +40,9 @@ impl logs::Guest for Echo {
         let labels = vec![("app-name".to_owned(), app.name)];
         let log = LogOptions { lines: options.lines, follow: options.follow, timestamps: false };
         let mut sources = Vec::new();
-        for container in client.list_containers(&ContainerFilter { all: true, labels })? {
+        for container in
+            client.list_containers(&ListOptions { all: true, labels, label_keys: None })?
+        {
             if container.id.starts_with(&options.unit) {
                 let lines = client.container_logs(&container.id, log)?;
                 sources.push(Source {

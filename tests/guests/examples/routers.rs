@@ -16,7 +16,7 @@
 //! The app's variable `DIE` says where it ends otherwise: `trap-after-route`, or `wait-after-route` (waits in the host until the call is cut off). `routable-addresses` are those of the
 //! containers that are there; while the app `silence` has the variable `SILENT`, they are an error.
 
-use gantry_guests::containers::{Client, ContainerFilter, CreateOptions};
+use gantry_guests::containers::{Client, CreateOptions, ListOptions};
 use gantry_guests::routers::RouterHealthcheck;
 use gantry_guests::types::{App, Error, Status, Unit};
 use gantry_guests::{
@@ -143,7 +143,7 @@ fn address(name: &str) -> String {
 
 fn names(client: &Client, app: &str) -> Result<Vec<String>, Error> {
     let labels = vec![("app-name".to_owned(), app.to_owned())];
-    let found = client.list_containers(&ContainerFilter { all: true, labels })?;
+    let found = client.list_containers(&ListOptions { all: true, labels, label_keys: None })?;
     Ok(found.into_iter().map(|container| container.name).collect())
 }
 

@@ -1,11 +1,11 @@
 //! Sequences as they are told: every function of `exec` submits those of its only argument at once, and shows each as it ends, as `<number> <what its steps gave> <its failure>`.
 //!
 //! The argument is a JSON list of `{"node": text, "timeout": number, "action": text or null, "steps": [[kind, name], ...]}` with the kinds `create`, `start`, `stop`, `remove`, `inspect`, `pause` (the
-//! name is a number of milliseconds), and `list` (the name is nothing). What a step gave is `done`, `id`, `document`, or the names of the containers; a failure is its kind, or `ok`. The command `drop` drops the batch
-//! when the first has ended.
+//! name is a number of milliseconds), and `list` (the name is the keys of the labels to tell, by spaces; `*` for all). What a step gave is `done`, `id`, `document`, or the containers, each its name and
+//! the labels that were told; a failure is its kind, or `ok`. The command `drop` drops the batch when the first has ended.
 
 use gantry_guests::containers::{
-    self, ContainerFilter, CreateOptions, EngineError, Sequence, Step, StepReply,
+    self, ContainerSummary, CreateOptions, EngineError, ListOptions, Sequence, Step, StepReply,
 };
 use gantry_guests::types::Error;
 use gantry_guests::{Command, Guest, Run, operation};
@@ -21,7 +21,8 @@ fn step(told: &Value) -> Option<Step> {
     let name = told.get(1).and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(match told.get(0)?.as_str()? {
         "create" => {
-            let body = r#"{"Image": "registry/web:v1"}"#.into();
+            let labels = r#"{"app-name": "web", "app-pool": "blue"}"#;
+            let body = format!(r#"{{"Image": "registry/web:v1", "Labels": {labels}}}"#);
             Step::Create(CreateOptions { name, body })
         }
         "start" => Step::Start(name),
@@ -29,7 +30,11 @@ fn step(told: &Value) -> Option<Step> {
         "remove" => Step::Remove(name),
         "inspect" => Step::Inspect(name),
         "pause" => Step::Pause(name.parse().ok()?),
-        "list" => Step::List(ContainerFilter { all: true, labels: Vec::new() }),
+        "list" => {
+            let label_keys =
+                (name != "*").then(|| name.split_terminator(' ').map(Into::into).collect());
+            Step::List(ListOptions { all: true, labels: Vec::new(), label_keys })
+        }
         _ => return None,
     })
 }
@@ -45,15 +50,21 @@ fn sequence(told: &Value) -> Option<Sequence> {
     })
 }
 
+/// The name of a container, and its labels as far as they are told.
+fn told(container: ContainerSummary) -> String {
+    let labels = container.labels.into_iter();
+    labels.fold(container.name, |told, (key, value)| format!("{told} {key}={value}"))
+}
+
 fn shown(reply: StepReply) -> String {
     match reply {
         StepReply::Done => "done".into(),
         StepReply::Id(_) => "id".into(),
         StepReply::Document(_) => "document".into(),
         StepReply::Containers(containers) => {
-            let mut names: Vec<_> = containers.into_iter().map(|one| one.name).collect();
-            names.sort();
-            format!("{names:?}")
+            let mut told: Vec<_> = containers.into_iter().map(told).collect();
+            told.sort();
+            format!("{told:?}")
         }
         StepReply::Exec(_) | StepReply::Bytes(_) | StepReply::Http(_) => "another".into(),
     }

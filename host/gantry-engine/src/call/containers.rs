@@ -1,6 +1,6 @@
 //! Calls to a container engine, as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_core::container::ContainerSpec;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ pub enum ContainersCall {
         all: bool,
         /// Only those with all of these labels; an empty value matches any.
         labels: BTreeMap<String, String>,
+        /// The keys of the labels that the caller is told of each; all labels when there is none.
+        label_keys: Option<BTreeSet<String>>,
     },
     /// Make a container.
     Create {

@@ -9,7 +9,7 @@
 
 pub mod objects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -137,6 +137,7 @@ impl Layer for Identity {
         let node = node.clone();
         let named = mark(scope, call)?;
         let effect = Effect::of(call);
+        let asked = label_keys(call);
         match self.name_by_id(scope, &node, call, next.clone()).await {
             Err(Error::Engine(EngineError::NotFound(_))) if effect == Effect::Removal => {
                 return Ok(Reply::Done.into());
@@ -152,6 +153,9 @@ impl Layer for Identity {
         }
         if let Ok(response) = &mut answer {
             self.reply(scope, &node, named.as_deref(), &mut response.reply);
+            if let (Some(keys), Reply::Containers(containers)) = (asked, &mut response.reply) {
+                containers.iter_mut().for_each(|container| tell_only(&keys, &mut container.labels));
+            }
         }
         answer
     }
@@ -252,6 +256,16 @@ fn refuse_marks(labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
             "the label `{key}` is not for plugins: what starts with `{PREFIX}` is the host's"
         ))),
     }
+}
+
+/// The keys of the labels that a list is asked for, when it is not for all of them.
+fn label_keys(call: &ContainersCall) -> Option<BTreeSet<String>> {
+    if let ContainersCall::List { label_keys, .. } = call { label_keys.clone() } else { None }
+}
+
+/// Leaves the labels with these keys. Only here: every layer below sees all that an engine tells.
+fn tell_only(keys: &BTreeSet<String>, labels: &mut BTreeMap<String, String>) {
+    *labels = keys.iter().filter_map(|key| labels.remove_entry(key)).collect();
 }
 
 fn hide(labels: Option<&mut BTreeMap<String, String>>) {

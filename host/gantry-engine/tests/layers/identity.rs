@@ -29,6 +29,34 @@ async fn what_is_created_carries_its_marks_and_nobody_above_sees_them() {
 }
 
 #[tokio::test]
+async fn a_list_tells_the_labels_that_it_is_asked_for() {
+    let (chain, scope) = (Chain::new(backends(&engine())), Arc::new(scope()));
+    let labels = ["app-name", "app-pool", "is-deploy"];
+    let labels = labels.map(|key| (key.to_owned(), "x".to_owned()));
+    let spec = Box::new(ContainerSpec { labels: labels.into(), ..spec() });
+    let create = ContainersCall::Create { name: "web-1".to_owned(), spec };
+    reply(&chain, &scope, on_node(create)).await.unwrap();
+    let told = [
+        (None, vec!["app-name", "app-pool", "is-deploy"]),
+        (Some(vec!["is-deploy", "is-isolated-run", "app-name"]), vec!["app-name", "is-deploy"]),
+        (Some(vec![OWNER]), vec![]),
+        (Some(vec![]), vec![]),
+    ];
+    for (keys, expected) in told {
+        let label_keys = keys.map(|keys| keys.into_iter().map(ToOwned::to_owned).collect());
+        let labels = BTreeMap::from([("app-pool".to_owned(), "x".to_owned())]);
+        let list = ContainersCall::List { all: true, labels, label_keys };
+        let Reply::Containers(listed) = reply(&chain, &scope, on_node(list)).await.unwrap() else {
+            panic!("no list");
+        };
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].labels.keys().collect::<Vec<_>>(), expected);
+        let again = reply(&chain, &scope, inspect("web-1")).await;
+        assert!(again.is_ok(), "it is known for the scope's own whatever was told: {again:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_image_made_of_a_container_carries_no_marks() {
     let engine = engine();
     let chain = Chain::new(backends(&engine));
@@ -57,8 +85,7 @@ async fn a_plugin_cannot_make_marks() {
     let mut spec = spec();
     spec.labels.insert(OWNER.to_owned(), "acme".to_owned());
     let forged = ContainersCall::Create { name: "web-1".to_owned(), spec: Box::new(spec) };
-    let asked =
-        ContainersCall::List { all: true, labels: [(OWNER.to_owned(), "acme".to_owned())].into() };
+    let asked = list_with([(OWNER.to_owned(), "acme".to_owned())].into());
     for call in [forged, asked] {
         let error = reply(&chain, &scope, on_node(call)).await.unwrap_err();
         assert_eq!(error.kind(), "invalid");

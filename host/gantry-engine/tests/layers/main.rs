@@ -18,6 +18,7 @@ mod platform;
 mod policy;
 mod quota;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -114,7 +115,11 @@ fn inspect(id: &str) -> Call {
 }
 
 fn list() -> Call {
-    on_node(ContainersCall::List { all: true, labels: [].into() })
+    on_node(list_with([].into()))
+}
+
+fn list_with(labels: BTreeMap<String, String>) -> ContainersCall {
+    ContainersCall::List { all: true, labels, label_keys: None }
 }
 
 async fn reply(chain: &Chain, scope: &Arc<Scope>, call: Call) -> Result<Reply, Error> {

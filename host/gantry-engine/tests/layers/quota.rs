@@ -38,10 +38,7 @@ async fn a_call_that_is_refused_counts_like_any_other() {
         || on_node(ContainersCall::Create { name: String::new(), spec: privileged.clone().into() });
     assert_eq!(reply(&chain, &scope, denied()).await.unwrap_err().kind(), "denied");
     // What identity refuses, and what identity knows the answer of.
-    let marked = ContainersCall::List {
-        all: true,
-        labels: [("gantry.owner".to_owned(), String::new())].into(),
-    };
+    let marked = list_with([("gantry.owner".to_owned(), String::new())].into());
     assert_eq!(reply(&chain, &scope, on_node(marked)).await.unwrap_err().kind(), "invalid");
     reply(&chain, &scope, remove("nobody")).await.unwrap();
     let error = reply(&chain, &scope, denied()).await.unwrap_err();

@@ -193,7 +193,7 @@ async fn whole_chain(fixture: &Fixture) {
         panic!("no container");
     };
     assert_eq!(seen.config.labels.unwrap().keys().find(|key| key.starts_with("gantry.")), None);
-    let list = ContainersCall::List { all: true, labels: BTreeMap::new() };
+    let list = ContainersCall::List { all: true, labels: BTreeMap::new(), label_keys: None };
     let Reply::Containers(listed) = send(&chain, &scope, list).await.unwrap() else {
         panic!("no list");
     };

@@ -25,7 +25,7 @@ use crate::bindings::gantry::provision::containers::{
 use crate::bounds::{Bound, Bounds};
 use crate::call::{CallState, Outside, Watch};
 use crate::convert::{
-    engine_error_to, exec_options_from, http_request_from, http_response_to, summary_to, table,
+    engine_error_to, exec_options_from, http_request_from, http_response_to, list_from, summary_to,
 };
 use crate::host::containers::{ADDRESS, TOO_LONG, create_call, document};
 use crate::host::limiter::{self, NoPlace};
@@ -231,9 +231,8 @@ impl Beside {
                 let bytes = answer.body.len();
                 (StepReply::Http(http_response_to(answer)), bytes)
             }
-            Step::List(filter) => {
-                let call = ContainersCall::List { all: filter.all, labels: table(filter.labels) };
-                let all = self.value(terms, call, reply::containers).await?;
+            Step::List(options) => {
+                let all = self.value(terms, list_from(options), reply::containers).await?;
                 let bytes = all.iter().map(summary_bytes).fold(0, usize::saturating_add);
                 (StepReply::Containers(all.into_iter().map(summary_to).collect()), bytes)
             }
@@ -411,8 +410,9 @@ fn weight(sequence: &Sequence) -> u64 {
                     .map(String::len)
                     .sum()
             }
-            Step::List(filter) => {
-                filter.labels.iter().flat_map(|(name, value)| [name, value]).map(String::len).sum()
+            Step::List(options) => {
+                let labels = options.labels.iter().flat_map(|(name, value)| [name, value]);
+                labels.chain(options.label_keys.iter().flatten()).map(String::len).sum()
             }
             Step::Pause(_) => 0,
         };

@@ -12,14 +12,14 @@ use serde::Serialize;
 use wasmtime::component::Resource;
 
 use crate::bindings::gantry::provision::containers::{
-    BuildOptions, CommitOptions, ContainerFilter, ContainerSummary, CreateOptions,
-    EngineError as Refused, ExecOptions, ExecState, Host, HostClient, HttpRequest, HttpResponse,
-    Layer, LogOptions, PathStat, Sequence,
+    BuildOptions, CommitOptions, ContainerSummary, CreateOptions, EngineError as Refused,
+    ExecOptions, ExecState, Host, HostClient, HttpRequest, HttpResponse, Layer, ListOptions,
+    LogOptions, PathStat, Sequence,
 };
 use crate::call::CallState;
 use crate::convert::{
     build_options_from, engine_error_to, exec_options_from, exec_state_to, http_request_from,
-    http_response_to, layer_to, log_options_from, path_stat_to, summary_to, table,
+    http_response_to, layer_to, list_from, log_options_from, path_stat_to, summary_to,
 };
 use crate::host;
 use crate::host::batch::Batch;
@@ -174,10 +174,9 @@ impl HostClient for CallState {
     async fn list_containers(
         &mut self,
         client: Resource<Client>,
-        filter: ContainerFilter,
+        options: ListOptions,
     ) -> Answer<Vec<ContainerSummary>> {
-        let call = ContainersCall::List { all: filter.all, labels: table(filter.labels) };
-        let all = self.value(&client, call, reply::containers).await?;
+        let all = self.value(&client, list_from(options), reply::containers).await?;
         Ok(all.map(|all| all.into_iter().map(summary_to).collect()))
     }
 

@@ -190,6 +190,23 @@ async fn several_hosts_tell_at_once_what_they_have_of_the_plugin() {
     assert_eq!(Running::of(&plugin, "", "run", &list).end().await, expected);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_tells_the_labels_that_the_guest_asks_for() {
+    let (world, _other) = world(&[]);
+    let plugin = world.provisioner("sequences", plain()).await;
+    let make = json!([{"node": "node-1", "steps": [["create", "unit-a"]]}]);
+    assert_eq!(Running::of(&plugin, "make", "run", &make).end().await, ["0 id ok"]);
+    let list = |keys: &str| json!({"node": "node-1", "steps": [["list", keys]]});
+    let lists = json!(["", "app-pool", "is-deploy app-name", "*"].map(list));
+    let expected = [
+        r#"0 ["unit-a"] ok"#,
+        r#"1 ["unit-a app-pool=blue"] ok"#,
+        r#"2 ["unit-a app-name=web"] ok"#,
+        r#"3 ["unit-a app-name=web app-pool=blue"] ok"#,
+    ];
+    assert_eq!(Running::of(&plugin, "", "run", &lists).end().await, expected);
+}
+
 fn limited(places: u32, action: &str, bounds: &[(&'static str, &'static str)]) -> (With, Value) {
     let config = json!({"docker": {"limit": {"actions-per-host": places}}});
     let mut with = plain().config(config);

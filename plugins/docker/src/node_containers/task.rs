@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use gantry_sdk::container::{ContainerSpec, Empty, HostConfig, Image, RestartPolicy};
-use gantry_sdk::containers::{ContainerFilter, ContainerSummary, EngineError, Step, StepReply};
+use gantry_sdk::containers::{ContainerSummary, EngineError, ListOptions, Step, StepReply};
 use gantry_sdk::gantry_core::node::{NodeContainer, pinned};
 use gantry_sdk::{Labels, quote};
 
@@ -122,7 +122,7 @@ impl Task {
         match stage {
             Stage::Find => {
                 let labels = vec![(NAME_LABEL.to_owned(), name())];
-                vec![Step::List(ContainerFilter { all: true, labels })]
+                vec![Step::List(ListOptions { all: true, labels, label_keys: Some(Vec::new()) })]
             }
             Stage::Look | Stage::LookAfter(_) => vec![Step::InspectImage(image())],
             Stage::Pull(_) => vec![Step::PullImage(image()), Step::InspectImage(image())],

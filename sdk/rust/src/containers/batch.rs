@@ -4,8 +4,8 @@ use gantry_core::container::{Container, ContainerSpec, Image};
 
 use super::client::create_options;
 use super::{
-    ContainerFilter, ContainerSummary, EngineError, ExecEnd, ExecOptions, HttpRequest,
-    HttpResponse, Result,
+    ContainerSummary, EngineError, ExecEnd, ExecOptions, HttpRequest, HttpResponse, ListOptions,
+    Result,
 };
 use crate::bindings::gantry::provision::containers as imported;
 use crate::convert;
@@ -61,7 +61,7 @@ pub enum Step {
         request: HttpRequest,
     },
     /// The containers that this provisioner owns; gives containers.
-    List(ContainerFilter),
+    List(ListOptions),
     /// Wait.
     Pause(Duration),
 }

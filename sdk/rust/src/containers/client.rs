@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use gantry_core::Labels;
 use gantry_core::container::{Container, ContainerSpec, Image};
 
 use super::{
     BuildOptions, CommitOptions, ContainerSummary, EngineError, ExecOptions, ExecState,
-    HttpRequest, HttpResponse, Layer, LogOptions, PathStat, Result,
+    HttpRequest, HttpResponse, Layer, ListOptions, LogOptions, PathStat, Result,
 };
 use crate::bindings::gantry::provision::containers as imported;
 use crate::convert;
@@ -30,10 +29,9 @@ impl Client {
         self.0.set_timeout(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
     }
 
-    /// The containers that this provisioner owns and that carry all of these labels; an empty value matches any. With `all`, those that do not run too.
-    pub fn list_containers(&self, all: bool, labels: &Labels) -> Result<Vec<ContainerSummary>> {
-        let labels = labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(self.0.list_containers(&imported::ContainerFilter { all, labels })?)
+    /// The containers that this provisioner owns.
+    pub fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
+        Ok(self.0.list_containers(options)?)
     }
 
     /// Makes a container and gives its id. Docker finds a name when it is empty.

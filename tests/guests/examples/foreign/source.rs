@@ -1,7 +1,7 @@
 // The plugin with and without grants asked for.
 
 use gantry_guests::containers::{
-    self, BuildOptions, Client, CommitOptions, ContainerFilter, CreateOptions, EngineError,
+    self, BuildOptions, Client, CommitOptions, ListOptions, CreateOptions, EngineError,
     ExecOptions, HttpRequest, LogOptions, Step,
 };
 use gantry_guests::streams::Reader;
@@ -143,8 +143,8 @@ fn create(body: &Value) -> CreateOptions {
     CreateOptions { name: String::new(), body: body.to_string() }
 }
 
-fn everything() -> ContainerFilter {
-    ContainerFilter { all: true, labels: Vec::new() }
+fn everything() -> ListOptions {
+    ListOptions { all: true, labels: Vec::new(), label_keys: None }
 }
 
 fn command() -> ExecOptions {
