@@ -1,7 +1,7 @@
 //! The units that are written down, in the plugin's durable keys: `units/<app>/<name>`, a JSON record each (spec 5.1).
 
 use gantry_sdk::gantry_core::record::{UnitRecord, find_by_id_prefix};
-use gantry_sdk::state::{self, Entry};
+use gantry_sdk::state;
 use gantry_sdk::{Error, Result};
 
 use crate::keys;
@@ -12,12 +12,12 @@ const ALL: &str = "units/";
 
 /// The records of an app, the oldest unit first.
 pub(crate) fn of_app(app: &str) -> Result<Vec<UnitRecord>> {
-    read_all(&prefix(app))
+    some(&place_of_app(app), None, usize::MAX)
 }
 
 /// Every record, by app, the oldest unit first.
 pub(crate) fn all() -> Result<Vec<UnitRecord>> {
-    read_all(ALL)
+    some("", None, usize::MAX)
 }
 
 /// The record of the unit that an id or a prefix of it means.
@@ -57,25 +57,18 @@ pub(crate) fn remove(record: &UnitRecord) -> Result<()> {
 pub(crate) fn some(prefix: &str, after: Option<&str>, most: usize) -> Result<Vec<UnitRecord>> {
     let prefix = format!("{ALL}{prefix}");
     let mut after = after.map(|after| format!("{ALL}{after}"));
-    let mut entries = Vec::new();
-    while entries.len() < most {
-        let left = u32::try_from(most - entries.len()).unwrap_or(u32::MAX);
+    let mut records: Vec<UnitRecord> = Vec::new();
+    while records.len() < most {
+        let left = u32::try_from(most - records.len()).unwrap_or(u32::MAX);
         let page = state::list(&prefix, after.as_deref(), left)?;
-        entries.extend(page.entries);
+        for entry in &page.entries {
+            records.push(keys::read(entry)?);
+        }
         match page.next {
             Some(next) => after = Some(next),
             None => break,
         }
     }
-    read_each(&entries)
-}
-
-fn read_all(prefix: &str) -> Result<Vec<UnitRecord>> {
-    read_each(&state::all(prefix)?)
-}
-
-fn read_each(entries: &[Entry]) -> Result<Vec<UnitRecord>> {
-    let mut records: Vec<UnitRecord> = entries.iter().map(keys::read).collect::<Result<_>>()?;
     // Written down before there were several hosts.
     if records.iter().any(|record| record.node.is_empty()) {
         let machines = Machines::read()?;
@@ -86,13 +79,14 @@ fn read_each(entries: &[Entry]) -> Result<Vec<UnitRecord>> {
     Ok(records)
 }
 
-fn prefix(app: &str) -> String {
-    format!("{ALL}{app}/")
+/// With what the places of an app's records start.
+fn place_of_app(app: &str) -> String {
+    format!("{app}/")
 }
 
 /// Where a record is among all of them: its app and its name.
 pub(crate) fn place(record: &UnitRecord) -> String {
-    format!("{}/{}", record.app_name, record.name)
+    format!("{}{}", place_of_app(&record.app_name), record.name)
 }
 
 fn key(record: &UnitRecord) -> String {
@@ -115,7 +109,8 @@ mod tests {
     #[test]
     fn a_record_is_kept_under_its_app_and_name() {
         assert_eq!(key(&record("1")), "units/web/web-1");
-        assert!(!key(&record("1")).starts_with(&prefix("we")));
+        assert!(place(&record("1")).starts_with(&place_of_app("web")));
+        assert!(!place(&record("1")).starts_with(&place_of_app("we")));
     }
 
     #[test]
