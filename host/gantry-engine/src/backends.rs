@@ -90,6 +90,7 @@ async fn containers(
     output: Option<Output>,
 ) -> Result<Response, EngineError> {
     let reply = match call {
+        // Who is told which labels is the business of the layer of identity.
         ContainersCall::List { all, labels, label_keys: _ } => {
             Reply::Containers(engine.list(all, &labels).await?)
         }

@@ -10,7 +10,7 @@
 //! | layer | what it does |
 //! |---|---|
 //! | [`quota`] | holds a wasm call to its bounds: what is refused below costs as much as what is done |
-//! | [`identity`] | marks what is created as the provisioner's, hides the marks, turns names into full ids, shows a provisioner its own containers only |
+//! | [`identity`] | marks what is created as the provisioner's, hides the marks and labels that nobody asked for, turns names into full ids, shows a provisioner its own containers only |
 //! | [`policy`] | refuses what is not the provisioner's own and what no grant covers |
 //! | `fault` (to come) | seeded refusals, conflicts, time-outs and cut streams in place of the engine's answers |
 //! | `record` (to come) | writes calls and replies down, or answers from what was written down |

@@ -244,7 +244,7 @@ pub(crate) fn give_up_node(address: &str) -> Result<bool> {
 pub(crate) fn take_back_node(address: &str) -> Result<bool> {
     let before = Machines::read()?.find(address)?.creation;
     let written = nodes::on(address)?;
-    let sight = Sight::with_labels(&BTreeSet::from([address]), &lifecycle::KIND)?;
+    let sight = lifecycle::to_meet(&BTreeSet::from([address]))?;
     let Some(containers) = sight.on(address) else { return Ok(false) };
     lifecycle::meet_again(address, containers, &written)?;
     crate::node_containers::ensure(address)?;

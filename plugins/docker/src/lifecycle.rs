@@ -14,14 +14,14 @@ use crate::observe::{Sight, is_silent};
 use crate::{leaving, name, observe, orphans, records};
 
 /// The labels that tell what a container is: [`is_unit`].
-pub(crate) const KIND: [&str; 3] = ["app-name", "is-deploy", "is-isolated-run"];
+const KIND: [&str; 3] = ["app-name", "is-deploy", "is-isolated-run"];
 
 /// Drops the records of units that are gone, adopts the owned containers that have none, and removes what was left of units on their way out. A machine that does not answer is looked at
 /// when it does.
 pub(crate) fn initialise() -> Result<()> {
     let nodes = nodes();
     let addresses: BTreeSet<&str> = nodes.iter().map(String::as_str).collect();
-    let (records, sight) = look(records::all, || Sight::with_labels(&addresses, &KIND));
+    let (records, sight) = look(records::all, || to_meet(&addresses));
     let (records, sight) = (records?, sight?);
     let mut by_node: BTreeMap<&str, Vec<&UnitRecord>> = BTreeMap::new();
     for record in &records {
@@ -53,7 +53,12 @@ pub(crate) fn initialise() -> Result<()> {
     Ok(())
 }
 
-/// What a machine has, its containers with the labels of [`KIND`], meets the records of what is there.
+/// What these machines have, for [`meet`]: it tells units from other containers by their labels.
+pub(crate) fn to_meet(nodes: &BTreeSet<&str>) -> Result<Sight> {
+    Sight::with_labels(nodes, &KIND)
+}
+
+/// What a machine has, as of [`to_meet`], meets the records of what is there.
 pub(crate) fn meet(
     node: &str,
     containers: &[ContainerSummary],
@@ -222,13 +227,18 @@ mod tests {
         let (one, two) = (record("1"), record("2"));
         let app = ("app-name", "a");
         let containers = [
-            container("2", &[app]),
+            container("2", &[app, ("app-pool", "p")]),
             container("3", &[app, ("is-deploy", "false")]),
             container("4", &[app, ("is-deploy", "true")]),
             container("5", &[app, ("is-isolated-run", "true")]),
             container("6", &[]),
             container("7", &[app]),
         ];
+        // As a list of machines to meet tells them.
+        let containers = containers.map(|mut container| {
+            container.labels.retain(|(key, _)| KIND.contains(&key.as_str()));
+            container
+        });
         let orphans = [record("7")];
         let Difference { gone, unknown } = compare(&[&one, &two], &orphans, &containers);
         assert_eq!(gone, [&one]);

@@ -111,7 +111,7 @@ pub(crate) fn add(options: AddNodeOptions) -> Result<()> {
 /// Makes a machine ready for units: it answers, what is there is known, its node containers run.
 pub(crate) fn make_ready(address: &str) -> Result<()> {
     let written = on(address)?;
-    let sight = Sight::with_labels(&BTreeSet::from([address]), &lifecycle::KIND)?;
+    let sight = lifecycle::to_meet(&BTreeSet::from([address]))?;
     for (node, said) in sight.nodes() {
         let containers = said.map_err(|error| Error::from(error.clone()))?;
         lifecycle::meet_again(node, containers, &written)?;

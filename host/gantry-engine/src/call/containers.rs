@@ -15,7 +15,7 @@ pub enum ContainersCall {
         all: bool,
         /// Only those with all of these labels; an empty value matches any.
         labels: BTreeMap<String, String>,
-        /// The keys of the labels that the caller is told of each; all labels when there is none.
+        /// The keys of the labels that the caller is told of each container; without a set, all labels.
         label_keys: Option<BTreeSet<String>>,
     },
     /// Make a container.

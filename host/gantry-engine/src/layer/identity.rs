@@ -1,6 +1,6 @@
 //! Whose a container or an object of a cluster is.
 //!
-//! Owns the marks: labels on everything that is created, taken off whatever a plugin gets to see. Owns the names too: a container may be named by its id, a prefix of it, or its
+//! Owns the marks: labels on everything that is created, taken off whatever a plugin gets to see. So are, in a list, labels that the plugin does not ask for: what is below needs the marks. Owns the names too: a container may be named by its id, a prefix of it, or its
 //! name, and below this layer there are only full ids, so nobody can put another container under a name between the check and the deed.
 //!
 //! What runs once on every node has no mark of an operation: it is the node's, and stays when the operation that made it fails.
@@ -41,7 +41,7 @@ pub fn is_own(scope: &Scope, labels: Option<&BTreeMap<String, String>>) -> bool 
     })
 }
 
-/// Marks what is created, hides the marks, names containers by their full id.
+/// Marks what is created, hides the marks and the labels that a list is not asked for, names containers by their full id.
 #[derive(Debug)]
 pub struct Identity {
     owned: Arc<Owned>,
@@ -137,7 +137,7 @@ impl Layer for Identity {
         let node = node.clone();
         let named = mark(scope, call)?;
         let effect = Effect::of(call);
-        let asked = label_keys(call);
+        let asked = take_label_keys(call);
         match self.name_by_id(scope, &node, call, next.clone()).await {
             Err(Error::Engine(EngineError::NotFound(_))) if effect == Effect::Removal => {
                 return Ok(Reply::Done.into());
@@ -258,14 +258,14 @@ fn refuse_marks(labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
     }
 }
 
-/// The keys of the labels that a list is asked for, when it is not for all of them.
-fn label_keys(call: &ContainersCall) -> Option<BTreeSet<String>> {
-    if let ContainersCall::List { label_keys, .. } = call { label_keys.clone() } else { None }
+/// The keys of the labels that a list is asked for, unless it is for all of them. Every layer below sees all labels.
+fn take_label_keys(call: &mut ContainersCall) -> Option<BTreeSet<String>> {
+    if let ContainersCall::List { label_keys, .. } = call { label_keys.take() } else { None }
 }
 
-/// Leaves the labels with these keys. Only here: every layer below sees all that an engine tells.
+/// Leaves the labels with these keys. Keys that nobody carries cost nothing, however many a guest asks for.
 fn tell_only(keys: &BTreeSet<String>, labels: &mut BTreeMap<String, String>) {
-    *labels = keys.iter().filter_map(|key| labels.remove_entry(key)).collect();
+    labels.retain(|key, _| keys.contains(key));
 }
 
 fn hide(labels: Option<&mut BTreeMap<String, String>>) {

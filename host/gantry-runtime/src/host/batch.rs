@@ -398,7 +398,7 @@ fn weight(sequence: &Sequence) -> u64 {
             Step::Http((id, request)) => {
                 [id, &request.method, &request.scheme, &request.path, &request.port]
                     .into_iter()
-                    .map(String::len)
+                    .map(|text| kept(text))
                     .sum()
             }
             Step::Exec((id, options)) => {
@@ -407,12 +407,12 @@ fn weight(sequence: &Sequence) -> u64 {
                     .into_iter()
                     .chain(&options.command)
                     .chain(env)
-                    .map(String::len)
+                    .map(|text| kept(text))
                     .sum()
             }
             Step::List(options) => {
                 let labels = options.labels.iter().flat_map(|(name, value)| [name, value]);
-                labels.chain(options.label_keys.iter().flatten()).map(String::len).sum()
+                labels.chain(options.label_keys.iter().flatten()).map(|text| kept(text)).sum()
             }
             Step::Pause(_) => 0,
         };
@@ -421,6 +421,11 @@ fn weight(sequence: &Sequence) -> u64 {
     let action = sequence.action.as_ref().map_or(0, String::len);
     let bytes = steps.fold(sequence.node.len().saturating_add(action), usize::saturating_add);
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// The bytes that the host keeps of one of many texts, which may be empty.
+fn kept(text: &str) -> usize {
+    text.len().saturating_add(size_of::<String>())
 }
 
 /// The bytes that a container of a list takes, near enough for a bound.
@@ -508,5 +513,35 @@ impl HostBatch for CallState {
         // What is under way ends: an effect that is dropped half-way may or may not have happened.
         while batch.tasks.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::gantry::provision::containers::{ExecOptions, ListOptions};
+
+    #[test]
+    fn an_empty_text_weighs_what_the_host_keeps_of_it() {
+        let texts = || vec![String::new(); 1_000];
+        let pairs = || vec![(String::new(), String::new()); 500];
+        let list = |labels, label_keys| Step::List(ListOptions { all: true, labels, label_keys });
+        let exec = |command, env| {
+            let (user, working_dir) = (String::new(), String::new());
+            let options = ExecOptions { command, env, user, working_dir, tty: false, stdin: false };
+            Step::Exec((String::new(), options))
+        };
+        let steps = [
+            list(Vec::new(), Some(texts())),
+            list(pairs(), None),
+            exec(texts(), Vec::new()),
+            exec(Vec::new(), pairs()),
+        ];
+        for step in steps {
+            let steps = vec![step];
+            let sequence = Sequence { node: String::new(), steps, timeout: 0, action: None };
+            let bytes = weight(&sequence);
+            assert!(bytes >= 24_000, "{bytes} of {:?}", sequence.steps.first().map(size_of_val));
+        }
     }
 }

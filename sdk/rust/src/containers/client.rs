@@ -29,7 +29,7 @@ impl Client {
         self.0.set_timeout(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
     }
 
-    /// The containers that this provisioner owns.
+    /// The containers that this provisioner owns, as far as the options want them, with the labels that they ask for.
     pub fn list_containers(&self, options: &ListOptions) -> Result<Vec<ContainerSummary>> {
         Ok(self.0.list_containers(options)?)
     }

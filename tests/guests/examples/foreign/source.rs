@@ -1,8 +1,8 @@
 // The plugin with and without grants asked for.
 
 use gantry_guests::containers::{
-    self, BuildOptions, Client, CommitOptions, ListOptions, CreateOptions, EngineError,
-    ExecOptions, HttpRequest, LogOptions, Step,
+    self, BuildOptions, Client, CommitOptions, CreateOptions, EngineError, ExecOptions,
+    HttpRequest, ListOptions, LogOptions, Step,
 };
 use gantry_guests::streams::Reader;
 use gantry_guests::types::Error;
