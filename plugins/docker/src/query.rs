@@ -40,7 +40,7 @@ pub(crate) fn units(apps: &[App], after: Option<&str>) -> Result<UnitPage> {
 
 /// What the places of these apps' units start with, in their order; not of those that are wholly before a place.
 fn prefixes(apps: &BTreeMap<&str, &App>, after: Option<&str>) -> Vec<String> {
-    let mut prefixes: Vec<String> = apps.keys().map(|name| format!("{name}/")).collect();
+    let mut prefixes: Vec<String> = apps.keys().map(|name| records::place_of_app(name)).collect();
     prefixes.sort_unstable();
     prefixes.retain(|prefix| {
         after.is_none_or(|after| prefix.as_str() >= after || after.starts_with(prefix.as_str()))

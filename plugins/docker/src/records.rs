@@ -80,7 +80,7 @@ pub(crate) fn some(prefix: &str, after: Option<&str>, most: usize) -> Result<Vec
 }
 
 /// With what the places of an app's records start.
-fn place_of_app(app: &str) -> String {
+pub(crate) fn place_of_app(app: &str) -> String {
     format!("{app}/")
 }
 

@@ -39,10 +39,9 @@ impl logs::Guest for Echo {
         let client = Client::open(&first_node()?)?;
         let labels = vec![("app-name".to_owned(), app.name)];
         let log = LogOptions { lines: options.lines, follow: options.follow, timestamps: false };
+        let list = ListOptions { all: true, labels, label_keys: None };
         let mut sources = Vec::new();
-        for container in
-            client.list_containers(&ListOptions { all: true, labels, label_keys: None })?
-        {
+        for container in client.list_containers(&list)? {
             if container.id.starts_with(&options.unit) {
                 let lines = client.container_logs(&container.id, log)?;
                 sources.push(Source {

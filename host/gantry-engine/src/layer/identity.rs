@@ -1,7 +1,9 @@
 //! Whose a container or an object of a cluster is.
 //!
-//! Owns the marks: labels on everything that is created, taken off whatever a plugin gets to see. So are, in a list, labels that the plugin does not ask for: what is below needs the marks. Owns the names too: a container may be named by its id, a prefix of it, or its
-//! name, and below this layer there are only full ids, so nobody can put another container under a name between the check and the deed.
+//! Owns the marks: labels on everything that is created, taken off whatever a plugin gets to see. So are, in a list, labels that the plugin does not ask for: what is below needs the marks.
+//!
+//! Owns the names too: a container may be named by its id, a prefix of it, or its name, and below this layer there are only full ids, so nobody can put
+//! another container under a name between the check and the deed.
 //!
 //! What runs once on every node has no mark of an operation: it is the node's, and stays when the operation that made it fails.
 //!
@@ -92,8 +94,15 @@ impl Identity {
         Ok(())
     }
 
-    /// Learns the names in a reply and takes the marks off it.
-    fn reply(&self, scope: &Scope, node: &str, named: Option<&str>, reply: &mut Reply) {
+    /// Learns the names in a reply and takes the marks off it, and off a list the labels that it was not asked for.
+    fn reply(
+        &self,
+        scope: &Scope,
+        node: &str,
+        named: Option<&str>,
+        asked: Option<&BTreeSet<String>>,
+        reply: &mut Reply,
+    ) {
         if let Reply::Text(id) = reply
             && let Some(name) = named
         {
@@ -105,6 +114,10 @@ impl Identity {
         } else if let Reply::Containers(containers) = reply {
             for container in containers {
                 self.owned.name(scope, node, &container.name, &container.id);
+                if let Some(keys) = asked {
+                    // Keys that nobody carries cost nothing, however many a guest asks for.
+                    container.labels.retain(|key, _| keys.contains(key));
+                }
                 hide(Some(&mut container.labels));
             }
         } else if let Reply::Image(image) = reply {
@@ -152,10 +165,7 @@ impl Layer for Identity {
             self.owned.forget(scope, &node, &id);
         }
         if let Ok(response) = &mut answer {
-            self.reply(scope, &node, named.as_deref(), &mut response.reply);
-            if let (Some(keys), Reply::Containers(containers)) = (asked, &mut response.reply) {
-                containers.iter_mut().for_each(|container| tell_only(&keys, &mut container.labels));
-            }
+            self.reply(scope, &node, named.as_deref(), asked.as_ref(), &mut response.reply);
         }
         answer
     }
@@ -261,11 +271,6 @@ fn refuse_marks(labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
 /// The keys of the labels that a list is asked for, unless it is for all of them. Every layer below sees all labels.
 fn take_label_keys(call: &mut ContainersCall) -> Option<BTreeSet<String>> {
     if let ContainersCall::List { label_keys, .. } = call { label_keys.take() } else { None }
-}
-
-/// Leaves the labels with these keys. Keys that nobody carries cost nothing, however many a guest asks for.
-fn tell_only(keys: &BTreeSet<String>, labels: &mut BTreeMap<String, String>) {
-    labels.retain(|key, _| keys.contains(key));
 }
 
 fn hide(labels: Option<&mut BTreeMap<String, String>>) {
