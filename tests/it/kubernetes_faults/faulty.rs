@@ -18,8 +18,10 @@ use gantry_engine::{Cluster, EngineError, Kubernetes};
 use gantry_tests::kubernetes::text;
 use serde_json::Value;
 
+use super::PATIENCE;
+
 /// How long the client below the plugin waits for an answer.
-const TIME_LIMIT: Duration = Duration::from_secs(6);
+const TIME_LIMIT: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
 
 /// What an API server may answer in place of what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
