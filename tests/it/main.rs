@@ -1,5 +1,6 @@
 //! Every integration test, linked once. A module per story; `tidy` checks that no file lies here unrun.
 
+mod api_server_faults;
 mod behaviour;
 mod builds;
 mod docker;
@@ -8,7 +9,6 @@ mod docker_plugin;
 mod faults;
 mod hosts;
 mod kubernetes;
-mod kubernetes_faults;
 mod kubernetes_plugin;
 mod node_containers;
 mod readme;
