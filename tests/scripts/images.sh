@@ -30,7 +30,9 @@ SERVE
   printf 'FROM scratch\nCOPY . /\nENV PATH=/bin\nEXPOSE 8888\n%s\nENTRYPOINT ["/bin/serve"]\n' "$extra" >"$context/Dockerfile"
   printf 'Dockerfile\n' >"$context/.dockerignore"
   # Without the cache: images made at the same time would share layers, and removing one would take a layer from under another. Quiet about the builder's age, loud about a failure.
-  if ! DOCKER_BUILDKIT=0 docker build -q --no-cache -t "$name" "$context" >"$context.log" 2>&1; then cat "$context.log" >&2; return 1; fi
-  rm -f "$context.log"
-  rm -rf "$context"
+  local failed=0
+  DOCKER_BUILDKIT=0 docker build -q --no-cache -t "$name" "$context" >"$context.log" 2>&1 || failed=1
+  [ "$failed" = 0 ] || cat "$context.log" >&2
+  rm -rf "$context" "$context.log"
+  return "$failed"
 }

@@ -15,6 +15,11 @@ if [ "$(id -u)" != 0 ]; then
   exit 1
 fi
 
+# in_background COMMAND...: runs it beside what follows, in a process group of its own; $background is its process. stop_background ends it with all that it has started.
+background=
+in_background() { set -m; "$@" & background=$!; set +m; }
+stop_background() { [ -z "$background" ] || kill -- "-$background" 2>/dev/null || true; background=; }
+
 install_packages() {
   local missing=() package
   for package in docker.io iptables iproute2 openssl procps busybox-static bash-static curl; do
@@ -55,6 +60,7 @@ stop_docker() {
   [ -n "$started_dockerd" ] || return 0
   as_root kill "$started_dockerd" 2>/dev/null || true
   for _ in $(seq 120); do as_root kill -0 "$started_dockerd" 2>/dev/null || break; sleep 0.25; done
+  rm -f "$dockerd_log"
   started_dockerd=
 }
 
