@@ -63,7 +63,7 @@ impl Operation {
         self.cancel.is_cancelled() && !self.undoing.load(Ordering::Acquire)
     }
 
-    /// Ends when a waiting call should return, which is never once the plugin undoes.
+    /// Ends when a waiting call should return, which is never while the plugin undoes.
     pub async fn interruption(&self) {
         self.cancel.cancelled().await;
         if !self.interrupted() {

@@ -24,9 +24,6 @@ struct Step {
     to: Option<String>,
 }
 
-/// Units of one app that move together: those that rest stay at rest.
-type Group = (String, Option<Status>);
-
 /// Moves units to other machines.
 pub(crate) fn away(units: Vec<UnitRecord>) -> Result<()> {
     run(placed(units)?).map(drop)
@@ -149,21 +146,26 @@ pub(crate) fn pools(units: &[UnitRecord]) -> Result<BTreeMap<String, String>> {
 
 /// Moves units, the apps one after the other, and tells how many moved. What fails for one app keeps no other from moving; the first failure is returned.
 fn run(steps: Vec<Step>) -> Result<usize> {
-    let mut groups: BTreeMap<Group, Vec<Step>> = BTreeMap::new();
+    let mut apps: BTreeMap<String, Vec<Step>> = BTreeMap::new();
     for step in steps {
-        let key = (step.unit.app_name.clone(), rests(&step.unit));
-        groups.entry(key).or_default().push(step);
+        apps.entry(step.unit.app_name.clone()).or_default().push(step);
     }
     let mut moved = 0;
+    each(apps, |app, steps| of_app(&app, steps, &mut moved))?;
+    Ok(moved)
+}
+
+/// Does something with each, until somebody asks to stop. What fails for one keeps no other from it; the first failure is returned.
+fn each<K, V>(all: BTreeMap<K, V>, mut one: impl FnMut(K, V) -> Result<()>) -> Result<()> {
     let mut first = None;
-    for ((app, rests), steps) in groups {
-        match of_app(&app, rests, steps) {
-            Ok(count) => moved += count,
+    for (key, value) in all {
+        match one(key, value) {
+            Ok(()) => {}
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => first = first.or(Some(error)),
         }
     }
-    first.map_or(Ok(moved), Err)
+    first.map_or(Ok(()), Err)
 }
 
 /// The rest that a unit is at, and stays at; none when it is to run.
@@ -171,8 +173,8 @@ pub(crate) fn rests(unit: &UnitRecord) -> Option<Status> {
     unit.expected_status().filter(|status| matches!(status, Status::Stopped | Status::Asleep))
 }
 
-/// Moves units of one app. It is locked meanwhile, and only what is still there moves.
-fn of_app(name: &str, rests: Option<Status>, steps: Vec<Step>) -> Result<usize> {
+/// Moves units of one app, and counts them. It is locked meanwhile, and only what is still there moves.
+fn of_app(name: &str, steps: Vec<Step>, moved: &mut usize) -> Result<()> {
     let ids: Vec<&str> = steps.iter().map(|step| step.unit.id.as_str()).collect();
     let _lock = apps::lock(name).map_err(|error| {
         error.map_text(|why| {
@@ -188,10 +190,26 @@ fn of_app(name: &str, rests: Option<Status>, steps: Vec<Step>) -> Result<usize> 
         let unit = units.iter().find(|unit| unit.id == step.unit.id)?.clone();
         Some(Step { unit, to: step.to.clone() })
     };
-    let mut steps: Vec<Step> = steps.iter().filter_map(there).collect();
-    if steps.is_empty() {
-        return Ok(0);
+    // Those that rest stay at rest. Somebody may have stopped or started them since the move was planned.
+    let mut groups: BTreeMap<Option<Status>, Vec<Step>> = BTreeMap::new();
+    for step in steps.iter().filter_map(there) {
+        groups.entry(rests(&step.unit)).or_default().push(step);
     }
+    each(groups, |rests, steps| {
+        *moved += together(&app, rests, steps, silent.clone())?;
+        Ok(())
+    })
+}
+
+/// Moves units of one app that are at the same rest.
+fn together(
+    app: &App,
+    rests: Option<Status>,
+    mut steps: Vec<Step>,
+    silent: BTreeSet<String>,
+) -> Result<usize> {
+    // The move before this one may have undone something, and removed its old units without a stop.
+    operation::undone();
     // As the pipeline orders new units.
     steps.sort_by(|one, other| one.unit.process_name.cmp(&other.unit.process_name));
     for step in &steps {
@@ -199,7 +217,7 @@ fn of_app(name: &str, rests: Option<Status>, steps: Vec<Step>) -> Result<usize> 
     }
     let targets: Option<Vec<String>> = steps.iter().map(|step| step.to.clone()).collect();
     let old: Vec<UnitRecord> = steps.into_iter().map(|step| step.unit).collect();
-    let new = replace(&app, rests, old.clone(), targets, silent)?;
+    let new = replace(app, rests, old.clone(), targets, silent)?;
     for (old, new) in old.iter().zip(&new) {
         operation::progress(&scheduler::moved(old, &new.id, &new.host_addr));
     }

@@ -56,3 +56,8 @@ pub fn pause(time: Duration) -> Result<()> {
 pub fn undoing() {
     imported::undoing();
 }
+
+/// What was to be undone is undone, and other work goes on: host calls return again when the request is cancelled.
+pub fn undone() {
+    imported::undone();
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::iter::repeat_n;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(super) struct Played {
     ran: Mutex<Vec<(String, Vec<String>)>>,
     /// What the line of a command starts with, and how it ends.
     fails: Mutex<Option<(&'static str, i32)>>,
+    /// Whether nothing listens.
+    is_deaf: AtomicBool,
 }
 
 impl Processes for Played {
@@ -58,7 +60,8 @@ impl Processes for Played {
     }
 
     fn http(&self, _container: &Container, _request: &HttpRequest) -> Option<HttpResponse> {
-        Some(HttpResponse { status: 200, body: Vec::new() })
+        let is_deaf = self.is_deaf.load(Ordering::SeqCst);
+        (!is_deaf).then(|| HttpResponse { status: 200, body: Vec::new() })
     }
 
     fn exec(&self, _container: &Container, options: &ExecOptions) -> Option<Ended> {
@@ -286,6 +289,10 @@ pub(super) struct Workshop {
     begun: u32,
     /// The images that were made of what an agent built, and became the app's.
     deployed: BTreeSet<String>,
+    /// What an agent tells about the image that it deploys.
+    told: serde_json::Value,
+    /// What is said when somebody cancels the deploy of what an agent built.
+    cancelled_at: Option<&'static str>,
 }
 
 impl Workshop {
@@ -360,6 +367,8 @@ impl Workshop {
             operations: 0,
             begun: 0,
             deployed: BTreeSet::new(),
+            told: json!({"processes": {"web": "told"}}),
+            cancelled_at: None,
         })
     }
 
@@ -439,9 +448,17 @@ impl Workshop {
     ) -> Result<(Result<String, CallError>, String)> {
         let (operation, screen) = self.operation();
         *self.calls.holds.lock().unwrap() = Some("containers.attach-copy");
+        let cancels = async {
+            if let Some(said) = self.cancelled_at {
+                screen.until(said).await;
+                operation.cancel.cancel();
+            }
+            std::future::pending::<Infallible>().await
+        };
         let deployed = tokio::select! {
             deployed = self.provisioner.deploy(&operation, &self.app, image) => deployed,
             never = self.agents(code) => match never? {},
+            never = cancels => match never {},
         };
         *self.calls.holds.lock().unwrap() = None;
         self.runtime.settled().await;
@@ -460,7 +477,7 @@ impl Workshop {
             let [container] = deploying.as_slice() else {
                 anyhow::bail!("one container: {deploying:?}")
             };
-            let told = json!({"processes": {"web": "told"}}).to_string();
+            let told = self.told.to_string();
             let operation = Operation::new(AGENT, Duration::from_secs(20));
             let (app, id) = (&self.app, &container.id);
             self.provisioner.register_unit(&operation, app, id, Some(&told)).await?;
@@ -924,6 +941,21 @@ async fn nothing_is_left_whichever_call_of_the_deploy_of_what_an_agent_built_goe
     println!("{happened} mishaps");
     ensure!(happened > 300, "{happened}");
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_of_what_an_agent_built_is_undone_when_it_is_cancelled_at_its_health_check()
+-> Result<()> {
+    let mut shop = Workshop::new(json!({})).await?;
+    let built = shop.begin_with_agent(2).await?;
+    let before = shop.standing().await?;
+    shop.told = json!({"processes": {"web": "told"}, "healthcheck": {"path": "/up"}});
+    shop.played.is_deaf.store(true, Ordering::SeqCst);
+    shop.cancelled_at = Some("Trying again in 3s");
+    let (deployed, said) = shop.deploy_built(&built, 0).await?;
+    assert_eq!(deployed.unwrap_err().to_string(), "cancelled", "{said}");
+    assert_eq!(shop.standing().await?, before, "{said}");
     Ok(())
 }
 

@@ -87,6 +87,11 @@ async fn a_plugin_that_undoes_waits_again() {
     assert!(!waiting.is_finished());
     engine.end("web-1", 3).unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Reply::Number(3));
+    // What it had to undo is undone.
+    scope.operation.undoing.store(false, Ordering::Release);
+    reply(&chain, &scope, start("web-1")).await.unwrap();
+    let error = reply(&chain, &scope, wait("web-1")).await.unwrap_err();
+    assert_eq!(error.kind(), "cancelled");
 }
 
 #[tokio::test]

@@ -60,6 +60,11 @@ impl Host for CallState {
         self.charge(0)?.scope.operation.undoing.store(true, Ordering::Release);
         Ok(())
     }
+
+    fn undone(&mut self) -> wasmtime::Result<()> {
+        self.charge(0)?.scope.operation.undoing.store(false, Ordering::Release);
+        Ok(())
+    }
 }
 
 /// Shows bytes as text. A character that comes in two pieces is shown when it is whole.

@@ -89,6 +89,7 @@ pub(crate) fn app_image(app: &App, source: &str) -> Result<Built> {
     change::run(ACTIONS, &mut build).map_err(|failure| failure.error)?;
     operation::progress(messages::CLEANING_UP);
     remove_container(&build.record);
+    operation::undone();
     Ok(Built { image: build.target, host: build.host })
 }
 
