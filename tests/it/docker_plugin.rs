@@ -348,9 +348,11 @@ async fn the_engine_decides_what_exists() -> Result<()> {
     State::delete_if(&stage.platform, "docker", &lost.key, lost.version).await?;
     assert_eq!(stage.ids().await?, ids[1..2]);
 
+    stage.platform.set_quota_in_use("shop", 3).await?;
     let (operation, _) = stage.operation();
     stage.provisioner.initialise(&operation).await?;
     assert_eq!(stage.ids().await?, ids[1..], "what the engine has is a unit");
+    assert_eq!(stage.in_use().await?, 2);
     let page = State::list(&stage.platform, "docker", "units/", None, 0).await?;
     assert_eq!(page.entries.len(), 2, "what it has not is none");
     let units = stage.units().await?;

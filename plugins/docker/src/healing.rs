@@ -98,19 +98,16 @@ pub(crate) fn examine() -> Result<Findings> {
     for (address, said) in sight.nodes() {
         let machine = machines.find(address)?;
         match said {
-            Ok(_) if machine.creation == Creation::GivenUp => {
-                let reason = "it answers again".to_owned();
-                findings.recovered.push(NotedNode { address: address.to_owned(), reason });
+            Ok(_) => {
+                // That one of the others answered is written down when it is taken back.
+                if matches!(machine.creation, Creation::Created | Creation::Disabled) {
+                    logged(address, machine::update(address, |seen| seen.answered(name::now())));
+                }
+                if let Some(reason) = why_back(machine.creation, littered.contains(address)) {
+                    let reason = reason.to_owned();
+                    findings.recovered.push(NotedNode { address: address.to_owned(), reason });
+                }
             }
-            Ok(_) if littered.contains(address) => {
-                let reason = "what is left of units that were replaced is to go".to_owned();
-                findings.recovered.push(NotedNode { address: address.to_owned(), reason });
-            }
-            Ok(_) if matches!(machine.creation, Creation::Pending | Creation::Error) => {
-                let reason = "it answers and is to be made ready".to_owned();
-                findings.recovered.push(NotedNode { address: address.to_owned(), reason });
-            }
-            Ok(_) => logged(address, machine::update(address, |seen| seen.answered(name::now()))),
             Err(error) => {
                 machine::note_failure(address, error);
                 let now = name::now();
@@ -154,6 +151,16 @@ pub(crate) fn examine() -> Result<Findings> {
         }
     }
     Ok(findings)
+}
+
+/// Why a machine that answers is to be taken back; none when there is nothing to do there.
+fn why_back(creation: Creation, is_littered: bool) -> Option<&'static str> {
+    match creation {
+        Creation::GivenUp => Some("it answers again"),
+        _ if is_littered => Some("what is left of units that were replaced is to go"),
+        Creation::Pending | Creation::Error => Some("it answers and is to be made ready"),
+        Creation::Created | Creation::Disabled => None,
+    }
 }
 
 /// What cannot be written down is seen again with the next look.

@@ -66,10 +66,15 @@ pub(crate) fn meet(
 ) -> Result<()> {
     let orphans = orphans::on(node)?;
     let Difference { gone, unknown } = compare(records, &orphans, containers);
+    let mut lost = BTreeSet::new();
     for record in gone {
         observe::forget(record)?;
+        if !record.is_new && !record.is_build() {
+            lost.insert(record.app_name.as_str());
+        }
     }
     adopt(node, &unknown)?;
+    lost.into_iter().for_each(observe::recount);
     let left = orphans::remove(node, containers)?;
     if left > 0 {
         log::warn("what was left of units stays", &[("node", node), ("units", &left.to_string())]);

@@ -14,7 +14,7 @@ use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, log, operation, quo
 
 use crate::machine::{self, Creation, Machines};
 use crate::observe::{Sight, is_silent, observed};
-use crate::{lifecycle, messages, moves, name, node_containers, orphans, records};
+use crate::{lifecycle, messages, moves, name, node_containers, observe, orphans, records};
 
 /// Nodes on one page.
 const PAGE: usize = 500;
@@ -227,6 +227,7 @@ impl<'a> Leaving<'a> {
 
     /// Forgets what is written down of it, but for units that were to be moved away: whatever of them stays is healed. A build goes on where it runs.
     fn forget(&self, rebalance: bool) -> Result<()> {
+        let mut lost = BTreeSet::new();
         for record in &self.records {
             let is_known = self.is_known(record);
             let stays = if record.is_build() { self.has(record) } else { rebalance };
@@ -234,8 +235,14 @@ impl<'a> Leaving<'a> {
                 continue;
             }
             operation::progress(&forgotten(record));
-            if is_known { orphans::lose(record)? } else { orphans::leave(record)? }
+            if is_known {
+                orphans::lose(record)?;
+                lost.insert(record.app_name.as_str());
+            } else {
+                orphans::leave(record)?;
+            }
         }
+        lost.into_iter().for_each(observe::recount);
         Ok(())
     }
 }

@@ -279,6 +279,19 @@ pub(crate) fn forget(record: &UnitRecord) -> Result<()> {
     records::remove(record)
 }
 
+/// Tells the platform how many units an app uses, after some have gone that nobody replaces in a change which the platform counts itself. That it cannot be told is for the log.
+pub(crate) fn recount(app: &str) {
+    let in_use = |record: &UnitRecord| !record.is_new && !record.is_build();
+    let told = records::of_app(app).and_then(|records| {
+        let units = records.iter().filter(|record| in_use(record)).count();
+        apps::set_quota_in_use(app, i32::try_from(units).unwrap_or(i32::MAX))
+    });
+    if let Err(error) = told {
+        let fields = [("app", app), ("error", &error.to_string())];
+        log::warn("the quota counts units that are not there", &fields);
+    }
+}
+
 /// What the engines make of the records. Where one does not answer, what is written down has to do.
 pub(crate) fn observed(records: Vec<UnitRecord>) -> Vec<UnitRecord> {
     match Sight::of_units(&records) {

@@ -28,10 +28,10 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     let host = placing::host_with(app, &current, &units, &silent)?;
     let image = image::prepare(app, host, &current, &units)?;
     let process = resolve_process(&image.metadata, process)?.to_owned();
-    let wanted = BTreeMap::from([(process, count_of(count))]);
+    let wanted = BTreeMap::from([(process.clone(), count_of(count))]);
     run(Change::new(app, image, wanted, Vec::new(), silent))?;
     // So many more than people see.
-    lost.iter().try_for_each(observe::forget)
+    of_process(lost, &process).iter().try_for_each(observe::forget)
 }
 
 /// Removes units: of the machines that have the most, the oldest first.
@@ -44,9 +44,10 @@ pub(crate) fn remove(app: &App, count: u32, process: &str) -> Result<()> {
     let process = resolve_process(&metadata, process)?;
     let victims = victims::choose(app, &units, process, count_of(count))?;
     gantry_sdk::operation::progress(&messages::removing(victims.len()));
-    change::remove_units(app, metadata.web_process_name(), &victims)?;
+    change::remove_units(app, metadata.web_process_name(), &victims)
+        .inspect_err(|_| observe::recount(&app.name))?;
     // So many fewer than people see.
-    lost.iter().try_for_each(observe::forget)
+    of_process(lost, process).iter().try_for_each(observe::forget)
 }
 
 /// Removes everything of an app. Routes that stay keep nothing from going.
@@ -96,13 +97,11 @@ pub(crate) fn restart(app: &App, process: &str) -> Result<()> {
 
 /// Starts the containers of units. Their ports may be others afterwards.
 pub(crate) fn start(app: &App, process: &str) -> Result<()> {
-    let units = of_process(observe::to_change(&app.name)?.units, process);
-    if units.is_empty() {
-        return Ok(());
-    }
+    let present = observe::to_change(&app.name)?;
     let steps =
         |unit: &UnitRecord| vec![Step::Start(unit.id.clone()), Step::Inspect(unit.id.clone())];
-    for_each(&units, steps, started)
+    lost(present.lost, process, |unit| started(unit, &[]))?;
+    for_each(&of_process(present.units, process), steps, started)
 }
 
 /// Takes down that a unit's container was started. Its port may be another one.
@@ -123,28 +122,43 @@ fn started(unit: &UnitRecord, replies: &[StepReply]) -> Result<()> {
 
 /// Stops the containers of units that are not stopped, and keeps them.
 pub(crate) fn stop(app: &App, process: &str) -> Result<()> {
-    let mut units = of_process(observe::to_change(&app.name)?.units, process);
+    let present = observe::to_change(&app.name)?;
+    lost(present.lost, process, |unit| rested(unit, Status::Stopped))?;
+    let mut units = of_process(present.units, process);
     units.retain(|unit| unit.status != Some(Status::Stopped));
-    if units.is_empty() {
-        return Ok(());
-    }
+    stop_all(&units, Status::Stopped)
+}
+
+/// Stops the containers of units, which are at this rest from then on.
+fn stop_all(units: &[UnitRecord], rest: Status) -> Result<()> {
     let steps = |unit: &UnitRecord| vec![Step::Stop { id: unit.id.clone(), seconds: STOP_SECONDS }];
-    for_each(&units, steps, |unit, _| {
-        records::update(unit, |record| record.set_status(Status::Stopped, name::now())).map(drop)
-    })
+    for_each(units, steps, |unit, _| rested(unit, rest))
+}
+
+/// Takes down that a unit is at rest.
+fn rested(unit: &UnitRecord, rest: Status) -> Result<()> {
+    records::update(unit, |record| record.set_status(rest, name::now())).map(drop)
+}
+
+/// Takes the same down of units whose containers are gone as of the others: what replaces them does what they are to do.
+fn lost(
+    units: Vec<UnitRecord>,
+    process: &str,
+    done: impl Fn(&UnitRecord) -> Result<()>,
+) -> Result<()> {
+    of_process(units, process).iter().try_for_each(done)
 }
 
 /// Ends the containers of units that run, and keeps them until they are started again. As in the reference, one that does not run is refused, also when it sleeps already.
 pub(crate) fn sleep(app: &App, process: &str) -> Result<()> {
-    let units = of_process(observe::to_change(&app.name)?.units, process);
+    let present = observe::to_change(&app.name)?;
+    let units = of_process(present.units, process);
     let runs = |unit: &UnitRecord| matches!(unit.status, Some(Status::Starting | Status::Started));
     if let Some(unit) = units.iter().find(|unit| !runs(unit)) {
         return Err(Error::Conflict(format!("container {} is not starting or started", unit.id)));
     }
-    let steps = |unit: &UnitRecord| vec![Step::Stop { id: unit.id.clone(), seconds: STOP_SECONDS }];
-    for_each(&units, steps, |unit, _| {
-        records::update(unit, |record| record.set_status(Status::Asleep, name::now())).map(drop)
-    })
+    lost(present.lost, process, |unit| rested(unit, Status::Asleep))?;
+    stop_all(&units, Status::Asleep)
 }
 
 /// Ends one unit: its container is started anew where it is.
@@ -161,7 +175,7 @@ pub(crate) fn kill(app: &App, id: &str, force: bool) -> Result<()> {
     for_each(&[unit], steps, started)
 }
 
-/// Does the same to all units, as many at once as there are workers. What fails for one does not keep the others from it; the first failure is returned. A unit whose container is gone is forgotten.
+/// Does the same to all units, as many at once as there are workers. What fails for one does not keep the others from it; the first failure is returned. A unit whose container is gone meanwhile is lost, and what replaces it does what it was to do.
 fn for_each(
     units: &[UnitRecord],
     steps: impl Fn(&UnitRecord) -> Vec<Step>,
@@ -177,7 +191,7 @@ fn for_each(
         let Some(unit) = units.get(completion.index) else { continue };
         let result = match completion.failure {
             None => done(unit, &completion.replies),
-            Some(EngineError::NotFound(_)) => observe::forget(unit),
+            Some(EngineError::NotFound(_)) => done(unit, &[]),
             Some(error) => Err(error.into()),
         };
         first = first.or(result.err());

@@ -12,7 +12,7 @@ use gantry_core::node::{
 };
 use gantry_core::record::UnitRecord;
 use gantry_core::{App, Error, Status, Unit};
-use gantry_engine::{Containers as _, Operation, State};
+use gantry_engine::{Apps as _, Containers as _, Operation, State};
 use gantry_runtime::{CallError, Cause};
 use serde_json::json;
 
@@ -149,6 +149,22 @@ impl Stage {
     pub(super) fn on(&self, address: &str) -> Result<&gantry_engine::Memory> {
         let engine = self.engines.iter().find(|(known, _)| known == address);
         Ok(&engine.context("a host")?.1)
+    }
+
+    /// How many containers run on all hosts.
+    async fn running(&self) -> Result<usize> {
+        let mut running = 0;
+        for (_, engine) in &self.engines {
+            running += engine.list(false, &BTreeMap::new()).await?.len();
+        }
+        Ok(running)
+    }
+
+    /// Removes the container of a unit behind the plugin's back, and gives its id.
+    async fn lose_one(&self) -> Result<String> {
+        let gone = self.units().await?.remove(0);
+        self.on(&format!("tcp://{}:2375", gone.ip))?.remove(&gone.id, true).await?;
+        Ok(gone.id)
     }
 
     pub(super) async fn containers_on(&self, address: &str) -> Result<usize> {
@@ -341,6 +357,66 @@ async fn stopped_units_that_move_stay_stopped() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_move_rest_or_run_as_they_do_when_their_turn_comes() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let forced = RebalanceOptions { force: true, ..RebalanceOptions::default() };
+    for runs in [false, true] {
+        // Somebody else changes the app, and the move has to wait.
+        let turn = stage.platform.lock("shop", "change", Duration::ZERO).await?;
+        let (operation, screen) = stage.operation();
+        let (other, _) = stage.operation();
+        let change = async {
+            screen.until("Rebalancing 3 units...").await;
+            let changed = match runs {
+                true => stage.provisioner.start(&other, &stage.app, "").await,
+                false => stage.provisioner.stop(&other, &stage.app, "").await,
+            };
+            drop(turn);
+            changed
+        };
+        let (moved, changed) =
+            tokio::join!(stage.provisioner.rebalance(&operation, &forced), change);
+        changed?;
+        ensure!(moved?, "{}", screen.text());
+        let expected = if runs { Status::Starting } else { Status::Stopped };
+        assert_eq!(stage.statuses().await?, [Some(expected); 3], "{}", screen.text());
+        assert_eq!(stage.running().await?, if runs { 3 } else { 0 });
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_is_cancelled_is_undone_also_after_another_app_has_moved() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    let zoo = App { name: "zoo".to_owned(), ..stage.app.clone() };
+    stage.platform.put_app(zoo.clone());
+    let (operation, _) = stage.operation();
+    stage.provisioner.deploy(&operation, &zoo, "shop:1").await?;
+    let units = stage.provisioner.units(&question(), std::slice::from_ref(&zoo)).await?;
+
+    let turn = stage.platform.lock("zoo", "change", Duration::ZERO).await?;
+    let forced = RebalanceOptions { force: true, ..RebalanceOptions::default() };
+    let (operation, screen) = stage.operation();
+    let cancel = async {
+        screen.until("Moved unit ").await;
+        stage.played.status.store(0, Ordering::Release);
+        drop(turn);
+        screen.until("Trying again in 3s").await;
+        operation.cancel.cancel();
+    };
+    let (moved, ()) = tokio::join!(stage.provisioner.rebalance(&operation, &forced), cancel);
+    let error = moved.unwrap_err();
+    ensure!(matches!(error.cause, Cause::Plugin(Error::Cancelled)), "{error:?}: {}", screen.text());
+    let after = stage.provisioner.units(&question(), std::slice::from_ref(&zoo)).await?;
+    assert_eq!(after, units);
+    assert_eq!((stage.running().await?, stage.keys("units/").await?.len()), (2, 2));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_dies_is_found_ill_and_replaced_once() -> Result<()> {
     let healing = json!({"docker": {"healing": {"heal-containers-timeout": 1}}});
     let mut stage = Stage::three(healing).await?;
@@ -478,6 +554,76 @@ async fn a_unit_that_somebody_removed_is_not_forgotten_by_what_does_not_replace_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_somebody_removed_rests_and_runs_with_the_others() -> Result<()> {
+    let healing = json!({"docker": {"healing": {"heal-containers-timeout": 1}}});
+    let mut stage = Stage::three(healing).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    for rest in [Status::Stopped, Status::Asleep] {
+        let mut gone = stage.lose_one().await?;
+        let (operation, _) = stage.operation();
+        if rest == Status::Stopped {
+            stage.provisioner.stop(&operation, &stage.app, "").await?;
+            assert_eq!(stage.found_ill().await?.id, gone);
+            stage.heal(&gone).await?.context("it is replaced")?;
+            assert_eq!(stage.statuses().await?, [Some(rest); 3]);
+            // Another one, which is to run when it is replaced.
+            gone = stage.lose_one().await?;
+        } else {
+            stage.provisioner.sleep(&operation, &stage.app, "").await?;
+            assert_eq!(stage.examine().await?, Findings::default(), "what sleeps is let be");
+        }
+        assert_eq!((stage.ids().await?.len(), stage.running().await?), (2, 0));
+        let (operation, _) = stage.operation();
+        stage.provisioner.start(&operation, &stage.app, "").await?;
+        assert_eq!(stage.found_ill().await?.id, gone);
+        stage.heal(&gone).await?.context("it is replaced")?;
+        assert_eq!((stage.ids().await?.len(), stage.running().await?), (3, 3));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_somebody_removed_is_not_forgotten_with_those_of_another_process() -> Result<()>
+{
+    let procfile: &[u8] = b"web: serve\nworker: work\n";
+    let files = || [("/app/user/Procfile", procfile), ("/bin/bash", b"bash".as_slice())];
+    let pair = |engine: gantry_engine::Memory| {
+        engine.with_image("pair:1", image(json!({"Cmd": ["serve"]})), files())
+    };
+    let mut stage = Stage::over(&[A], json!({}), pair).await?;
+    stage.deploy("pair:1").await?;
+    let units = stage.units().await?;
+    let web = units.iter().find(|unit| unit.process_name == "web").context("a web unit")?;
+    stage.on(A)?.remove(&web.id, true).await?;
+    for (process, more, written) in
+        [("worker", true, 3), ("worker", false, 2), ("web", true, 2), ("worker", true, 3)]
+    {
+        let (operation, _) = stage.operation();
+        match more {
+            true => stage.provisioner.add_units(&operation, &stage.app, 1, process).await?,
+            false => stage.provisioner.remove_units(&operation, &stage.app, 1, process).await?,
+        }
+        assert_eq!(stage.keys("units/").await?.len(), written, "{process}, {more}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_that_went_are_not_counted_when_another_one_stays() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    stage.platform.set_quota_in_use("shop", 3).await?;
+    stage.fault.is(Some(Kind::Down(B)));
+    let (operation, _) = stage.operation();
+    let removed = stage.provisioner.remove_units(&operation, &stage.app, 3, "web").await;
+    ensure!(removed.is_err(), "one cannot be removed");
+    assert_eq!((stage.keys("units/").await?.len(), stage.in_use().await?), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_somebody_removed_leaves_a_host_as_the_others_do() -> Result<()> {
     let mut stage = Stage::three(json!({})).await?;
     stage.deploy("shop:1").await?;
@@ -583,6 +729,32 @@ async fn a_host_that_dies_is_given_up_and_taken_back_with_nothing_left_on_it() -
     assert_eq!(stage.provisioner.node_failures(&question(), A).await?, 0);
     stage.add(3).await?;
     assert_eq!(stage.counts().await?, [2, 2, 2]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_answers_has_not_failed_whatever_is_left_on_it() -> Result<()> {
+    let healing = json!({"max-failures": 2, "max-unresponsive-time": 0});
+    let mut stage = Stage::three(json!({"docker": {"healing": healing}})).await?;
+    stage.update(UpdateNodeOptions { pool: "p".to_owned(), ..to(A) }).await?;
+    // One whose creation nobody saw end may come for minutes.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let left = UnitRecord {
+        name: "late".to_owned(),
+        node: A.to_owned(),
+        last_status_update: i64::try_from(now)?,
+        ..UnitRecord::default()
+    };
+    stage.write(&format!("orphans/{A}/late"), &json!(left)).await?;
+    for _ in 0..3 {
+        stage.fault.is(Some(Kind::Down(A)));
+        assert_eq!(stage.examine().await?.dead, [], "it failed once");
+        ensure!(stage.node(A).await?.extra_data.contains_key("Failures"));
+        stage.fault.is(None);
+        let recovered = stage.examine().await?.recovered;
+        ensure!(recovered.iter().any(|node| node.address == A), "{recovered:?}");
+        ensure!(!stage.node(A).await?.extra_data.contains_key("Failures"));
+    }
     Ok(())
 }
 
@@ -701,8 +873,10 @@ async fn the_only_host_of_a_pool_can_be_removed_when_it_is_dead_and_its_units_ar
         assert_eq!(stage.node(B).await?.status, "disabled", "it stays");
     }
     assert_eq!(stage.keys("units/").await?.len(), 3);
+    stage.platform.set_quota_in_use("shop", 3).await?;
     stage.leave(B, false).await?;
     assert_eq!((stage.node(B).await?.pool, bound(&stage)?), (String::new(), 0));
+    assert_eq!(stage.in_use().await?, 0);
     assert_eq!(stage.units().await?, []);
 
     // It lives after all, and is added again; the platform may have started meanwhile.
