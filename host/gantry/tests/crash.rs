@@ -179,3 +179,31 @@ async fn an_app_that_the_daemon_died_creating_is_forgotten() -> Result<()> {
     assert_eq!(gone.unwrap_err().kind, ProblemKind::NotFound);
     Ok(())
 }
+
+async fn until_noted(house: &House, app: &str, image: Option<&str>) -> Result<()> {
+    let noted = async {
+        while house.cluster.note(app).await.as_deref() != image {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, noted).await.with_context(|| format!("no note {image:?} of {app}"))
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_objects_is_taken_back_at_the_next_start() -> Result<()> {
+    let mut house = House::with_web("").await?.with_cluster().await?;
+    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "a:1"})).await?;
+    house.done(Method::POST, "/v1/apps", json!({"name": "api", "pool": "yard"})).await?;
+    for (app, before) in [("web", Some("a:1")), ("api", None)] {
+        let path = format!("/v1/apps/{app}/deploy");
+        let begun = house.begin(Method::POST, &path, json!({"image": "b:slow"})).await?;
+        ensure!(begun.is_ok(), "{begun:?}");
+        until_noted(&house, app, Some("b:slow")).await?;
+        house.crash();
+        house.start().await?;
+        until_noted(&house, app, before).await?;
+    }
+    let info: AppInfo = house.client.get("/v1/apps/web").await?;
+    assert_eq!(info.app.image.as_deref(), Some("a:1"));
+    Ok(())
+}

@@ -7,22 +7,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use gantry::api::{
-    AppInfo, EnvVar, Items, LogLine, OperationInfo, OperationState, PluginInfo, ProblemKind, RunEnd,
+    AppInfo, EnvVar, Items, LogLine, OperationInfo, OperationState, ProblemKind, RunEnd,
 };
 use gantry::client::Change;
-use gantry_core::{Status, Unit};
+use gantry_core::Status;
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 
-use crate::support::{House, SOON, last_of, plugin, refused, stranger, warehouse};
+use crate::support::{House, SOON, last_of, refused, stranger};
 
-async fn units(house: &House, app: &str) -> Result<Vec<Unit>> {
-    let units: Items<Unit> = house.client.get(&format!("/v1/apps/{app}/units")).await?;
-    Ok(units.items)
-}
-
-async fn web(config: &str) -> Result<House> {
+/// A house with an app on Docker that was never deployed.
+pub(crate) async fn web(config: &str) -> Result<House> {
     let house = House::with_docker(config).await?;
     house.done(Method::POST, "/v1/apps", json!({"name": "web", "unit_quota": 3})).await?;
     Ok(house)
@@ -34,7 +30,7 @@ async fn an_app_is_created_deployed_scaled_stopped_and_removed() -> Result<()> {
     let deploy = |image: &str| json!({"image": image});
     let done = house.done(Method::POST, "/v1/apps/web/deploy", deploy("plain:1")).await?;
     assert_eq!(done.result, Some(json!({"image": "plain:1"})));
-    assert_eq!(units(&house, "web").await?.len(), 1);
+    assert_eq!(house.units("web").await?.len(), 1);
 
     house.done(Method::POST, "/v1/apps/web/units", json!({"count": 2})).await?;
     house.done(Method::POST, "/v1/apps/web/deploy", deploy("plain:2")).await?;
@@ -52,15 +48,15 @@ async fn an_app_is_created_deployed_scaled_stopped_and_removed() -> Result<()> {
 
     house.done(Method::DELETE, "/v1/apps/web/units", json!({"count": 2})).await?;
     house.done(Method::POST, "/v1/apps/web/stop", json!({})).await?;
-    let stopped = units(&house, "web").await?;
+    let stopped = house.units("web").await?;
     assert_eq!(stopped[0].status, Some(Status::Stopped));
     let more = house.change(Method::POST, "/v1/apps/web/units", json!({"count": 1})).await?;
     ensure!(more.unwrap_err().detail.contains("stopped or sleeping units"));
     house.done(Method::POST, "/v1/apps/web/start", json!({})).await?;
 
-    let before = units(&house, "web").await?[0].id.clone();
+    let before = house.units("web").await?[0].id.clone();
     house.done(Method::POST, "/v1/apps/web/restart", json!({})).await?;
-    ensure!(units(&house, "web").await?[0].id != before);
+    ensure!(house.units("web").await?[0].id != before);
 
     stranger(&house.engine).await?;
     house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
@@ -75,13 +71,13 @@ async fn an_app_is_created_deployed_scaled_stopped_and_removed() -> Result<()> {
 async fn the_environment_is_changed_and_private_values_are_kept() -> Result<()> {
     let house = web("").await?;
     house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
-    let before = units(&house, "web").await?[0].id.clone();
+    let before = house.units("web").await?[0].id.clone();
     let quiet = json!({"set": {"COLOUR": "blue"}, "no_restart": true});
     house.done(Method::PATCH, "/v1/apps/web/env", quiet).await?;
-    assert_eq!(units(&house, "web").await?[0].id, before);
+    assert_eq!(house.units("web").await?[0].id, before);
     let secret = json!({"set": {"PASSWORD": "hush"}, "private": true});
     let done = house.done(Method::PATCH, "/v1/apps/web/env", secret).await?;
-    ensure!(units(&house, "web").await?[0].id != before, "new units have it");
+    ensure!(house.units("web").await?[0].id != before, "new units have it");
     ensure!(!done.detail.to_string().contains("hush"), "the journal keeps no secret: {done:?}");
     let envs: Items<EnvVar> = house.client.get("/v1/apps/web/env").await?;
     let shown: Vec<_> =
@@ -123,7 +119,7 @@ async fn a_second_change_is_refused_with_who_holds_the_app_or_waits_for_it() -> 
     house.end_of(&first).await?.unwrap();
     let second = tokio::time::timeout(SOON, waiting).await???;
     house.end_of(&second).await?.unwrap();
-    assert_eq!(units(&house, "web").await?[0].status, Some(Status::Stopped));
+    assert_eq!(house.units("web").await?[0].status, Some(Status::Stopped));
     Ok(())
 }
 
@@ -219,7 +215,7 @@ async fn a_request_that_comes_again_is_done_once() -> Result<()> {
     assert_eq!(later.operation, first.operation);
     let other = refused(ask(deploy, json!({"image": "plain:2"})).await)?.unwrap_err();
     assert_eq!(other.kind, ProblemKind::Conflict);
-    assert_eq!(units(&house, "web").await?.len(), 1);
+    assert_eq!(house.units("web").await?.len(), 1);
     // What the journal does not show tells requests apart too.
     let env = "/v1/apps/web/env";
     let change = Change { key: Some("three".to_owned()), ..Change::default() };
@@ -303,84 +299,6 @@ async fn a_followed_log_goes_on_over_a_deploy_and_ends_with_the_app() -> Result<
     assert_ne!(serving().await?, old);
     house.done(Method::DELETE, "/v1/apps/web", json!({})).await?;
     assert_eq!(last_of(events).await?.kind, "end");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_plugin_is_proven_before_it_serves() -> Result<()> {
-    let house = House::new("[provisioners.docker]\ngrants = [\"images:remove\"]\n").await?;
-    let put = |path: &str, bytes: Vec<u8>| {
-        let (client, path) = (house.client.clone(), path.to_owned());
-        async move { client.change_bytes(Method::PUT, &path, bytes, &Change::default()).await }
-    };
-    let garbage = put("/v1/plugins/docker?file=x.wasm", b"garbage".to_vec()).await?;
-    let problem = house.end_of(&garbage).await?.unwrap_err();
-    assert_eq!(problem.kind, ProblemKind::PluginRefused);
-    let wrong = refused(put("/v1/plugins/docker?grant=root", plugin()?).await)?.unwrap_err();
-    assert_eq!(wrong.kind, ProblemKind::Invalid);
-    let wrong = refused(put("/v1/plugins/Docker", plugin()?).await)?.unwrap_err();
-    assert_eq!(wrong.kind, ProblemKind::Invalid);
-    let none: Items<Value> = house.client.get("/v1/plugins").await?;
-    assert_eq!(none.items, [] as [Value; 0]);
-
-    let looked: PluginInfo = house.client.ask_bytes("/v1/inspect?file=d.wasm", plugin()?).await?;
-    assert_eq!(looked.plugin.plugin, "docker");
-    ensure!(looked.grants.iter().all(|grant| !grant.in_force), "nothing is granted to a look");
-
-    let good = put("/v1/plugins/docker?file=d.wasm&grant=cluster:read:Pod", plugin()?).await?;
-    house.end_of(&good).await?.unwrap();
-    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
-    let grant = |name: &str| info.grants.iter().find(|grant| grant.grant == name).cloned();
-    let remove = grant("images:remove").expect("it is asked for");
-    ensure!(remove.asked.is_some() && remove.granted && remove.in_force, "{remove:?}");
-    let pods = grant("cluster:read:Pod").expect("it is granted");
-    ensure!(pods.granted && !pods.in_force, "granted and not asked for: {pods:?}");
-    let taken = refused(put("/v1/plugins/docker", plugin()?).await)?.unwrap_err();
-    assert_eq!(taken.kind, ProblemKind::Conflict);
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_swap_that_fails_leaves_the_old_plugin_serving() -> Result<()> {
-    let house = web("").await?;
-    let before: PluginInfo = house.client.get("/v1/plugins/docker").await?;
-    let swap = |bytes: Vec<u8>| {
-        let client = house.client.clone();
-        async move {
-            let path = "/v1/plugins/docker/swap?file=new.wasm";
-            client.change_bytes(Method::POST, path, bytes, &Change::default()).await
-        }
-    };
-    let problem = house.end_of(&swap(b"\0asm".to_vec()).await?).await?.unwrap_err();
-    assert_eq!(problem.kind, ProblemKind::PluginRefused);
-    let after: PluginInfo = house.client.get("/v1/plugins/docker").await?;
-    assert_eq!(after, before);
-    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
-    house.end_of(&swap(plugin()?).await?).await?.unwrap();
-    let after: PluginInfo = house.client.get("/v1/plugins/docker").await?;
-    assert_eq!(after.plugin.file, "new.wasm");
-    assert_eq!(units(&house, "web").await?.len(), 1, "units belong to the name, not to the plugin");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_plugin_of_another_name_takes_no_place_unless_it_is_forced() -> Result<()> {
-    let house = web("").await?;
-    let bytes = warehouse()?;
-    let swap = |path: &'static str| {
-        let (client, bytes) = (house.client.clone(), bytes.clone());
-        async move { client.change_bytes(Method::POST, path, bytes, &Change::default()).await }
-    };
-    let accepted = swap("/v1/plugins/docker/swap?file=w.wasm").await?;
-    let problem = house.end_of(&accepted).await?.unwrap_err();
-    assert_eq!(problem.kind, ProblemKind::Conflict);
-    assert_eq!(problem.detail, "the file is the plugin `warehouse`, and `docker` serves");
-    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
-    assert_eq!(info.plugin.plugin, "docker");
-    let accepted = swap("/v1/plugins/docker/swap?file=w.wasm&force=true").await?;
-    house.end_of(&accepted).await?.unwrap();
-    let info: PluginInfo = house.client.get("/v1/plugins/docker").await?;
-    assert_eq!(info.plugin.plugin, "warehouse");
     Ok(())
 }
 

@@ -2,13 +2,19 @@
 
 mod api;
 mod builds;
+mod clusters;
 mod crash;
 mod forgotten;
 mod healing;
 mod life;
 mod moves;
-mod places;
+mod node_containers;
+mod nodes;
+mod plans;
+mod plugins;
+mod pools;
 mod program;
+mod quota;
 mod registered;
 mod reports;
 mod routes;
@@ -16,3 +22,4 @@ mod services;
 mod shell;
 mod support;
 mod units;
+mod volumes;

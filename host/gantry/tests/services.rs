@@ -1,16 +1,13 @@
-//! Services that apps are bound to, the quota of units, and plans: over real HTTP to a service in this process.
+//! Services that apps are bound to: over real HTTP to a service in this process.
 
 mod database;
 
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use gantry::api::{
-    AppInfo, EnvVar, Items, Operation, OperationInfo, PlanInfo, Problem, ProblemKind, Quota,
-    Service, Volume,
+    AppInfo, EnvVar, Items, Operation, OperationInfo, Problem, ProblemKind, Service, Volume,
 };
-use gantry_core::Unit;
 use gantry_engine::Containers;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -59,14 +56,10 @@ async fn bound(house: &House) -> Result<Vec<String>> {
     Ok(house.client.get::<AppInfo>("/v1/apps/web").await?.services)
 }
 
-async fn units(house: &House) -> Result<Vec<Unit>> {
-    Ok(house.client.get::<Items<Unit>>("/v1/apps/web/units").await?.items)
-}
-
 /// The variables of each container of the app.
 async fn environments(house: &House) -> Result<Vec<Vec<String>>> {
     let mut all = Vec::new();
-    for unit in units(house).await? {
+    for unit in house.units("web").await? {
         all.push(house.engine.inspect(&unit.id).await?.config.env.unwrap_or_default());
     }
     Ok(all)
@@ -104,7 +97,7 @@ fn known(house: &House) -> Result<Vec<(String, String)>> {
 
 /// The units that are there, as the daemon keeps them for these services.
 async fn expected(house: &House, services: &[&str]) -> Result<Vec<(String, String)>> {
-    let units = units(house).await?;
+    let units = house.units("web").await?;
     let of = |service: &&str| {
         let service = (*service).to_owned();
         units.iter().map(move |unit| (service.clone(), unit.id.clone())).collect::<Vec<_>>()
@@ -147,7 +140,7 @@ async fn a_bind_gives_variables_to_new_units_and_an_unbind_takes_exactly_them_aw
     let service: Service = house.client.get("/v1/services/db").await?;
     assert_eq!(service.binds[0].variables, ["DB_HOST", "DB_PORT"]);
 
-    let (told, unit) = (db.take(), units(&house).await?.remove(0));
+    let (told, unit) = (db.take(), house.units("web").await?.remove(0));
     let verbs: Vec<_> = told.iter().map(Told::verb).collect();
     assert_eq!(
         verbs,
@@ -742,31 +735,6 @@ impl std::io::Write for Sink {
     }
 }
 
-/// Runs the program against the daemon of a house; gives its exit code and all that it said.
-async fn program(house: &House, words: &[&str], input: &str) -> Result<(Option<i32>, String)> {
-    let socket = house.folder.path().join("g.sock");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gantry"));
-    command
-        .env_clear()
-        .env("GANTRY_HOST", format!("unix://{}", socket.display()))
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let input = input.to_owned();
-    let ran = tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn()?;
-        let mut stdin = child.stdin.take().context("a pipe")?;
-        // A program that reads nothing may have ended.
-        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
-        drop(stdin);
-        anyhow::Ok(child.wait_with_output()?)
-    });
-    let output = ran.await??;
-    let said = [output.stdout, output.stderr].concat();
-    Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
-}
-
 /// Every value in the store but those of columns that are for secrets.
 fn stored(house: &House) -> Result<String> {
     let secret = [("services", "password"), ("service_binds", "envs")];
@@ -806,7 +774,7 @@ async fn a_password_is_shown_nowhere_and_the_program_says_how_each_request_ended
     house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
     let mut said = String::new();
     let mut run = async |words: &[&str], input: &str, code: i32, needle: &str| {
-        let (ended, text) = program(&house, words, input).await?;
+        let (ended, text) = house.program(words, input).await?;
         ensure!(ended == Some(code) && text.contains(needle), "{words:?}: {ended:?} {text}");
         said.push_str(&text);
         anyhow::Ok(())
@@ -870,159 +838,6 @@ async fn a_password_is_shown_nowhere_and_the_program_says_how_each_request_ended
             let line = text.lines().find(|line| line.contains(secret));
             ensure!(line.is_none(), "{what}: {line:?}");
         }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_quota_is_never_below_what_is_used_and_nothing_is_made_beyond_it() -> Result<()> {
-    let house = House::with_docker("").await?;
-    house.done(Method::POST, "/v1/apps", json!({"name": "web", "unit_quota": 0})).await?;
-    let deploy = json!({"image": "plain:1"});
-    let problem = house.change(Method::POST, "/v1/apps/web/deploy", &deploy).await?.unwrap_err();
-    ensure!(problem.detail.contains("Quota exceeded. Available: 0. Requested: 1."), "{problem:?}");
-    assert_eq!(house.containers().await?, [], "nothing was made");
-    let quota = async || house.client.get::<Quota>("/v1/apps/web/quota").await;
-    let change =
-        |units: Value| house.change(Method::PUT, "/v1/apps/web/quota", json!({"units": units}));
-    assert_eq!(quota().await?, Quota { limit: Some(0), in_use: 0 });
-    change(json!(2)).await?.unwrap();
-    house.done(Method::POST, "/v1/apps/web/deploy", &deploy).await?;
-    house.done(Method::POST, "/v1/apps/web/units", json!({"count": 1})).await?;
-    assert_eq!(quota().await?, Quota { limit: Some(2), in_use: 2 });
-    let problem = change(json!(1)).await?.unwrap_err();
-    assert_eq!(problem.kind, ProblemKind::Quota);
-    assert_eq!(problem.detail, "it uses 2 units, and may not be given less");
-    assert_eq!(quota().await?, Quota { limit: Some(2), in_use: 2 });
-    let more = house.change(Method::POST, "/v1/apps/web/units", json!({"count": 1})).await?;
-    assert_eq!(more.unwrap_err().kind, ProblemKind::Quota);
-    assert_eq!(house.containers().await?.len(), 2);
-    change(json!("unlimited")).await?.unwrap();
-    assert_eq!(quota().await?, Quota { limit: None, in_use: 2 });
-    house.done(Method::POST, "/v1/apps/web/units", json!({"count": 1})).await?;
-    for wrong in [json!(null), json!(-1), json!("many")] {
-        assert_eq!(change(wrong).await?.unwrap_err().kind, ProblemKind::Invalid);
-    }
-    for (words, code, says) in [
-        (["app", "quota", "web"].as_slice(), 0, "3/unlimited units\n"),
-        (&["app", "quota", "web", "--units", "3"], 0, "`web` may have 3 units\n"),
-        (&["app", "quota", "web", "--units", "2"], 3, "caused by: it uses 3 units"),
-        (&["app", "quota", "web", "--output", "json"], 0, "\"limit\": 3"),
-        (&["app", "quota", "web", "--units", "many"], 2, "neither a number"),
-        (&["app", "quota", "none"], 4, "no app `none`"),
-    ] {
-        let (ended, text) = program(&house, words, "").await?;
-        ensure!(ended == Some(code) && text.contains(says), "{words:?}: {ended:?} {text}");
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn apps_are_given_plans_and_keep_what_they_were_given() -> Result<()> {
-    let house = House::with_docker("").await?;
-    const MIB: i64 = 1 << 20;
-    let plan = |name: &str, memory: i64, default: bool| json!({"name": name, "memory": memory * MIB, "cpu_share": 100, "default": default});
-    for plan in [plan("small", 64, true), plan("large", 512, false)] {
-        house.done(Method::POST, "/v1/plans", plan).await?;
-    }
-    let taken = house.change(Method::POST, "/v1/plans", plan("small", 8, false)).await?;
-    let taken = taken.unwrap_err();
-    assert_eq!(
-        (taken.kind, taken.detail.as_str()),
-        (ProblemKind::Conflict, "there is one of this name")
-    );
-    let tiny = house.change(Method::POST, "/v1/plans", plan("tiny", 1, false)).await?.unwrap_err();
-    assert_eq!(
-        (tiny.kind, tiny.detail.as_str()),
-        (ProblemKind::Invalid, "the least memory is 4 MiB")
-    );
-
-    let has = async |app: &str| -> Result<(String, i64, i32)> {
-        let plan = house.client.get::<AppInfo>(&format!("/v1/apps/{app}")).await?.app.plan;
-        Ok((plan.name, plan.memory / MIB, plan.cpu_share))
-    };
-    let app = |name: &str, plan: Value| json!({"name": name, "plan": plan});
-    for (body, expected) in [
-        (json!({"name": "web"}), ("small", 64, 100)),
-        (app("large", json!({"name": "large"})), ("large", 512, 100)),
-        (app("more", json!({"name": "large", "memory": 0, "cpu_share": 7})), ("large", 0, 7)),
-        (app("own", json!({"memory": 32 * MIB})), ("small", 32, 100)),
-    ] {
-        house.done(Method::POST, "/v1/apps", &body).await?;
-        let (name, memory, cpu_share) = has(body["name"].as_str().context("a name")?).await?;
-        assert_eq!((name.as_str(), memory, cpu_share), expected, "{body}");
-    }
-    let none = app("none", json!({"name": "lagre"}));
-    let none = house.change(Method::POST, "/v1/apps", none).await?.unwrap_err();
-    assert_eq!(
-        (none.kind, none.hint.as_deref()),
-        (ProblemKind::NotFound, Some("did you mean `large`?"))
-    );
-
-    // Its units are replaced by new ones.
-    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "plain:1"})).await?;
-    let before = house.containers().await?;
-    let update = async |plan: Value| {
-        house.change(Method::PATCH, "/v1/apps/web", json!({"plan": plan})).await
-    };
-    let done = update(json!({"name": "large"})).await?.unwrap();
-    assert_eq!(done.result.context("a result")?["restarted"], true);
-    assert_eq!(has("web").await?, ("large".to_owned(), 512, 100));
-    let after = house.containers().await?;
-    ensure!(after.len() == 1 && after != before, "{after:?}");
-    update(json!({"memory": 128 * MIB})).await?.unwrap();
-    assert_eq!(has("web").await?, ("large".to_owned(), 128, 100));
-    let same = update(json!({"memory": 128 * MIB})).await?.unwrap_err();
-    assert_eq!(
-        (same.kind, same.detail.as_str()),
-        (ProblemKind::Conflict, "it may use that already")
-    );
-    assert_eq!(update(json!({"memory": -1})).await?.unwrap_err().kind, ProblemKind::Invalid);
-    assert_eq!(update(json!({"name": "none"})).await?.unwrap_err().kind, ProblemKind::NotFound);
-
-    // Units that cannot be replaced keep the limits of before, and so does the app.
-    house.played.answers(200);
-    house.done(Method::POST, "/v1/apps/web/deploy", json!({"image": "checked:1"})).await?;
-    let before = house.containers().await?;
-    house.played.answers(500);
-    let problem = update(json!({"name": "small"})).await?.unwrap_err();
-    assert_eq!(problem.title, "could not change what units of `web` may use");
-    assert_eq!(house.containers().await?, before);
-    assert_eq!(has("web").await?, ("large".to_owned(), 128, 100));
-
-    // A plan that goes takes nothing from anybody.
-    let large: PlanInfo = house.client.get("/v1/plans/large").await?;
-    assert_eq!(
-        (large.apps.as_slice(), large.default),
-        (["large", "more", "web"].map(str::to_owned).as_slice(), false)
-    );
-    house.done(Method::DELETE, "/v1/plans/large", json!({})).await?;
-    assert_eq!(has("web").await?, ("large".to_owned(), 128, 100));
-    let gone = refused(house.client.get::<PlanInfo>("/v1/plans/large").await)?.unwrap_err();
-    assert_eq!(gone.kind, ProblemKind::NotFound);
-    for (words, code, says) in [
-        (
-            ["plan", "create", "mid", "--memory", "128MiB", "--default"].as_slice(),
-            0,
-            "created the plan `mid`",
-        ),
-        (&["plan", "create", "mid"], 5, "there is one of this name"),
-        (&["plan", "list"], 0, "mid    128 MiB  -     -          yes      0"),
-        (&["plan", "info", "smal"], 4, "did you mean `small`?"),
-        (&["plan", "info", "mid", "--output", "json"], 0, "\"default\": true"),
-        (&["plan", "remove", "mid", "--yes"], 0, "removed the plan `mid`"),
-        (
-            &["app", "create", "api", "--plan", "small", "--memory", "1GiB"],
-            0,
-            "created the app `api`",
-        ),
-        (&["app", "info", "api"], 0, "Plan:         small\nMemory:       1 GiB\n"),
-        (&["app", "update", "api", "--plan", "small"], 0, "changed what units of `api` may use"),
-        (&["app", "update", "api"], 2, "error:"),
-        (&["app", "update", "api", "--pool", "x", "--plan", "small"], 2, "error:"),
-    ] {
-        let (ended, text) = program(&house, words, "").await?;
-        ensure!(ended == Some(code) && text.contains(says), "{words:?}: {ended:?} {text}");
     }
     Ok(())
 }

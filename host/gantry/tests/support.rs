@@ -4,7 +4,7 @@ mod terminals;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,10 +12,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use gantry::api::{Accepted, Operation, Problem};
+use gantry::api::{Accepted, Items, Operation, Problem, ProblemKind};
 use gantry::client::{Change, Client, ClientError, Event, Host};
 use gantry::config::{Config, Environment, Overrides};
 use gantry::daemon::{ClusterEngines, Daemon, DaemonError, Drained, Listeners};
+use gantry_core::Unit;
 use gantry_core::container::{Container, ContainerConfig, Empty, Image};
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse};
 use gantry_engine::memory::{Ended, Life, Memory, Processes};
@@ -247,6 +248,16 @@ impl House {
         Ok(house)
     }
 
+    /// The same with an app `web` of the warehouse, which has one unit.
+    pub(crate) async fn with_web(config: &str) -> Result<Self> {
+        let house = Self::with_both(config).await?;
+        let new = serde_json::json!({"name": "web", "pool": "yard"});
+        house.done(Method::POST, "/v1/apps", new).await?;
+        let deploy = serde_json::json!({"image": "a:1"});
+        house.done(Method::POST, "/v1/apps/web/deploy", deploy).await?;
+        Ok(house)
+    }
+
     /// The same with a second provisioner `routed`, which adds routes itself, and its pool `edge`.
     pub(crate) async fn with_routed(config: &str) -> Result<Self> {
         let house = Self::with_docker(config).await?;
@@ -471,6 +482,14 @@ impl House {
         }
     }
 
+    /// Asks for a change that is to be refused, at once or by its operation.
+    pub(crate) async fn refusal(&self, method: Method, path: &str, body: Value) -> Result<Problem> {
+        let answer = self.change(method.clone(), path, &body).await?;
+        let problem = answer.err().with_context(|| format!("{method} {path} {body} was done"))?;
+        ensure!(problem.hint.is_some() || problem.kind == ProblemKind::NotSupported, "{problem:?}");
+        Ok(problem)
+    }
+
     /// Asks for a change and does not wait.
     pub(crate) async fn begin(
         &self,
@@ -494,6 +513,41 @@ impl House {
             Some(problem) => Err(problem),
             None => Ok(operation),
         })
+    }
+
+    /// The units of an app.
+    pub(crate) async fn units(&self, app: &str) -> Result<Vec<Unit>> {
+        let units: Items<Unit> = self.client.get(&format!("/v1/apps/{app}/units")).await?;
+        Ok(units.items)
+    }
+
+    /// Runs the program against this daemon, and gives its code and all that it said.
+    pub(crate) async fn program(
+        &self,
+        words: &[&str],
+        input: &str,
+    ) -> Result<(Option<i32>, String)> {
+        let socket = self.folder.path().join("g.sock");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gantry"));
+        command
+            .env_clear()
+            .env("GANTRY_HOST", format!("unix://{}", socket.display()))
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let input = input.to_owned();
+        let ran = tokio::task::spawn_blocking(move || {
+            let mut child = command.spawn()?;
+            let mut stdin = child.stdin.take().context("a pipe")?;
+            // A program that reads nothing may have ended.
+            let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+            drop(stdin);
+            anyhow::Ok(child.wait_with_output()?)
+        });
+        let output = ran.await??;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// The names of the containers that are on the engine, with whether they run.

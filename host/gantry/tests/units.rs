@@ -7,8 +7,8 @@ use gantry::api::{
     AppInfo, AppList, AppState, Items, NodeInfo, PluginInfo, Problem, ProblemKind, UnitList,
 };
 use gantry::client::{Change, escape};
-use gantry_core::Unit;
 use gantry_core::container::{ContainerConfig, Image};
+use gantry_core::{Status, Unit};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -382,5 +382,24 @@ async fn what_there_is_is_listed() -> Result<()> {
         let all: Vec<Value> = serde_json::from_str(&json)?;
         ensure!(all.iter().any(named), "{words:?}: {json}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn units_sleep_until_they_are_started() -> Result<()> {
+    let house = House::with_web("").await?;
+    let done = house.done(Method::POST, "/v1/apps/web/sleep", json!({})).await?;
+    assert_eq!(done.verb, "app-sleep");
+    assert_eq!(house.units("web").await?[0].status, Some(Status::Asleep));
+    house.done(Method::POST, "/v1/apps/web/start", json!({})).await?;
+    assert_eq!(house.units("web").await?[0].status, Some(Status::Started));
+    // What a provisioner cannot do, it says so.
+    let spread = json!({"pool": "yard"});
+    let problem = house.refusal(Method::POST, "/v1/nodes/rebalance", spread).await?;
+    assert_eq!(problem.kind, ProblemKind::NotSupported);
+    assert_eq!(
+        problem.detail,
+        "provisioner \"warehouse\" does not support node rebalance operations"
+    );
     Ok(())
 }
