@@ -222,7 +222,8 @@ fn a_disk_that_fills_up_in_a_deploy_fails_it_and_keeps_the_old_units() -> Result
     image("gantry-test/full:slow", "slow", "ENV WAIT_FOR=/go")?;
     let folder = tempfile::Builder::new().prefix("gantry-test-").tempdir()?;
     let disk = Disk::mount(folder.path().join("data"))?;
-    let mut daemon = Daemon::start_in(folder, "")?;
+    // The disk goes first: a folder that is mounted on cannot be removed.
+    let (mut daemon, disk) = (Daemon::start_in(folder, "")?, disk);
     let plugin = gantry_tests::artifacts::docker_plugin()?;
     daemon.cli(&["plugin", "install", "docker", &plugin.to_string_lossy()])?.success()?;
     daemon.cli(&["app", "create", "full"])?.success()?;
