@@ -188,13 +188,8 @@ impl Operations {
         }
         let holder =
             api::Holder { operation: id.clone(), verb: verb.to_owned(), since: clock::text(at) };
-        // By name: of two that want the same two, one has both and the other waits for it with none.
-        let mut locks: Vec<String> = lock.into_iter().chain(also).collect();
-        locks.sort();
-        let mut held = Vec::with_capacity(locks.len());
-        for what in locks {
-            held.push(self.locks.take(&what, holder.clone(), caller.wait).await?);
-        }
+        let locks: Vec<String> = lock.into_iter().chain(also).collect();
+        let held = self.locks.take(&locks, holder, caller.wait).await?;
         if self.tasks.is_closed() {
             return Err(Refusal::ShuttingDown);
         }
@@ -262,7 +257,7 @@ impl Operations {
             verb: board.verb(),
             since: clock::text(clock::now()),
         };
-        self.locks.take_within(what, holder, wait).await.map(Some)
+        self.locks.take_within(what, holder, wait).await.map(|mut held| held.pop())
     }
 
     /// Whether an operation has locked something.

@@ -1,5 +1,6 @@
 //! Where an operation tells what it does, and where others read it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +14,11 @@ use crate::api::{self, OperationState, Problem, ProblemKind};
 use crate::clock;
 use crate::store::{Begin, Line, OperationRecord, Store, StoreError};
 
-/// How many lines of one operation are kept.
+/// How many lines of one operation are told as they come.
 const MOST_LINES: usize = 10_000;
+
+/// How many of those after them are kept, the last ones, and told at the end: how it ended is there.
+const LAST_LINES: usize = 200;
 
 /// How long is waited before writing down the end is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -37,6 +41,10 @@ pub(crate) struct Board {
 struct Told {
     record: OperationRecord,
     lines: Vec<Line>,
+    /// The last lines of those that are too many.
+    last: VecDeque<String>,
+    /// How many came before the last ones and are not kept.
+    dropped: u64,
     /// A line that has not ended yet.
     part: String,
     ended: bool,
@@ -69,8 +77,15 @@ impl Board {
             state: OperationState::Running.word().to_owned(),
             ..OperationRecord::default()
         };
-        let told =
-            Told { record, lines: Vec::new(), part: String::new(), ended: false, unwritten: None };
+        let told = Told {
+            record,
+            lines: Vec::new(),
+            last: VecDeque::new(),
+            dropped: 0,
+            part: String::new(),
+            ended: false,
+            unwritten: None,
+        };
         Self { store, told: Mutex::new(told), news: watch::Sender::new(0) }
     }
 
@@ -85,6 +100,7 @@ impl Board {
     /// writing is tried for as long as the daemon lives.
     pub(super) async fn write_end(&self, outcome: Result<Value, Problem>) -> Written {
         self.show("\n");
+        self.tell_last();
         let at = clock::now();
         let (state, problem, result) = match outcome {
             Ok(value) => (OperationState::Done, None, Some(value.to_string())),
@@ -159,6 +175,20 @@ impl Board {
         })
     }
 
+    /// Tells the last lines of those that were too many.
+    fn tell_last(&self) {
+        let mut told = self.told();
+        let (dropped, last) = (told.dropped, std::mem::take(&mut told.last));
+        if dropped > 0 {
+            write_line(&self.store, &mut told, format!("… {dropped} lines are not kept"));
+        }
+        for line in last {
+            write_line(&self.store, &mut told, line);
+        }
+        drop(told);
+        self.tell();
+    }
+
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,13 +234,23 @@ fn append(line: &mut String, text: &str) {
 }
 
 fn add_line(store: &Store, told: &mut Told, text: &str) {
-    let text = match told.lines.len() {
-        MOST_LINES.. => return,
-        count if count + 1 == MOST_LINES => "… no more lines are kept",
-        _ => text,
-    };
+    if told.lines.len() < MOST_LINES {
+        write_line(store, told, text.to_owned());
+        if told.lines.len() == MOST_LINES {
+            write_line(store, told, format!("… the last {LAST_LINES} lines are told at the end"));
+        }
+        return;
+    }
+    if told.last.len() == LAST_LINES {
+        told.last.pop_front();
+        told.dropped = told.dropped.saturating_add(1);
+    }
+    told.last.push_back(text.to_owned());
+}
+
+fn write_line(store: &Store, told: &mut Told, text: String) {
     let number = u64::try_from(told.lines.len()).unwrap_or(u64::MAX).saturating_add(1);
-    let line = Line { number, at: clock::now(), text: text.to_owned() };
+    let line = Line { number, at: clock::now(), text };
     store.add_line(&told.record.begin.id, line.clone());
     told.lines.push(line);
 }

@@ -63,19 +63,19 @@ pub(crate) struct Held {
 }
 
 impl Locks {
-    /// Takes a lock, waiting for it if asked to. What the operation has already it gets once more.
+    /// Takes all of these locks or none, waiting for them if asked to: whoever waits holds nothing. What the operation has already it gets once more.
     pub(super) async fn take(
         &self,
-        what: &str,
+        all: &[String],
         holder: Holder,
         wait: bool,
-    ) -> Result<Held, Refusal> {
+    ) -> Result<Vec<Held>, Refusal> {
         loop {
             // Registered before the look: a lock that is freed between the look and the wait still wakes us.
             let freed = self.0.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            match self.try_take(what, &holder) {
+            match self.try_take(all, &holder) {
                 Ok(held) => return Ok(held),
                 Err(refusal) if !wait => return Err(refusal),
                 Err(_) => freed.await,
@@ -89,10 +89,11 @@ impl Locks {
         what: &str,
         holder: Holder,
         time: Duration,
-    ) -> Result<Held, Refusal> {
-        match tokio::time::timeout(time, self.take(what, holder.clone(), true)).await {
+    ) -> Result<Vec<Held>, Refusal> {
+        let what = [what.to_owned()];
+        match tokio::time::timeout(time, self.take(&what, holder.clone(), true)).await {
             Ok(taken) => taken,
-            Err(_) => self.try_take(what, &holder),
+            Err(_) => self.try_take(&what, &holder),
         }
     }
 
@@ -113,21 +114,28 @@ impl Locks {
         watch
     }
 
-    fn try_take(&self, what: &str, holder: &Holder) -> Result<Held, Refusal> {
-        let mut all = self.0.taken();
-        let taken = all
-            .entry(what.to_owned())
-            .or_insert_with(|| Taken { holder: holder.clone(), times: 0 });
-        if taken.holder.operation != holder.operation {
-            return Err(Refusal::Busy { what: what.to_owned(), holder: taken.holder.clone() });
+    fn try_take(&self, all: &[String], holder: &Holder) -> Result<Vec<Held>, Refusal> {
+        let mut taken = self.0.taken();
+        for what in all {
+            if let Some(Taken { holder: other, .. }) = taken.get(what)
+                && other.operation != holder.operation
+            {
+                return Err(Refusal::Busy { what: what.clone(), holder: other.clone() });
+            }
         }
-        taken.times = taken.times.saturating_add(1);
+        for what in all {
+            let one = taken
+                .entry(what.clone())
+                .or_insert_with(|| Taken { holder: holder.clone(), times: 0 });
+            one.times = one.times.saturating_add(1);
+        }
         self.0.watches().retain(|watch| {
             let Some(names) = watch.upgrade() else { return false };
-            names.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned());
+            names.lock().unwrap_or_else(PoisonError::into_inner).extend(all.iter().cloned());
             true
         });
-        Ok(Held { shared: Arc::clone(&self.0), what: what.to_owned() })
+        let held = |what: &String| Held { shared: Arc::clone(&self.0), what: what.clone() };
+        Ok(all.iter().map(held).collect())
     }
 }
 
@@ -149,6 +157,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn whoever_waits_for_two_has_neither() {
+        let locks = Locks::default();
+        let holder = |operation: &str| Holder {
+            operation: operation.to_owned(),
+            verb: "app-swap".to_owned(),
+            since: String::new(),
+        };
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let web = locks.take(&names(&["web"]), holder("1"), false).await.unwrap();
+        let both = names(&["api", "web"]);
+        let mut waiting = std::pin::pin!(locks.take(&both, holder("2"), true));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(locks.take(&names(&["api"]), holder("3"), false).await.unwrap());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(web);
+        assert_eq!(waiting.await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
     async fn a_watch_sees_what_is_locked_when_it_begins_and_since_and_nothing_else() {
         let locks = Locks::default();
         let holder = || Holder {
@@ -156,7 +183,7 @@ mod tests {
             verb: "unit-add".to_owned(),
             since: String::new(),
         };
-        let take = |what: &'static str| locks.take(what, holder(), false);
+        let take = async |what: &str| locks.take(&[what.to_owned()], holder(), false).await;
         drop(take("before").await.unwrap());
         let held = take("held").await.unwrap();
         drop(locks.watch());

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::{join_all, try_join_all};
 use gantry_engine::layer::identity::{INSTANCE, OPERATION};
 use gantry_engine::{Clusters, Containers, EngineError};
 
@@ -17,6 +18,9 @@ use crate::store::{OperationRecord, Store, StoreError};
 
 /// How long after its end an operation may still get a container, in milliseconds.
 const LATE: i64 = 10 * 60 * 1000;
+
+/// What so many operations left is looked for at once.
+const AT_ONCE: usize = 8;
 
 /// Removes what is left of operations.
 pub(crate) struct Sweeper {
@@ -50,9 +54,11 @@ impl Sweeper {
     /// Removes what is left of every operation that did not end well.
     pub(crate) async fn sweep(&self) -> Result<Vec<(OperationRecord, Swept)>, StoreError> {
         let mut swept = Vec::new();
-        for record in self.store.operations_to_sweep().await? {
-            let result = self.sweep_one(&record).await?;
-            swept.push((record, result));
+        let mut records = self.store.operations_to_sweep().await?;
+        while !records.is_empty() {
+            let some: Vec<_> = records.drain(..records.len().min(AT_ONCE)).collect();
+            let results = try_join_all(some.iter().map(|record| self.sweep_one(record))).await?;
+            swept.extend(some.into_iter().zip(results));
         }
         Ok(swept)
     }
@@ -71,13 +77,19 @@ impl Sweeper {
             false => None,
         };
         let mut swept = Swept::default();
-        for (address, engine) in self.hosts.all() {
+        let (labels, loose) = (&labels, &loose);
+        // Side by side: one that does not answer keeps nothing on the others, which a plugin would take for units.
+        let hosts = self.hosts.all().into_iter().map(|(address, engine)| async move {
             let goes = |name: &str| {
                 loose.as_ref().is_none_or(|loose| {
                     loose.iter().any(|made| (made.0.as_str(), made.1.as_str()) == (&*address, name))
                 })
             };
-            match remove_all(engine.as_ref(), &labels, goes).await {
+            let removed = remove_all(engine.as_ref(), labels, goes).await;
+            (address, removed)
+        });
+        for (address, removed) in join_all(hosts).await {
+            match removed {
                 Ok(count) => swept.removed = swept.removed.saturating_add(count),
                 Err(error) => swept.failures.push((address, error)),
             }
@@ -207,6 +219,40 @@ mod tests {
         store.swept("01").await.unwrap();
         assert!(store.loose("01").await.unwrap().is_empty());
         assert_eq!(store.operations_to_sweep().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_answer_keeps_nothing_on_the_others() {
+        let (_folder, store) = Store::fresh();
+        let store = Arc::new(store);
+        let engine = Memory::new().with_image("i:1", Default::default(), []);
+        for id in ["01", "02"] {
+            let begin = Begin { id: id.into(), detail: "{}".into(), ..Begin::default() };
+            store.begin_operation(begin).await.unwrap();
+            store.end_operation(id, "failed", 1, None, None).await.unwrap();
+            created(&engine, id, id, INSTANCE_ID).await;
+        }
+        // It takes connections, and says nothing.
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
+        let endpoint = Endpoint::parse(&format!("unix://{}", socket.display())).unwrap();
+        let silent: Arc<dyn Containers> = Arc::new(Docker::new(endpoint).unwrap());
+        let engines = vec![
+            ("silent".to_owned(), silent),
+            ("here".to_owned(), Arc::new(engine.clone()) as Arc<dyn Containers>),
+        ];
+        let hosts = Hosts::new(Arc::default(), engines, Auth::none());
+        let sweeper = Sweeper::new(store, INSTANCE_ID, Arc::new(hosts), Arc::default());
+        let swept = async {
+            while !names(&engine).await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = swept => {}
+            swept = sweeper.sweep() => panic!("it waited for what does not answer: {swept:?}"),
+        }
     }
 
     #[tokio::test]

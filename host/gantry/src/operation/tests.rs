@@ -370,6 +370,30 @@ async fn lines_are_put_together_from_parts_and_cut_when_too_long() {
 }
 
 #[tokio::test]
+async fn of_too_many_lines_the_last_are_told_at_the_end() {
+    let (_folder, store, operations) = operations().await;
+    let work = |work: Work| async move {
+        for number in 1..=12_000 {
+            work.operation.progress.show(&format!("line {number}\n"));
+        }
+        work.operation.progress.show("why it failed");
+        Err(Problem::new(ProblemKind::Failed, "it failed"))
+    };
+    let id = operations.begin(request("build", None), work).await.unwrap();
+    let lines = told(&operations, &id, 0).await;
+    assert_eq!(lines[9_999], "line 10000");
+    assert_eq!(lines[10_000], "… the last 200 lines are told at the end");
+    assert_eq!(lines[10_001], "… 1801 lines are not kept");
+    assert_eq!(lines[10_002], "line 11802");
+    assert_eq!(lines[10_201..], ["why it failed", "end failed"]);
+    let kept = store.lines(&id, 10_200).await.unwrap();
+    assert_eq!(
+        kept.iter().map(|line| &*line.text).collect::<Vec<_>>(),
+        ["line 12000", "why it failed"]
+    );
+}
+
+#[tokio::test]
 async fn an_end_that_cannot_be_written_down_is_not_told_as_done_and_is_written_when_it_can() {
     let (_folder, store, operations) = operations().await;
     let (go, gone) = oneshot::channel::<()>();

@@ -129,7 +129,7 @@ impl Store {
 }
 
 impl Store {
-    /// How many operations of a verb began since then, with this field of what was asked being so.
+    /// How many operations of a verb began since then and did not fail, with this field of what was asked being so.
     pub(crate) async fn count_operations<V>(
         &self,
         verb: &str,
@@ -144,7 +144,8 @@ impl Store {
         self.read(move |db| {
             let mut query = db.prepare_cached(
                 "SELECT count(*) FROM operations \
-                 WHERE verb = ? AND began >= ? AND json_extract(detail, ?) = ?",
+                 WHERE verb = ? AND began >= ? AND json_extract(detail, ?) = ? \
+                 AND state IN ('running', 'done')",
             )?;
             Ok(query.query_row(params![verb, since, path, value], |row| row.get(0))?)
         })
@@ -411,6 +412,10 @@ mod tests {
         let counts =
             [units(false, 1_000).await, units(true, 1_000).await, units(true, 1_001).await];
         assert_eq!(counts.map(Result::unwrap), [1, 1, 0]);
+        for (state, count) in [("done", 1), ("failed", 0)] {
+            store.end_operation("3", state, 2_000, None, None).await.unwrap();
+            assert_eq!(units(false, 1_000).await.unwrap(), count, "{state}");
+        }
     }
 
     #[tokio::test]
