@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{CompilerConfig, Config, DockerHost, Token};
 use crate::data::{DataDirectory, DataError};
-use crate::http::{self, Peer};
+use crate::http::{self, Guests, Peer};
 use crate::operation::interrupted::{Interrupted, mark_interrupted};
 use crate::operation::sweep::Swept;
 use crate::service::{Parts, Service};
@@ -256,7 +256,8 @@ impl Daemon {
             let app = router.into_make_service_with_connect_info::<Peer>();
             let closed = closing.clone().cancelled_owned();
             tasks.spawn(async move {
-                ended("tcp", axum::serve(listener, app).with_graceful_shutdown(closed).await);
+                let guests = Guests::new(listener);
+                ended("tcp", axum::serve(guests, app).with_graceful_shutdown(closed).await);
             });
         }
         tasks.close();

@@ -7,6 +7,7 @@ mod apps;
 mod builds;
 mod clusters;
 mod events;
+mod guests;
 mod node_containers;
 mod nodes;
 mod operations;
@@ -31,6 +32,7 @@ use crate::api::{Accepted, Problem, ProblemKind, Version};
 use crate::config::Token;
 use crate::service::Service;
 
+pub(crate) use guests::Guests;
 pub(crate) use request::Peer;
 
 /// The result of a handler.

@@ -43,13 +43,14 @@ async fn every_refusal_is_a_problem_document() -> Result<()> {
     house.done(Method::POST, "/v1/apps", json!({"name": "web"})).await?;
     let long = "x".repeat(300);
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
-    let cases: [Case<'_>; 15] = [
+    let cases: [Case<'_>; 16] = [
         ("GET", "/v2", &[], "", 404, "not-found"),
         ("PUT", "/v1/apps", &[], "", 405, "invalid"),
         ("GET", "/v1/apps/nobody", &[], "", 404, "not-found"),
         ("GET", "/v1/operations/nobody", &[], "", 404, "not-found"),
         ("GET", "/v1/operations?limit=many", &[], "", 400, "invalid"),
         ("GET", "/v1/plugins/nobody", &[], "", 404, "not-found"),
+        ("GET", "/v1/apps/%FF", &[], "", 400, "invalid"),
         ("POST", "/v1/apps", &[], "{", 400, "invalid"),
         ("POST", "/v1/apps", &[], r#"{"nam": "api"}"#, 400, "invalid"),
         ("POST", "/v1/apps", &[], r#"{"name": "No"}"#, 400, "invalid"),

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::{Form, Json};
 use gantry_core::EnvVar;
 use serde::Deserialize;
 
+use super::request::Path;
 use super::{Answer, shown};
 use crate::api::{Problem, ProblemKind};
 use crate::service::Service;

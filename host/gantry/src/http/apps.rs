@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::StreamExt;
 use gantry_core::{Status, Unit};
 use serde::Deserialize;
 
-use super::request::{After, Asked, Document};
+use super::request::{After, Asked, Document, Path};
 use super::{Answer, accepted, events};
 use crate::api::{
     Accepted, AppChange, AppInfo, AppList, AppRemoval, Deploy, EnvChange, EnvVar, Items, NewApp,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::BodyDataStream;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use super::request::Asked;
+use super::request::{Asked, Path};
 use super::{Refused, accepted};
 use crate::api::{Accepted, BUILD_ARGS, Problem, ProblemKind};
 use crate::operation::Caller;

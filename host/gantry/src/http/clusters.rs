@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::request::Document;
+use super::request::{Document, Path};
 use super::{Answer, accepted};
 use crate::api::{Accepted, Cluster, ClusterChange, Items, NewCluster};
 use crate::operation::Caller;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::request::{Asked, Document};
+use super::request::{Asked, Document, Path};
 use super::{Answer, accepted};
 use gantry_core::node::NodeStatusData;
 

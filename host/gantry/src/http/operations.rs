@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use super::request::{After, Asked};
+use super::request::{After, Asked, Path};
 use super::{Answer, events};
 use crate::api::{Items, Line, Operation, OperationInfo};
 use crate::clock;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::Uri;
 
-use super::request::Upload;
+use super::request::{Path, Upload};
 use super::{Answer, accepted};
 use crate::api::{Accepted, Items, Plugin, PluginInfo};
 use crate::operation::Caller;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{self, ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::serve::IncomingStream;
@@ -13,9 +13,10 @@ use gantry_engine::OverLimit;
 use gantry_runtime::Bound;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 
 use super::Refused;
+use super::guests::Guests;
 use crate::api::{Problem, ProblemKind};
 use crate::operation::Caller;
 use crate::service::Service;
@@ -42,8 +43,8 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+impl Connected<IncomingStream<'_, Guests>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Guests>) -> Self {
         Self(format!("token from {}", stream.remote_addr().ip()))
     }
 }
@@ -129,6 +130,23 @@ impl FromRequest<Arc<Service>> for Upload {
             let problem = Problem::new(ProblemKind::OverLimit, "the plugin is too large");
             Refused(problem.because(over.to_string()))
         })
+    }
+}
+
+/// The parts of the path that name something.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match extract::Path::from_request_parts(parts, state).await {
+            Ok(extract::Path(named)) => Ok(Self(named)),
+            Err(rejection) => Err(Refused(
+                Problem::new(ProblemKind::Invalid, "cannot read the path")
+                    .because(rejection.body_text()),
+            )),
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
-use super::request::{After, Document};
+use super::request::{After, Document, Path};
 use super::{Answer, accepted, events};
 use crate::api::{Accepted, Items, Router, RouterInfo, Swap};
 use crate::operation::Caller;

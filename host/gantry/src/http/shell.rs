@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, rejection};
-use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use super::request::Asked;
+use super::request::{Asked, Path};
 use super::{Answer, Refused};
 use crate::api::shell::{Control, STDERR, STDIN, STDOUT, TerminalSize, frame};
 use crate::api::{Problem, ProblemKind};
