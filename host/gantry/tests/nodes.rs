@@ -179,6 +179,25 @@ async fn a_host_that_does_not_become_a_node_is_given_to_nobody() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_host_whose_removal_cannot_be_written_down_can_be_removed_again() -> Result<()> {
+    let house = House::with_docker("").await?;
+    let new = json!({"address": NOWHERE, "pool": "default", "wait": 0});
+    house.done(Method::POST, "/v1/nodes", new).await?;
+    let database = rusqlite::Connection::open(house.folder.path().join("data/gantry.db"))?;
+    database.execute_batch(
+        "CREATE TRIGGER full BEFORE DELETE ON docker_hosts BEGIN SELECT RAISE(ABORT, 'full'); END",
+    )?;
+    let path = format!("/v1/nodes/{}", gantry::client::escape(NOWHERE));
+    let remove = || house.change(Method::DELETE, &path, json!({"no_rebalance": true}));
+    ensure!(remove().await?.is_err());
+    assert_eq!(addresses(&house).await?, [CONFIGURED, NOWHERE]);
+    database.execute_batch("DROP TRIGGER full")?;
+    remove().await?.unwrap();
+    assert_eq!(addresses(&house).await?, [CONFIGURED]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_host_whose_removal_the_daemon_died_in_serves_nobody() -> Result<()> {
     let mut house = House::with_docker("").await?;
     let new = json!({"address": NOWHERE, "pool": "default", "wait": 0});

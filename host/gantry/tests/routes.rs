@@ -292,7 +292,8 @@ async fn routes_that_cannot_be_told_fail_nothing_and_are_tried_again() -> Result
 
 #[tokio::test]
 async fn two_apps_are_swapped_and_swapped_back() -> Result<()> {
-    let house = House::with_docker("routers.default.domain = \"apps.example.com\"").await?;
+    let config = "routers.default.domain = \"apps.example.com\"\n[routers.inner]";
+    let house = House::with_docker(config).await?;
     for app in ["web", "next", "job"] {
         create(&house, json!({"name": app})).await?;
         deploy(&house, app, "plain:1").await?;
@@ -300,6 +301,13 @@ async fn two_apps_are_swapped_and_swapped_back() -> Result<()> {
     let (web, next) = (routes(&house, "web").await?, routes(&house, "next").await?);
     let done = swap(&house, "web", "next").await?.unwrap();
     assert_eq!(done.result, Some(json!({"routers": ["default"], "swapped": true})));
+    // On another router they would not be swapped.
+    let more = json!({"add_routers": ["inner"]});
+    let problem = house.change(Method::PATCH, "/v1/apps/web", more).await?.unwrap_err();
+    assert_eq!(
+        (problem.kind, &*problem.detail),
+        (ProblemKind::Conflict, "`web` is swapped with `next`")
+    );
     for (app, other, own) in [("web", "next", &web), ("next", "web", &next)] {
         let seen = info(&house, app).await?;
         assert_eq!(seen.routes[0].swapped_with.as_deref(), Some(other));

@@ -2,8 +2,11 @@
 
 mod terminals;
 
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -220,27 +223,27 @@ impl House {
     /// A daemon with the Docker plugin installed, and images `plain:1`, `plain:2` and `checked:1`, the last of which has a health check.
     pub(crate) async fn with_docker(config: &str) -> Result<Self> {
         // Compiling takes seconds; what the first daemon compiled is given to the others, with the key that it is sealed with.
-        static COMPILED: OnceCell<TempDir> = OnceCell::const_new();
+        static COMPILED: OnceCell<Compiled> = OnceCell::const_new();
         let compiled = COMPILED.get_or_try_init(|| async {
             let house = Self::new("").await?;
             house.install("docker", plugin()?).await?;
             house.compiled()
         });
-        let house = Self::in_folder(furnished(compiled.await?.path())?, config).await?;
+        let house = Self::in_folder(compiled.await?.folder()?, config).await?;
         house.install("docker", plugin()?).await?;
         Ok(house)
     }
 
     /// The same with a second provisioner `warehouse`, which is granted what it asks for, and its pool `yard`.
     pub(crate) async fn with_both(config: &str) -> Result<Self> {
-        static COMPILED: OnceCell<TempDir> = OnceCell::const_new();
+        static COMPILED: OnceCell<Compiled> = OnceCell::const_new();
         let compiled = COMPILED.get_or_try_init(|| async {
             let house = Self::new("").await?;
             house.install("docker", plugin()?).await?;
             house.install("warehouse", warehouse()?).await?;
             house.compiled()
         });
-        let house = Self::in_folder(furnished(compiled.await?.path())?, config).await?;
+        let house = Self::in_folder(compiled.await?.folder()?, config).await?;
         house.install("docker", plugin()?).await?;
         house.install("warehouse", warehouse()?).await?;
         let yard = serde_json::json!({"name": "yard", "provisioner": "warehouse"});
@@ -289,14 +292,15 @@ impl House {
         Ok(self)
     }
 
-    /// What the daemon compiled, with the key that it is sealed with.
-    fn compiled(&self) -> Result<TempDir> {
-        let kept = tempfile::tempdir()?;
-        let (made, kept_in) = (self.folder.path().join("data"), kept.path());
-        std::fs::copy(made.join("compiled.key"), kept_in.join("compiled.key"))?;
-        std::fs::create_dir(kept_in.join("compiled"))?;
-        copy(&made.join("compiled"), &kept_in.join("compiled"))?;
-        Ok(kept)
+    /// What the daemon compiled.
+    fn compiled(&self) -> Result<Compiled> {
+        let data = self.folder.path().join("data");
+        let mut plugins = Vec::new();
+        for file in std::fs::read_dir(data.join("compiled"))? {
+            let file = file?;
+            plugins.push((file.file_name(), std::fs::read(file.path())?));
+        }
+        Ok(Compiled { key: std::fs::read(data.join("compiled.key"))?, plugins })
     }
 
     async fn install(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
@@ -571,22 +575,30 @@ impl House {
     }
 }
 
-/// A folder for a daemon that finds its plugins compiled.
-fn furnished(compiled: &Path) -> Result<TempDir> {
-    let folder = tempfile::tempdir()?;
-    let place = folder.path().join("data/compiled");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
-    copy(&compiled.join("compiled"), &place)?;
-    std::fs::copy(compiled.join("compiled.key"), place.with_extension("key"))?;
-    Ok(folder)
+/// What a daemon compiled, with the key that it is sealed with: in memory, where it ends with the tests.
+struct Compiled {
+    key: Vec<u8>,
+    plugins: Vec<(OsString, Vec<u8>)>,
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    for file in std::fs::read_dir(from)? {
-        let file = file?;
-        std::fs::copy(file.path(), to.join(file.file_name()))?;
+impl Compiled {
+    /// A folder for a daemon that finds its plugins compiled.
+    fn folder(&self) -> Result<TempDir> {
+        let folder = tempfile::tempdir()?;
+        let place = folder.path().join("data/compiled");
+        DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+        for (name, plugin) in &self.plugins {
+            std::fs::write(place.join(name), plugin)?;
+        }
+        let key = place.with_extension("key");
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(key)?
+            .write_all(&self.key)?;
+        Ok(folder)
     }
-    Ok(())
 }
 
 /// The problem of a request that was refused.

@@ -74,6 +74,11 @@ fn certificates_are_kept(three: &mut Three) -> Result<()> {
     let first = address(three.hosts.hosts.first().context("a host")?);
     let again = ["node", "add", &first, "--pool", "three", "--wait", "60"];
     three.daemon.cli(&again)?.success()?;
+    // Others are tried before it is spoken to with them.
+    let ca = three.hosts.certificates().join("ca.pem").to_string_lossy().into_owned();
+    let refused = three.daemon.cli(&[&again[..], &["--ca-cert", &ca]].concat())?;
+    ensure!(refused.code == Some(5), "{refused:?}");
+    ensure!(refused.stderr.contains("with the certificates that it has"), "{refused:?}");
     three.daemon.stop()?;
     three.daemon.resume()?;
     let before = places(three)?;

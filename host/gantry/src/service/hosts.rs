@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gantry_engine::docker::{Auth, Certificates, Endpoint, Timeouts};
+use gantry_engine::layer::identity::OPERATION;
 use gantry_engine::{Containers, Docker, EngineError, Nodes};
 
 use crate::store::{HostRecord, Store, StoreError};
@@ -61,6 +62,26 @@ impl Hosts {
         let added = Added { provisioner: provisioner.clone(), engine };
         self.added().insert(address.clone(), added);
         Ok(())
+    }
+
+    /// Why a host that answers as it is known does not answer as this record says; none when it does, or when nobody knows better.
+    pub(crate) async fn prefers(
+        &self,
+        known: &HostRecord,
+        record: &HostRecord,
+    ) -> Option<EngineError> {
+        let certificates =
+            |of: &HostRecord| (of.ca_cert.clone(), of.client_cert.clone(), of.client_key.clone());
+        if certificates(known) == certificates(record) {
+            return None;
+        }
+        let ask = async |record: &HostRecord| {
+            let engine = connect(record, self.registries.clone())?;
+            // Few containers, or none: whether it answers is all that is asked.
+            engine.list(false, &BTreeMap::from([(OPERATION.to_owned(), String::new())])).await
+        };
+        let (before, now) = tokio::join!(ask(known), ask(record));
+        now.err().filter(|_| before.is_ok())
     }
 
     /// Takes a host away that was added.

@@ -333,6 +333,18 @@ impl Service {
         {
             record = HostRecord { provisioner: record.provisioner, ..known };
         }
+        // What is under way there would go on with certificates that it does not take.
+        if let Some(known) = &before
+            && let Some(error) = self.hosts.prefers(known, &record).await
+        {
+            return Err(Problem::new(ProblemKind::Conflict, title())
+                .because(format!(
+                    "it answers with the certificates that it has, and not with these: {error}"
+                ))
+                .hint(
+                    "name those that it takes with `--tls DIR`, or none to keep those that it has",
+                ));
+        }
         self.hosts.add(&record).or_problem(title).map_err(|problem| {
             problem.hint_if_none("name it as `tcp://HOST:PORT`; `--tls DIR` when it speaks TLS")
         })?;
@@ -372,9 +384,11 @@ impl Service {
 
     /// Takes a host away that is a node no more.
     async fn take_host(&self, address: &str) -> Result<(), Problem> {
-        self.hosts.remove(address);
         let title = || format!("could not forget the Docker host `{address}`");
-        self.store.remove_host(address).await.or_problem(title)
+        // First what the next start would give again; as long as it is given here, this can be asked for again.
+        self.store.remove_host(address).await.or_problem(title)?;
+        self.hosts.remove(address);
+        Ok(())
     }
 
     /// Takes the host of a removal away that the daemon died in, if its provisioner had forgotten the node already: a host that is no node of a pool would serve every one.

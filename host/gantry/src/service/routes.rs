@@ -147,8 +147,8 @@ impl Service {
             }
             let store = &change.service.store;
             let routes = store.routes_of(&app.name).await.or_problem(|| title.clone())?;
-            let gone = routes.iter().filter(|routes| remove.contains(&routes.router));
-            if let Some(other) = gone.filter_map(RoutesRecord::swapped_with).next() {
+            // On another router they would not be swapped, and a swap would exchange which one that is.
+            if let Some(other) = routes.iter().filter_map(RoutesRecord::swapped_with).next() {
                 return Err(swapped(title, &app.name, other));
             }
             routers.retain(|router| !remove.contains(&router.name));
