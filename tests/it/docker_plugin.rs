@@ -510,7 +510,7 @@ async fn a_replacement_that_the_platform_died_in_is_finished_at_the_start() -> R
     let (operation, _) = stage.operation();
     stage.provisioner.initialise(&operation).await?;
     assert_eq!(stage.images().await?, ["shop:2"; 3]);
-    assert_eq!(stage.ids().await?.len(), 3);
+    assert_eq!((stage.ids().await?.len(), stage.in_use().await?), (3, 3));
     assert!(stage.keys("leaving/").await?.is_empty());
     Ok(())
 }

@@ -59,6 +59,11 @@ fn reserve(app: &App) -> Result<String> {
     })
 }
 
+/// Removes what builds of an app left that no deploy has made the app's: the app is removed.
+pub(crate) fn forget(app: &App) {
+    unfinished::forget(app);
+}
+
 /// The name of a builder's image (spec 5.13).
 fn name_by_rule(app: &App, options: &BuildOptions) -> String {
     let names = ImageNames::from_settings(&Config);

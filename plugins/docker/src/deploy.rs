@@ -52,9 +52,9 @@ fn deploy_units(app: &App, name: &str) -> Result<String> {
     // A deploy means what the name means now, whatever units of that name run.
     let image = image::prepare(app, host, name, &[])?;
     let silent = present.silent.clone();
-    let before = present.units.iter().filter(|unit| !unit.is_build()).count();
-    let before = i32::try_from(before).unwrap_or(i32::MAX);
     let old = present.with_lost();
+    let before = old.iter().filter(|unit| !unit.is_build()).count();
+    let before = i32::try_from(before).unwrap_or(i32::MAX);
     let wanted = wanted(&image, &old);
     let total: usize = wanted.values().sum();
     if total == 0 {

@@ -50,7 +50,7 @@ pub(crate) fn in_all(command: &Command<'_>) -> Result<i32> {
 
 /// Runs a command in one unit that runs.
 pub(crate) fn in_one(command: &Command<'_>) -> Result<i32> {
-    let units = runnable(observe::of_app(&command.app.name)?)?;
+    let units = runnable(observe::of_app_to_use(&command.app.name)?)?;
     let unit = units.first().ok_or(Error::EmptyApp)?;
     in_unit(unit, command)
 }

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use gantry_sdk::config::Config;
-use gantry_sdk::containers::ContainerSummary;
+use gantry_sdk::containers::{ContainerSummary, nodes as given_nodes};
 use gantry_sdk::gantry_core::healing::{Findings, NotedNode, SickUnit};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Labels, Result, Settings, Status, log};
@@ -99,19 +99,29 @@ pub(crate) fn examine() -> Result<Findings> {
         let machine = machines.find(address)?;
         match said {
             Ok(_) => {
-                // That one of the others answered is written down when it is taken back.
-                if matches!(machine.creation, Creation::Created | Creation::Disabled) {
-                    logged(address, machine::update(address, |seen| seen.answered(name::now())));
-                }
+                // Whether one of the others may take units is seen when it is taken back.
+                let may_take_units =
+                    matches!(machine.creation, Creation::Created | Creation::Disabled);
+                let seen = machine::update(address, |machine| match may_take_units {
+                    true => machine.answered(name::now()),
+                    false => machine.seen(name::now()),
+                });
+                logged(address, seen);
                 if let Some(reason) = why_back(machine.creation, littered.contains(address)) {
                     let reason = reason.to_owned();
                     findings.recovered.push(NotedNode { address: address.to_owned(), reason });
                 }
             }
             Err(error) => {
+                // Removed while it was waited for.
+                if !given_nodes().iter().any(|given| given == address)
+                    && !machine::is_written_down(address)?
+                {
+                    continue;
+                }
                 machine::note_failure(address, error);
                 let now = name::now();
-                let noted = Machines::read()?.find(address)?.clone();
+                let Ok(noted) = Machines::read()?.find(address).cloned() else { continue };
                 if NodeRules::of_pool(&Config, noted.pool()).is_dead(&noted, now) {
                     let reason = format!("{} failures in a row: {error}", noted.failures);
                     findings.dead.push(NotedNode { address: address.to_owned(), reason });

@@ -144,7 +144,8 @@ impl Launch<'_> {
                     Some(error) => self.not_started(unit, name, completion.replies.len(), error),
                 },
                 Some(Job::Clean { unit, name, failure, next, forced }) => {
-                    match completion.failure {
+                    let node = self.node(unit);
+                    match completion.failure.map(|error| machine::on(&node, error)) {
                         None | Some(EngineError::NotFound(_)) => {
                             self.forget(unit, name);
                             self.onward(unit, failure, next)

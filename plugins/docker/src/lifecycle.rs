@@ -27,10 +27,17 @@ pub(crate) fn initialise() -> Result<()> {
     for record in &records {
         by_node.entry(&record.node).or_default().push(record);
     }
-    let mut silent = BTreeSet::new();
+    // One that is not given any more says as little as one that is down.
+    let is_not_given = |node: &&str| !addresses.contains(*node);
+    let mut silent: BTreeSet<String> =
+        by_node.keys().copied().filter(is_not_given).map(str::to_owned).collect();
+    let mut lost = BTreeSet::new();
     for (node, said) in sight.nodes() {
         match said {
-            Ok(containers) => meet(node, containers, by_node.get(node).map_or(&[], Vec::as_slice))?,
+            Ok(containers) => {
+                let records = by_node.get(node).map_or(&[][..], Vec::as_slice);
+                lost.extend(meet(node, containers, records)?);
+            }
             // The platform starts without it, and says so; what is written down stays.
             Err(error) if is_silent(error) => {
                 let fields = [("node", node), ("error", &error.to_string())];
@@ -50,6 +57,7 @@ pub(crate) fn initialise() -> Result<()> {
         }
         leaving::finish(&app, units, &silent)?;
     }
+    lost.iter().for_each(|app| observe::recount(app));
     Ok(())
 }
 
@@ -58,28 +66,27 @@ pub(crate) fn to_meet(nodes: &BTreeSet<&str>) -> Result<Sight> {
     Sight::with_labels(nodes, &KIND)
 }
 
-/// What a machine has, as of [`to_meet`], meets the records of what is there.
+/// What a machine has, as of [`to_meet`], meets the records of what is there. Gives the apps that have lost units.
 pub(crate) fn meet(
     node: &str,
     containers: &[ContainerSummary],
     records: &[&UnitRecord],
-) -> Result<()> {
+) -> Result<BTreeSet<String>> {
     let orphans = orphans::on(node)?;
     let Difference { gone, unknown } = compare(records, &orphans, containers);
     let mut lost = BTreeSet::new();
     for record in gone {
         observe::forget(record)?;
         if !record.is_new && !record.is_build() {
-            lost.insert(record.app_name.as_str());
+            lost.insert(record.app_name.clone());
         }
     }
     adopt(node, &unknown)?;
-    lost.into_iter().for_each(observe::recount);
     let left = orphans::remove(node, containers)?;
     if left > 0 {
         log::warn("what was left of units stays", &[("node", node), ("units", &left.to_string())]);
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// The same for a machine that was there before: a unit that is gone and was in service is to be replaced, and not forgotten.
@@ -92,7 +99,7 @@ pub(crate) fn meet_again(
         let is_there = observe::find(containers, &record.id).is_some();
         record.is_new || record.is_build() || is_there
     };
-    meet(node, containers, &records.iter().filter(to_meet).collect::<Vec<_>>())
+    meet(node, containers, &records.iter().filter(to_meet).collect::<Vec<_>>()).map(drop)
 }
 
 /// A line per host.

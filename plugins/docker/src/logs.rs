@@ -6,9 +6,10 @@ use gantry_sdk::config::Config;
 use gantry_sdk::containers::{EngineError, LogOptions};
 use gantry_sdk::gantry_core::create::ContainerDefaults;
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Availability, Result, Settings, Source, TailOptions};
+use gantry_sdk::{App, Availability, Result, Settings, Source, TailOptions, log};
 
 use crate::host::Host;
+use crate::machine::is_of_machine;
 use crate::units::of_process;
 use crate::{node_containers, observe, records};
 
@@ -69,15 +70,26 @@ pub(crate) fn tail(app: &App, options: &TailOptions) -> Result<Vec<Source>> {
     let log_options =
         LogOptions { lines: options.lines, follow: options.follow, timestamps: false };
     let mut sources = Vec::with_capacity(units.len());
+    let mut silent = None;
     for unit in units {
         let lines = match Host::open(&unit.node)?.client.container_logs(&unit.id, log_options) {
             // It went away meanwhile.
             Err(EngineError::NotFound(_)) => continue,
+            // The others have their lines all the same.
+            Err(error) if options.unit.is_empty() && is_of_machine(&error) => {
+                let fields = [("unit", unit.id.as_str()), ("error", &error.to_string())];
+                log::warn("the lines of a unit cannot be read", &fields);
+                silent = silent.or(Some(error));
+                continue;
+            }
             result => result?,
         };
         sources.push(Source { unit: unit.id, process: unit.process_name, lines });
     }
-    Ok(sources)
+    match silent {
+        Some(error) if sources.is_empty() => Err(error.into()),
+        _ => Ok(sources),
+    }
 }
 
 /// The units whose lines are wanted.

@@ -141,9 +141,16 @@ impl Machine {
         }
     }
 
-    /// Takes down that it answered.
-    pub(crate) fn answered(&mut self, now: i64) {
+    /// Takes down that it answered: it has not failed in a row.
+    pub(crate) fn seen(&mut self, now: i64) {
         self.last_success = now;
+        self.failures = 0;
+        self.failing_since = 0;
+    }
+
+    /// Takes down that it answered and may take units.
+    pub(crate) fn answered(&mut self, now: i64) {
+        self.seen(now);
         self.forgive();
         if self.creation == Creation::Pending || self.creation == Creation::Error {
             self.creation = Creation::Created;
@@ -284,6 +291,19 @@ pub(crate) fn is_written_down(address: &str) -> Result<bool> {
 /// Forgets what is written down of a host.
 pub(crate) fn forget(address: &str) -> Result<()> {
     keys::remove(&key(address))
+}
+
+/// Why a host that is not given any more says nothing.
+pub(crate) fn not_given(address: &str) -> EngineError {
+    let why = format!("the Docker host `{address}` is not given to this provisioner any more");
+    EngineError::Unreachable(why)
+}
+
+/// What a failure on a host means. The platform has nothing of a host that is not given any more; what is there may be there all the same.
+pub(crate) fn on(address: &str, error: EngineError) -> EngineError {
+    let is_given = || containers::nodes().iter().any(|given| given == address);
+    let is_nothing = matches!(error, EngineError::NotFound(_));
+    if is_nothing && !is_given() { not_given(address) } else { error }
 }
 
 /// Whether a failure is the machine's own, and not of what it was asked.

@@ -175,6 +175,8 @@ pub(crate) fn rests(unit: &UnitRecord) -> Option<Status> {
 
 /// Moves units of one app, and counts them. It is locked meanwhile, and only what is still there moves.
 fn of_app(name: &str, steps: Vec<Step>, moved: &mut usize) -> Result<()> {
+    // The app before this one may have undone something, and removed its old units without a stop.
+    operation::undone();
     let ids: Vec<&str> = steps.iter().map(|step| step.unit.id.as_str()).collect();
     let _lock = apps::lock(name).map_err(|error| {
         error.map_text(|why| {
@@ -208,7 +210,7 @@ fn together(
     mut steps: Vec<Step>,
     silent: BTreeSet<String>,
 ) -> Result<usize> {
-    // The move before this one may have undone something, and removed its old units without a stop.
+    // So may the group before this one have.
     operation::undone();
     // As the pipeline orders new units.
     steps.sort_by(|one, other| one.unit.process_name.cmp(&other.unit.process_name));

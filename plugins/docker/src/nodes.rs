@@ -10,7 +10,7 @@ use gantry_sdk::gantry_core::node::{
     find_node_by_addrs,
 };
 use gantry_sdk::gantry_core::record::UnitRecord;
-use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, log, operation, quote};
+use gantry_sdk::{App, Error, Labels, NodePage, Result, Unit, apps, log, operation, quote};
 
 use crate::machine::{self, Creation, Machines};
 use crate::observe::{Sight, is_silent, observed};
@@ -242,7 +242,16 @@ impl<'a> Leaving<'a> {
                 orphans::leave(record)?;
             }
         }
-        lost.into_iter().for_each(observe::recount);
+        for app in lost {
+            // Whoever changes it counts it.
+            match apps::lock(app) {
+                Ok(_lock) => observe::recount(app),
+                Err(error) => log::warn(
+                    "an app is not counted",
+                    &[("app", app), ("error", &error.to_string())],
+                ),
+            }
+        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use gantry_sdk::containers::{
 use gantry_sdk::gantry_core::record::{Report, UnitRecord, reported_status};
 use gantry_sdk::{App, Error, Labels, Result, Status, apps, images, log};
 
-use crate::machine::is_of_machine;
+use crate::machine::{is_of_machine, not_given};
 use crate::{leaving, records};
 
 /// Of so many apps an engine is asked one by one for what it has; else for all at once.
@@ -84,10 +84,7 @@ impl Sight {
             });
             (node.to_owned(), listed)
         });
-        let gone = |node: &str| {
-            let why = format!("the Docker host `{node}` is not given to this provisioner any more");
-            (node.to_owned(), Err(EngineError::Unreachable(why)))
-        };
+        let gone = |node: &str| (node.to_owned(), Err(not_given(node)));
         Ok(Self(seen.chain(absent.into_iter().map(|(node, _)| gone(node))).collect()))
     }
 
@@ -180,11 +177,14 @@ fn containers(reply: StepReply) -> Option<Vec<ContainerSummary>> {
 /// No engine tells.
 pub(crate) fn of_app(app: &str) -> Result<Vec<UnitRecord>> {
     let records = records::of_app(app)?;
-    let sight = Sight::of_units(&records)?;
+    of_sight(&Sight::of_units(&records)?, records)
+}
+
+fn of_sight(sight: &Sight, records: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
     if let Some(error) = sight.strange() {
         return Err(error.clone().into());
     }
-    if let Some(error) = nobody_answers(&sight) {
+    if let Some(error) = nobody_answers(sight) {
         return Err(error.into());
     }
     Ok(sight.observe(records))
@@ -195,6 +195,15 @@ fn nobody_answers(sight: &Sight) -> Option<EngineError> {
     let mut failures = sight.0.values().map(|said| said.as_ref().err());
     let first = failures.next()??;
     failures.all(|failure| failure.is_some()).then(|| first.clone())
+}
+
+/// The same for what needs one of them that works: those on a node that did not answer come last.
+pub(crate) fn of_app_to_use(app: &str) -> Result<Vec<UnitRecord>> {
+    let records = records::of_app(app)?;
+    let sight = Sight::of_units(&records)?;
+    let mut units = of_sight(&sight, records)?;
+    units.sort_by_key(|unit| sight.on(&unit.node).is_none());
+    Ok(units)
 }
 
 /// The same for a change of the app: what was never in service and is gone is forgotten, and what an earlier change was removing is removed first.
@@ -281,9 +290,12 @@ pub(crate) fn forget(record: &UnitRecord) -> Result<()> {
 
 /// Tells the platform how many units an app uses, after some have gone that nobody replaces in a change which the platform counts itself. That it cannot be told is for the log.
 pub(crate) fn recount(app: &str) {
-    let in_use = |record: &UnitRecord| !record.is_new && !record.is_build();
     let told = records::of_app(app).and_then(|records| {
-        let units = records.iter().filter(|record| in_use(record)).count();
+        let leaving = leaving::names(app)?;
+        let in_use = |record: &&UnitRecord| {
+            !record.is_new && !record.is_build() && !leaving.contains(&record.name)
+        };
+        let units = records.iter().filter(in_use).count();
         apps::set_quota_in_use(app, i32::try_from(units).unwrap_or(i32::MAX))
     });
     if let Err(error) = told {

@@ -6,7 +6,7 @@ use gantry_sdk::containers::{Batch, EngineError, Sequence, Step};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{Result, log, operation};
 
-use crate::machine::is_of_machine;
+use crate::machine::{self, is_of_machine};
 use crate::{limits, orphans, records};
 
 /// The seconds a container has to end by itself.
@@ -88,7 +88,7 @@ pub(crate) fn stop_and_remove_all(
         first.iter().map(|unit| (unit, false)).enumerate().collect();
     while let Some(completion) = batch.next_ended() {
         let Some((unit, is_second)) = tries.remove(&completion.index) else { continue };
-        match completion.failure {
+        match completion.failure.map(|error| machine::on(&unit.node, error)) {
             None | Some(EngineError::NotFound(_)) => told(unit, Ok(())),
             // The container did not even stop: kill it. A machine that does not answer would not do that either.
             Some(error)

@@ -16,7 +16,7 @@ const START_PAUSE: Duration = Duration::from_millis(200);
 
 /// Opens a shell in a unit. It ends with the session.
 pub(crate) fn open(app: &App, options: &ShellOptions) -> Result<Session> {
-    let unit = wanted(observe::of_app(&app.name)?, &options.unit)?;
+    let unit = wanted(observe::of_app_to_use(&app.name)?, &options.unit)?;
     let client = &Host::open(&unit.node)?.client;
     until_runs(client, &unit)?;
     let shell = shell_of(client, &unit)?;

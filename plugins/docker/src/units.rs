@@ -12,7 +12,10 @@ use crate::host::set_network;
 use crate::image::{self, Prepared};
 use crate::observe::Present;
 use crate::removal::STOP_SECONDS;
-use crate::{limits, messages, moves, name, observe, orphans, placing, records, routes, victims};
+use crate::{
+    builder, limits, machine, messages, moves, name, observe, orphans, placing, records, routes,
+    victims,
+};
 
 /// Starts more units of the current image.
 pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
@@ -29,9 +32,14 @@ pub(crate) fn add(app: &App, count: u32, process: &str) -> Result<()> {
     let image = image::prepare(app, host, &current, &units)?;
     let process = resolve_process(&image.metadata, process)?.to_owned();
     let wanted = BTreeMap::from([(process.clone(), count_of(count))]);
-    run(Change::new(app, image, wanted, Vec::new(), silent))?;
-    // So many more than people see.
-    of_process(lost, &process).iter().try_for_each(observe::forget)
+    // So many more than people see; the lost ones of other processes are replaced.
+    let (forgotten, replaced): (Vec<_>, Vec<_>) =
+        lost.into_iter().partition(|unit| unit.process_name == process);
+    let total = of_process(units, "").len() + replaced.len() + count_of(count);
+    apps::set_quota_in_use(&app.name, i32::try_from(total).unwrap_or(i32::MAX))?;
+    run(Change::new(app, image, wanted, Vec::new(), silent))
+        .inspect_err(|_| observe::recount(&app.name))?;
+    forgotten.iter().try_for_each(observe::forget)
 }
 
 /// Removes units: of the machines that have the most, the oldest first.
@@ -47,12 +55,16 @@ pub(crate) fn remove(app: &App, count: u32, process: &str) -> Result<()> {
     change::remove_units(app, metadata.web_process_name(), &victims)
         .inspect_err(|_| observe::recount(&app.name))?;
     // So many fewer than people see.
-    of_process(lost, process).iter().try_for_each(observe::forget)
+    of_process(lost, process).iter().try_for_each(observe::forget)?;
+    observe::recount(&app.name);
+    Ok(())
 }
 
 /// Removes everything of an app. Routes that stay keep nothing from going.
 pub(crate) fn destroy(app: &App) -> Result<()> {
-    destroy_units(app).or_else(|error| leave_if_unknown(&app.name).and(Err(error)))
+    destroy_units(app).or_else(|error| leave_if_unknown(&app.name).and(Err(error)))?;
+    builder::forget(app);
+    Ok(())
 }
 
 fn destroy_units(app: &App) -> Result<()> {
@@ -189,7 +201,7 @@ fn for_each(
     while let Some(completion) = batch.next_ended() {
         // They began in their order.
         let Some(unit) = units.get(completion.index) else { continue };
-        let result = match completion.failure {
+        let result = match completion.failure.map(|error| machine::on(&unit.node, error)) {
             None => done(unit, &completion.replies),
             Some(EngineError::NotFound(_)) => done(unit, &[]),
             Some(error) => Err(error.into()),

@@ -871,6 +871,12 @@ async fn an_image_that_no_deploy_made_the_apps_goes_with_the_next_build() -> Res
     }
     let made: Vec<String> = shop.made(9).await?.into_iter().map(|(name, _)| name).collect();
     assert_eq!(made, ["tsuru/app-shop:v2", "tsuru/app-shop:v4"]);
+    // Nor does it outlive its app.
+    let left = shop.build(SOURCE, &platform()).await?.0?;
+    shop.destroy().await?;
+    let made: Vec<String> = shop.made(9).await?.into_iter().map(|(name, _)| name).collect();
+    ensure!(!made.contains(&left), "{made:?}");
+    assert_eq!(shop.keys("builds/").await?, [""; 0]);
     Ok(())
 }
 

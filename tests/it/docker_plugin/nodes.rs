@@ -1,6 +1,7 @@
 //! Several hosts, each an engine in memory: how units are spread, what operators do with hosts, what becomes of units that die and of hosts that do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use gantry_core::node::{
 use gantry_core::record::UnitRecord;
 use gantry_core::{App, Error, Status, Unit};
 use gantry_engine::{Apps as _, Containers as _, Operation, State};
-use gantry_runtime::{CallError, Cause};
+use gantry_runtime::{CallError, Cause, TailOptions};
 use serde_json::json;
 
 use super::stage::*;
@@ -389,6 +390,13 @@ async fn units_that_move_rest_or_run_as_they_do_when_their_turn_comes() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_that_is_cancelled_is_undone_also_after_another_app_has_moved() -> Result<()> {
+    for waits_for_its_turn in [true, false] {
+        cancelled_after_another(waits_for_its_turn).await?;
+    }
+    Ok(())
+}
+
+async fn cancelled_after_another(waits_for_its_turn: bool) -> Result<()> {
     let mut stage = Stage::three(json!({})).await?;
     stage.deploy("shop:1").await?;
     let zoo = App { name: "zoo".to_owned(), ..stage.app.clone() };
@@ -403,11 +411,16 @@ async fn a_move_that_is_cancelled_is_undone_also_after_another_app_has_moved() -
     let cancel = async {
         screen.until("Moved unit ").await;
         stage.played.status.store(0, Ordering::Release);
+        if waits_for_its_turn {
+            operation.cancel.cancel();
+            return Some(turn);
+        }
         drop(turn);
         screen.until("Trying again in 3s").await;
         operation.cancel.cancel();
+        None
     };
-    let (moved, ()) = tokio::join!(stage.provisioner.rebalance(&operation, &forced), cancel);
+    let (moved, _turn) = tokio::join!(stage.provisioner.rebalance(&operation, &forced), cancel);
     let error = moved.unwrap_err();
     ensure!(matches!(error.cause, Cause::Plugin(Error::Cancelled)), "{error:?}: {}", screen.text());
     let after = stage.provisioner.units(&question(), std::slice::from_ref(&zoo)).await?;
@@ -604,8 +617,68 @@ async fn a_unit_that_somebody_removed_is_not_forgotten_with_those_of_another_pro
             true => stage.provisioner.add_units(&operation, &stage.app, 1, process).await?,
             false => stage.provisioner.remove_units(&operation, &stage.app, 1, process).await?,
         }
-        assert_eq!(stage.keys("units/").await?.len(), written, "{process}, {more}");
+        let counted = (stage.keys("units/").await?.len(), stage.in_use().await?);
+        assert_eq!(counted, (written, u32::try_from(written)?), "{process}, {more}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_on_a_host_that_is_not_given_any_more_is_not_taken_for_gone() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    stage.nodes.take("docker", B);
+    let on_b = |units: Vec<Unit>| {
+        let unit = units.into_iter().find(|unit| unit.ip == "10.0.0.2");
+        unit.map(|unit| unit.status).context("the unit is known")
+    };
+    let before = on_b(stage.units().await?)?;
+    for verb in ["stop", "start", "remove", "initialise", "destroy"] {
+        let (operation, _) = stage.operation();
+        let app = &stage.app;
+        let done = match verb {
+            "stop" => stage.provisioner.stop(&operation, app, "").await,
+            "start" => stage.provisioner.start(&operation, app, "").await,
+            "remove" => stage.provisioner.remove_units(&operation, app, 3, "web").await,
+            "initialise" => stage.provisioner.initialise(&operation).await,
+            _ => stage.provisioner.destroy(&operation, app).await,
+        };
+        assert_eq!(done.is_ok(), verb == "initialise", "{verb}: {done:?}");
+        assert_eq!(on_b(stage.units().await?)?, before, "{verb}");
+    }
+    assert_eq!(stage.keys("units/").await?.len(), 1);
+    // Nor is one whose place others have taken: it goes when the host is there again.
+    stage.deploy("shop:2").await?;
+    assert_eq!((stage.keys("orphans/").await?.len(), stage.containers_on(B).await?), (1, 1));
+    let engine = Arc::new(stage.on(B)?.clone());
+    stage.nodes.give("docker", B, engine);
+    let (operation, _) = stage.operation();
+    stage.provisioner.initialise(&operation).await?;
+    assert_eq!((stage.keys("orphans/").await?.len(), stage.containers_on(B).await?), (0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_down_keeps_nobody_from_the_units_of_the_others() -> Result<()> {
+    let mut stage = Stage::three(json!({})).await?;
+    stage.deploy("shop:1").await?;
+    stage.add(2).await?;
+    let first = stage.units().await?.remove(0);
+    let down = [A, B, C].into_iter().find(|host| host.contains(&first.ip)).context("its host")?;
+    stage.fault.is(Some(Kind::Down(down)));
+    let options = TailOptions { lines: 1, ..TailOptions::default() };
+    let sources = stage.provisioner.tail(&question(), &stage.app, &options).await?;
+    assert_eq!(sources.len(), 2);
+    let named = TailOptions { unit: first.id, ..options };
+    ensure!(
+        stage.provisioner.tail(&question(), &stage.app, &named).await.is_err(),
+        "it is asked for"
+    );
+    let sink = || Box::pin(tokio::io::sink());
+    let (operation, _) = stage.operation();
+    let ran = stage.provisioner.execute_once(&operation, &stage.app, "0", &[], sink(), sink());
+    assert_eq!(ran.await?, 0);
     Ok(())
 }
 
@@ -737,7 +810,7 @@ async fn a_host_that_answers_has_not_failed_whatever_is_left_on_it() -> Result<(
     let healing = json!({"max-failures": 2, "max-unresponsive-time": 0});
     let mut stage = Stage::three(json!({"docker": {"healing": healing}})).await?;
     stage.update(UpdateNodeOptions { pool: "p".to_owned(), ..to(A) }).await?;
-    // One whose creation nobody saw end may come for minutes.
+    // One whose creation nobody saw end may come for minutes; or it is still to be made ready.
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let left = UnitRecord {
         name: "late".to_owned(),
@@ -746,7 +819,13 @@ async fn a_host_that_answers_has_not_failed_whatever_is_left_on_it() -> Result<(
         ..UnitRecord::default()
     };
     stage.write(&format!("orphans/{A}/late"), &json!(left)).await?;
-    for _ in 0..3 {
+    for creation in ["created", "created", "error", "error"] {
+        let key = format!("nodes/{A}");
+        let entry = State::get(&stage.platform, "docker", &key).await?.context("a record")?;
+        let mut record: serde_json::Value = serde_json::from_slice(&entry.value)?;
+        record["creation"] = creation.into();
+        let value = serde_json::to_vec(&record)?;
+        State::put_if(&stage.platform, "docker", &key, &value, Some(entry.version)).await?;
         stage.fault.is(Some(Kind::Down(A)));
         assert_eq!(stage.examine().await?.dead, [], "it failed once");
         ensure!(stage.node(A).await?.extra_data.contains_key("Failures"));

@@ -15,7 +15,8 @@ use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
 use gantry_engine::operation::Progress;
 use gantry_engine::stream::{Chunk, Source};
 use gantry_engine::{
-    Call, Chain, Config, Containers, EngineError, Layer, Operation, Request, Response, Scope, State,
+    Call, Chain, Config, Containers, EngineError, Layer, Nodes, Operation, Request, Response,
+    Scope, State,
 };
 use gantry_runtime::{Bounds, CallError, LoadSettings, Provisioner, Runtime};
 use gantry_tests::artifacts;
@@ -229,6 +230,8 @@ pub(super) struct Stage {
     pub(super) engines: Vec<(String, Memory)>,
     pub(super) played: Arc<Played>,
     pub(super) platform: Platform,
+    /// The hosts that are given to the plugin.
+    pub(super) nodes: Arc<Nodes>,
     pub(super) provisioner: Provisioner,
     pub(super) app: App,
     pub(super) operations: u32,
@@ -266,6 +269,7 @@ impl Stage {
         let app = App { name: "shop".to_owned(), pool: "p".to_owned(), ..App::default() };
         let platform = Platform::new().app(app.clone()).quota("shop", 60);
         let backends = platform.backends("docker", engines.clone());
+        let nodes = Arc::clone(&backends.nodes);
         // One test compiles the plugin, the others find it in the cache.
         static COMPILING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let runtime = artifacts::runtime()?;
@@ -288,7 +292,18 @@ impl Stage {
         let provisioner = Provisioner::new("docker", generation);
         let engine = engines.first().context("a host")?.1.clone();
         let operations = 0;
-        Ok(Self { runtime, fault, engine, engines, played, platform, provisioner, app, operations })
+        Ok(Self {
+            runtime,
+            fault,
+            engine,
+            engines,
+            played,
+            platform,
+            nodes,
+            provisioner,
+            app,
+            operations,
+        })
     }
 
     /// An operation and the screen that shows it.

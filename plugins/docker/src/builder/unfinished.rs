@@ -41,6 +41,18 @@ pub(super) fn clean(app: &App) {
     }
 }
 
+/// The same for an app that is removed. What cannot be removed stays noted.
+pub(super) fn forget(app: &App) {
+    clean(app);
+    let forgotten = keys::get::<Vec<Unfinished>>(&key(app)).and_then(|left| match left {
+        Some(left) if left.is_empty() => keys::remove(&key(app)),
+        Some(_) | None => Ok(()),
+    });
+    if let Err(error) = forgotten {
+        warn(app, &error.to_string());
+    }
+}
+
 fn removed(app: &App) -> Result<()> {
     let written = state::get(&key(app))?;
     let all: Vec<Unfinished> =
