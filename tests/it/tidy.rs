@@ -65,6 +65,24 @@ fn the_core_has_no_tokio_no_engine_and_no_wasm() -> Result<()> {
 }
 
 #[test]
+fn every_dependency_comes_from_the_registry() -> Result<()> {
+    let lock: toml::Table = std::fs::read_to_string(top().join("Cargo.lock"))?.parse()?;
+    let packages = lock.get("package").and_then(|value| value.as_array()).context("packages")?;
+    let mut ours = 0;
+    for package in packages {
+        match package.get("source").and_then(|source| source.as_str()) {
+            Some(source) => {
+                let registry = "registry+https://github.com/rust-lang/crates.io-index";
+                assert_eq!(source, registry, "{package}");
+            }
+            None => ours += 1,
+        }
+    }
+    assert_eq!(ours, 11, "the crates of this workspace, and no other path");
+    Ok(())
+}
+
+#[test]
 fn generated_bindings_live_in_one_module() -> Result<()> {
     let mut places = Vec::new();
     let mut folders = vec![top().join("host")];
