@@ -197,13 +197,7 @@ pub(super) const PROMISES: &[Promise] = &[
         units::starts_with_one,
         "a process that is started has at least one unit (spec 6.2)"
     )),
-    Promise::new("the provisioner itself refuses units over the quota", check!(units::quota))
-        .on_docker(differs!(
-            "it was not refused",
-            units::no_quota,
-            "whoever asks minds the quota: the platform reserves units before (spec 5.7); \
-             on Kubernetes the sum of all processes is told with every change (spec 6.1)"
-        )),
+    Promise::new("the provisioner itself refuses units over the quota", check!(units::quota)),
     Promise::new("an agent's word sets the status of a unit", check!(units::set)).on_kubernetes(
         Expected::Lacks(
             Interface::UnitStatus,

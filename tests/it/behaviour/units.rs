@@ -196,13 +196,6 @@ pub(super) async fn quota(mut stage: Stage) -> Result<()> {
     stage.has(&[("web", 1), ("worker", 1)]).await
 }
 
-pub(super) async fn no_quota(mut stage: Stage) -> Result<()> {
-    stage.platform = stage.platform.clone().quota("shop", 3);
-    stage.serving(1).await?;
-    stage.add(2, "web").await?;
-    stage.has(&[("web", 3), ("worker", 1)]).await
-}
-
 pub(super) async fn registered(mut stage: Stage) -> Result<()> {
     stage.serving(1).await?;
     for id in stage.ids("").await? {
