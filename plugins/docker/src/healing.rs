@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use gantry_sdk::config::Config;
-use gantry_sdk::containers::{ContainerSummary, nodes as given_nodes};
+use gantry_sdk::containers::ContainerSummary;
 use gantry_sdk::gantry_core::healing::{Findings, NotedNode, SickUnit};
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Labels, Result, Settings, Status, log};
@@ -114,9 +114,7 @@ pub(crate) fn examine() -> Result<Findings> {
             }
             Err(error) => {
                 // Removed while it was waited for.
-                if !given_nodes().iter().any(|given| given == address)
-                    && !machine::is_written_down(address)?
-                {
+                if !machine::is_given(address) && !machine::is_written_down(address)? {
                     continue;
                 }
                 machine::note_failure(address, error);

@@ -293,6 +293,11 @@ pub(crate) fn forget(address: &str) -> Result<()> {
     keys::remove(&key(address))
 }
 
+/// Whether a host is given to this provisioner now.
+pub(crate) fn is_given(address: &str) -> bool {
+    containers::nodes().iter().any(|given| given == address)
+}
+
 /// Why a host that is not given any more says nothing.
 pub(crate) fn not_given(address: &str) -> EngineError {
     let why = format!("the Docker host `{address}` is not given to this provisioner any more");
@@ -301,9 +306,8 @@ pub(crate) fn not_given(address: &str) -> EngineError {
 
 /// What a failure on a host means. The platform has nothing of a host that is not given any more; what is there may be there all the same.
 pub(crate) fn on(address: &str, error: EngineError) -> EngineError {
-    let is_given = || containers::nodes().iter().any(|given| given == address);
     let is_nothing = matches!(error, EngineError::NotFound(_));
-    if is_nothing && !is_given() { not_given(address) } else { error }
+    if is_nothing && !is_given(address) { not_given(address) } else { error }
 }
 
 /// Whether a failure is the machine's own, and not of what it was asked.

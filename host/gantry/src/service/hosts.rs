@@ -70,9 +70,10 @@ impl Hosts {
         known: &HostRecord,
         record: &HostRecord,
     ) -> Option<EngineError> {
-        let certificates =
-            |of: &HostRecord| (of.ca_cert.clone(), of.client_cert.clone(), of.client_key.clone());
-        if certificates(known) == certificates(record) {
+        let is_same = known.ca_cert == record.ca_cert
+            && known.client_cert == record.client_cert
+            && known.client_key == record.client_key;
+        if is_same {
             return None;
         }
         let ask = async |record: &HostRecord| {

@@ -145,12 +145,8 @@ impl Service {
                         .hint(format!("`gantry app info {}` shows its routers", app.name)));
                 }
             }
-            let store = &change.service.store;
-            let routes = store.routes_of(&app.name).await.or_problem(|| title.clone())?;
             // On another router they would not be swapped, and a swap would exchange which one that is.
-            if let Some(other) = routes.iter().filter_map(RoutesRecord::swapped_with).next() {
-                return Err(swapped(title, &app.name, other));
-            }
+            change.service.refuse_swapped(&app.name, title.clone()).await?;
             routers.retain(|router| !remove.contains(&router.name));
             for router in new {
                 if routers.iter().all(|there| there.name != router.name) {
@@ -158,7 +154,7 @@ impl Service {
                 }
             }
             let names: Vec<String> = routers.iter().map(|router| router.name.clone()).collect();
-            let set = store.set_routers(&app.name, routers, clock::now()).await;
+            let set = change.service.store.set_routers(&app.name, routers, clock::now()).await;
             set.or_problem(|| title).map(|()| json!({"routers": names}))
         })
         .await
