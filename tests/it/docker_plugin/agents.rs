@@ -1,10 +1,8 @@
 //! The agents of machines: what they checked is written down and asked before a machine is given up, and where they pass the lines of units on is told.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use gantry_core::node::{AddNodeOptions, NodeCheckResult, NodeStatusData};
-use gantry_engine::{Operation, State};
+use gantry_engine::State;
 use serde_json::{Value, json};
 
 use super::stage::*;
@@ -14,10 +12,6 @@ const B: &str = "tcp://10.0.0.2:2375";
 
 /// An hour, in milliseconds.
 const HOUR: i64 = 3_600_000;
-
-fn question() -> Operation {
-    Operation::new("", Duration::from_secs(20))
-}
 
 fn check(name: &str, error: &str) -> NodeCheckResult {
     NodeCheckResult { name: name.to_owned(), error: error.to_owned(), successful: error.is_empty() }

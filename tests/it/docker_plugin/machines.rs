@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use gantry_core::App;
-use gantry_engine::{Containers as _, Operation};
+use gantry_engine::Containers as _;
 use gantry_runtime::CallError;
 use serde_json::json;
 
 use super::builds::{DOCKERFILE, Deaf, Mishap, SOURCE, Workshop, dockerfile, platform};
+use super::stage::question;
 
 const A: &str = "tcp://10.0.0.1:2375";
 const B: &str = "tcp://10.0.0.2:2375";
@@ -25,10 +25,6 @@ const AGENTS: [&str; 2] = ["watcher", "shipper"];
 
 const CHECKED: &[(&str, &str)] =
     &[("Procfile", "web: serve\n"), ("tsuru.yaml", "healthcheck: {path: /up}\n")];
-
-fn question() -> Operation {
-    Operation::new("", Duration::from_secs(20))
-}
 
 impl Workshop {
     /// Runs a command in a container of its own.

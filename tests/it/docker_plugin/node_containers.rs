@@ -7,7 +7,7 @@ use gantry_core::container::{Container, ContainerSpec};
 use gantry_core::node::{AddNodeOptions, RemoveNodeOptions};
 use gantry_core::{Error, labels::Labels};
 use gantry_engine::{Containers as _, Memory};
-use gantry_runtime::{CallError, Cause};
+use gantry_runtime::CallError;
 use serde_json::{Value, json};
 
 use super::stage::*;
@@ -24,14 +24,6 @@ fn agent(pools: Value) -> Value {
 fn with_agent(engine: Memory, build: u32) -> Memory {
     let config = json!({"Cmd": ["watch"], "Labels": {"build": build.to_string()}});
     engine.with_remote_image("agent", image(config), [])
-}
-
-/// What the plugin said.
-fn told<T>(result: Result<T, CallError>) -> Result<Error> {
-    match result.map(drop).map_err(|error| error.cause) {
-        Err(Cause::Plugin(error)) => Ok(error),
-        other => anyhow::bail!("not what a plugin says: {other:?}"),
-    }
 }
 
 impl Stage {

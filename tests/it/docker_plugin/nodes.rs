@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use gantry_core::healing::{Findings, NotedNode, SickUnit};
 use gantry_core::node::{
-    AddNodeOptions, Node, NodeStatusData, RebalanceOptions, RemoveNodeOptions, UnitStatusData,
+    AddNodeOptions, NodeStatusData, RebalanceOptions, RemoveNodeOptions, UnitStatusData,
     UpdateNodeOptions,
 };
 use gantry_core::record::UnitRecord;
 use gantry_core::{App, Error, Status, Unit};
-use gantry_engine::{Apps as _, Containers as _, Operation, State};
+use gantry_engine::{Apps as _, Containers as _, State};
 use gantry_runtime::{CallError, Cause, TailOptions};
 use serde_json::json;
 
@@ -22,18 +22,6 @@ use super::stage::*;
 pub(super) const A: &str = "tcp://10.0.0.1:2375";
 pub(super) const B: &str = "tcp://10.0.0.2:2375";
 pub(super) const C: &str = "tcp://10.0.0.3:2375";
-
-fn question() -> Operation {
-    Operation::new("", Duration::from_secs(20))
-}
-
-/// What the plugin said.
-fn told<T>(result: Result<T, CallError>) -> Result<Error> {
-    match result.map(drop).map_err(|error| error.cause) {
-        Err(Cause::Plugin(error)) => Ok(error),
-        other => anyhow::bail!("not what a plugin says: {other:?}"),
-    }
-}
 
 impl Stage {
     pub(super) async fn three(config: serde_json::Value) -> Result<Self> {
@@ -53,15 +41,6 @@ impl Stage {
         let mut counts: Vec<usize> = self.spread().await?.into_values().collect();
         counts.sort_unstable();
         Ok(counts)
-    }
-
-    async fn node(&self, address: &str) -> Result<Node> {
-        Ok(self.provisioner.node(&question(), address).await?)
-    }
-
-    async fn update(&mut self, options: UpdateNodeOptions) -> Result<(), CallError> {
-        let (operation, _) = self.operation();
-        self.provisioner.update_node(&operation, &options).await
     }
 
     pub(super) async fn examine(&self) -> Result<Findings> {
@@ -175,10 +154,6 @@ impl Stage {
 
 fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
-fn to(address: &str) -> UpdateNodeOptions {
-    UpdateNodeOptions { address: address.to_owned(), ..UpdateNodeOptions::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use gantry_core::container::{Container, Image};
-use gantry_core::{App, Status, Unit};
+use gantry_core::node::{Node, UpdateNodeOptions};
+use gantry_core::{App, Error, Status, Unit};
 use gantry_engine::call::{ExecOptions, HttpRequest, HttpResponse, StateCall};
 use gantry_engine::layer::Next;
 use gantry_engine::memory::{Ended, Life, Memory, Platform, Processes};
@@ -18,7 +19,7 @@ use gantry_engine::{
     Call, Chain, Config, Containers, EngineError, Layer, Nodes, Operation, Request, Response,
     Scope, State,
 };
-use gantry_runtime::{Bounds, CallError, LoadSettings, Provisioner, Runtime};
+use gantry_runtime::{Bounds, CallError, Cause, LoadSettings, Provisioner, Runtime};
 use gantry_tests::artifacts;
 use gantry_tests::screen::Screen;
 use serde_json::json;
@@ -329,8 +330,7 @@ impl Stage {
     }
 
     pub(super) async fn units(&self) -> Result<Vec<Unit>> {
-        let question = Operation::new("", Duration::from_secs(10));
-        Ok(self.provisioner.units(&question, std::slice::from_ref(&self.app)).await?)
+        Ok(self.provisioner.units(&question(), std::slice::from_ref(&self.app)).await?)
     }
 
     pub(super) async fn ids(&self) -> Result<Vec<String>> {
@@ -342,8 +342,7 @@ impl Stage {
     }
 
     pub(super) async fn addresses(&self) -> Result<Vec<String>> {
-        let question = Operation::new("", Duration::from_secs(10));
-        Ok(self.provisioner.routable_addresses(&question, &self.app).await?)
+        Ok(self.provisioner.routable_addresses(&question(), &self.app).await?)
     }
 
     /// The ids of all containers on the engine, running or not, sorted.
@@ -391,9 +390,34 @@ impl Stage {
         Ok(())
     }
 
+    pub(super) async fn node(&self, address: &str) -> Result<Node> {
+        Ok(self.provisioner.node(&question(), address).await?)
+    }
+
+    pub(super) async fn update(&mut self, options: UpdateNodeOptions) -> Result<(), CallError> {
+        let (operation, _) = self.operation();
+        self.provisioner.update_node(&operation, &options).await
+    }
+
     pub(super) async fn in_use(&self) -> Result<u32> {
         Ok(self.platform.record("shop").context("the app is there")?.in_use)
     }
+}
+
+pub(super) fn question() -> Operation {
+    Operation::new("", Duration::from_secs(20))
+}
+
+/// What the plugin said.
+pub(super) fn told<T>(result: Result<T, CallError>) -> Result<Error> {
+    match result.map(drop).map_err(|error| error.cause) {
+        Err(Cause::Plugin(error)) => Ok(error),
+        other => anyhow::bail!("not what a plugin says: {other:?}"),
+    }
+}
+
+pub(super) fn to(address: &str) -> UpdateNodeOptions {
+    UpdateNodeOptions { address: address.to_owned(), ..UpdateNodeOptions::default() }
 }
 
 pub(super) fn image(config: serde_json::Value) -> Image {
