@@ -42,6 +42,7 @@ mod observe;
 mod orphans;
 mod pipeline;
 mod placing;
+mod planned;
 mod query;
 mod records;
 mod removal;

@@ -2,6 +2,7 @@
 //! move that fails leaves the old one serving.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use gantry_sdk::gantry_core::node::RebalanceOptions;
 use gantry_sdk::gantry_core::record::UnitRecord;
@@ -11,6 +12,8 @@ use crate::change::{self, Change, REPLACE};
 use crate::host::host_of;
 use crate::machine::{Machine, Machines, POOL};
 use crate::placing::{self, Preference};
+use crate::planned::{self, Planned, Target};
+use crate::reservation::Watch;
 use crate::scheduler::{self, Cluster, Filter, Node, Placer};
 use crate::{image, name, observe, records};
 
@@ -26,14 +29,15 @@ struct Step {
 
 /// Moves units to other machines.
 pub(crate) fn away(units: Vec<UnitRecord>) -> Result<()> {
-    run(placed(units)?).map(drop)
+    if units.is_empty() {
+        return Ok(());
+    }
+    let watch = planned::watch()?;
+    run(placed(units)?, watch).map(drop)
 }
 
 /// Where these units go, found for all of them at once: what is written down is read once, however many apps there are. For one without a place that is told when its turn comes.
 fn placed(units: Vec<UnitRecord>) -> Result<Vec<Step>> {
-    if units.is_empty() {
-        return Ok(Vec::new());
-    }
     let machines = Machines::read()?;
     let pools = pools(&units)?;
     let leaving: BTreeSet<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
@@ -70,30 +74,37 @@ fn nodes(machines: &Machines, pool: &str) -> Vec<Node> {
 /// Spreads units anew, pool by pool; tells whether any moved, or would.
 pub(crate) fn rebalance(options: &RebalanceOptions) -> Result<bool> {
     let machines = Machines::read()?;
-    let mut units = records::all()?;
-    units.retain(|unit| !unit.is_build());
-    let pools = pools(&units)?;
+    let pools = pools(&of_apps()?)?;
     let asked = match options.metadata_filter.get(POOL).unwrap_or(&options.pool) {
         pool if pool.is_empty() => pools.values().cloned().collect(),
         pool => BTreeSet::from([pool.clone()]),
     };
     let mut any = false;
     for pool in asked {
-        any |= in_pool(options, &machines, &units, &pools, pool)?;
+        any |= in_pool(options, &machines, &pools, pool)?;
     }
     Ok(any)
+}
+
+/// Every unit that no build made.
+fn of_apps() -> Result<Vec<UnitRecord>> {
+    let mut units = records::all()?;
+    units.retain(|unit| !unit.is_build());
+    Ok(units)
 }
 
 fn in_pool(
     options: &RebalanceOptions,
     machines: &Machines,
-    units: &[UnitRecord],
     pools: &BTreeMap<String, String>,
     pool: String,
 ) -> Result<bool> {
+    let watch = if options.dry { None } else { planned::watch()? };
     let nodes = nodes(machines, &pool);
-    let memory = placing::memory(None, units)?;
-    let cluster = Cluster { nodes: &nodes, units, pools, memory: &memory };
+    // Read for each pool: they may share machines, and units of the one before have moved.
+    let units = of_apps()?;
+    let memory = placing::memory(None, &units)?;
+    let cluster = Cluster { nodes: &nodes, units: &units, pools, memory: &memory };
     let filter = Filter {
         metadata: options.metadata_filter.clone(),
         apps: options.app_filter.clone(),
@@ -126,7 +137,7 @@ fn in_pool(
         }
         return Ok(!steps.is_empty());
     }
-    let moved = run(steps)?;
+    let moved = run(steps, watch)?;
     placeless.map_or(Ok(moved > 0), Err)
 }
 
@@ -145,13 +156,16 @@ pub(crate) fn pools(units: &[UnitRecord]) -> Result<BTreeMap<String, String>> {
 }
 
 /// Moves units, the apps one after the other, and tells how many moved. What fails for one app keeps no other from moving; the first failure is returned.
-fn run(steps: Vec<Step>) -> Result<usize> {
-    let mut apps: BTreeMap<String, Vec<Step>> = BTreeMap::new();
-    for step in steps {
-        apps.entry(step.unit.app_name.clone()).or_default().push(step);
+fn run(steps: Vec<Step>, watch: Option<Watch>) -> Result<usize> {
+    let (mut apps, mut to) = (BTreeMap::<String, Vec<String>>::new(), BTreeMap::new());
+    for Step { unit, to: node } in steps {
+        let (id, app) = (unit.id, unit.app_name);
+        apps.entry(app.clone()).or_default().push(id.clone());
+        to.extend(node.map(|node| (id, Target { app, node })));
     }
+    let planned = Rc::new(Planned::new(to, watch));
     let mut moved = 0;
-    each(apps, |app, steps| of_app(&app, steps, &mut moved))?;
+    each(apps, |app, ids| of_app(&app, &ids, &planned, &mut moved))?;
     Ok(moved)
 }
 
@@ -174,10 +188,9 @@ pub(crate) fn rests(unit: &UnitRecord) -> Option<Status> {
 }
 
 /// Moves units of one app, and counts them. It is locked meanwhile, and only what is still there moves.
-fn of_app(name: &str, steps: Vec<Step>, moved: &mut usize) -> Result<()> {
+fn of_app(name: &str, ids: &[String], planned: &Rc<Planned>, moved: &mut usize) -> Result<()> {
     // The app before this one may have undone something, and removed its old units without a stop.
     operation::undone();
-    let ids: Vec<&str> = steps.iter().map(|step| step.unit.id.as_str()).collect();
     let _lock = apps::lock(name).map_err(|error| {
         error.map_text(|why| {
             format!("couldn't move {}, unable to lock {}: {why}", ids.join(", "), quote(name))
@@ -188,17 +201,15 @@ fn of_app(name: &str, steps: Vec<Step>, moved: &mut usize) -> Result<()> {
     let silent = present.silent.clone();
     // One that somebody removed is to be somewhere all the same.
     let units = present.with_lost();
-    let there = |step: &Step| {
-        let unit = units.iter().find(|unit| unit.id == step.unit.id)?.clone();
-        Some(Step { unit, to: step.to.clone() })
-    };
     // Those that rest stay at rest. Somebody may have stopped or started them since the move was planned.
-    let mut groups: BTreeMap<Option<Status>, Vec<Step>> = BTreeMap::new();
-    for step in steps.iter().filter_map(there) {
-        groups.entry(rests(&step.unit)).or_default().push(step);
+    let mut groups: BTreeMap<Option<Status>, Vec<UnitRecord>> = BTreeMap::new();
+    for id in ids {
+        if let Some(unit) = units.iter().find(|unit| unit.id == *id) {
+            groups.entry(rests(unit)).or_default().push(unit.clone());
+        }
     }
-    each(groups, |rests, steps| {
-        *moved += together(&app, rests, steps, silent.clone())?;
+    each(groups, |rests, units| {
+        *moved += together(&app, rests, units, planned, silent.clone())?;
         Ok(())
     })
 }
@@ -207,19 +218,18 @@ fn of_app(name: &str, steps: Vec<Step>, moved: &mut usize) -> Result<()> {
 fn together(
     app: &App,
     rests: Option<Status>,
-    mut steps: Vec<Step>,
+    mut old: Vec<UnitRecord>,
+    planned: &Rc<Planned>,
     silent: BTreeSet<String>,
 ) -> Result<usize> {
     // So may the group before this one have.
     operation::undone();
     // As the pipeline orders new units.
-    steps.sort_by(|one, other| one.unit.process_name.cmp(&other.unit.process_name));
-    for step in &steps {
-        operation::progress(&scheduler::moving(&step.unit, None));
+    old.sort_by(|one, other| one.process_name.cmp(&other.process_name));
+    for unit in &old {
+        operation::progress(&scheduler::moving(unit, None));
     }
-    let targets: Option<Vec<String>> = steps.iter().map(|step| step.to.clone()).collect();
-    let old: Vec<UnitRecord> = steps.into_iter().map(|step| step.unit).collect();
-    let new = replace(app, rests, old.clone(), targets, silent)?;
+    let new = replace(app, rests, old.clone(), Some(Rc::clone(planned)), silent)?;
     for (old, new) in old.iter().zip(&new) {
         operation::progress(&scheduler::moved(old, &new.id, &new.host_addr));
     }
@@ -231,7 +241,7 @@ pub(crate) fn replace(
     app: &App,
     rests: Option<Status>,
     old: Vec<UnitRecord>,
-    targets: Option<Vec<String>>,
+    planned: Option<Rc<Planned>>,
     silent: BTreeSet<String>,
 ) -> Result<Vec<UnitRecord>> {
     let Some(first) = old.first() else { return Ok(Vec::new()) };
@@ -249,7 +259,7 @@ pub(crate) fn replace(
     }
     let mut change = Change::new(app, image, wanted, old, silent);
     change.rests = rests;
-    change.preference = Preference { targets, ignored: ids.iter().cloned().collect() };
+    change.preference = Preference { planned, replaced: ids.clone() };
     change::run(REPLACE, &mut change).map_err(|failure| {
         let fields = [("app", app.name.as_str()), ("error", &failure.line)];
         log::error("units are not moved", &fields);

@@ -3,6 +3,7 @@
 //! Two changes may look for places at the same time. What one has chosen and not started yet is written down in `placing`, so that the other counts it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use gantry_sdk::config::Config;
 use gantry_sdk::containers::{Batch, EngineError, Sequence, Step, StepReply};
@@ -16,6 +17,7 @@ use crate::image::Prepared;
 use crate::launch::{MOST_NODES, Place, Placing, too_many};
 use crate::machine::{self, Machine, Machines, is_of_machine};
 use crate::observe::PATIENCE;
+use crate::planned::Planned;
 use crate::reservation::Reservation;
 use crate::scheduler::{Memory, Node, Placer};
 use crate::{messages, name, node_containers, records};
@@ -25,10 +27,10 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// Where new units may be.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Preference {
-    /// There first, one node for each unit: the places of many apps were found at once. Where one takes nothing any more, they are found anew.
-    pub(crate) targets: Option<Vec<String>>,
+    /// There first, the units in the order of `replaced`. Where one takes nothing any more, all are found anew.
+    pub(crate) planned: Option<Rc<Planned>>,
     /// The ids of units that are about to go, and do not count.
-    pub(crate) ignored: BTreeSet<String>,
+    pub(crate) replaced: Vec<String>,
 }
 
 /// The places of units that are about to start.
@@ -57,20 +59,30 @@ struct Known {
 }
 
 impl Known {
-    fn read(app: &App, ignored: &BTreeSet<String>, given_back: u64) -> Result<Self> {
+    fn read(app: &App, replaced: &[String], given_back: u64) -> Result<Self> {
+        let replaced: BTreeSet<&String> = replaced.iter().collect();
         let mut units = records::all()?;
-        units.retain(|unit| !ignored.contains(&unit.id));
+        units.retain(|unit| !replaced.contains(&unit.id));
         let memory = memory(Some(app), &units)?;
         Ok(Self { given_back, units, memory })
     }
 
     /// Those with the ones that are about to start.
-    fn with(&mut self, mut coming: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
+    fn with(&mut self, coming: Vec<UnitRecord>) -> Result<Vec<UnitRecord>> {
         learn_needs(&mut self.memory, &coming)?;
-        let known: BTreeSet<&str> = self.units.iter().map(|unit| unit.name.as_str()).collect();
-        coming.retain(|unit| !known.contains(unit.name.as_str()));
-        Ok(self.units.iter().cloned().chain(coming).collect())
+        Ok(with_coming(self.units.clone(), coming))
     }
+}
+
+/// Units that are written down, with those that are about to start and are not.
+pub(crate) fn with_coming(
+    mut units: Vec<UnitRecord>,
+    mut coming: Vec<UnitRecord>,
+) -> Vec<UnitRecord> {
+    let known: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+    coming.retain(|unit| !known.contains(unit.name.as_str()));
+    units.append(&mut coming);
+    units
 }
 
 impl<'a> Places<'a> {
@@ -137,16 +149,16 @@ impl<'a> Places<'a> {
         let machines = Machines::read()?;
         let machines = candidates(&machines, self.app, self.silent, failed);
         let nodes = allowed(&machines, self.app)?;
-        let takes = |target: &String| nodes.iter().any(|node| node.address == *target);
-        let targets = self.preference.targets.as_ref();
-        let targets = targets.filter(|targets| failed.is_empty() && targets.iter().all(takes));
-        if let Some(targets) = targets {
+        if let Some(planned) = self.preference.planned.as_ref().filter(|_| failed.is_empty()) {
             let reserved = self.reserved.get_or_insert_with(Reservation::new);
-            return reserved.take(self.app, units, |_, _| Ok(targets.clone()));
+            let takes = |target: &str| nodes.iter().any(|node| node.address == target);
+            let old = &self.preference.replaced;
+            if let Some(nodes) = planned.take(reserved, self.app, units, old, takes)? {
+                return Ok(nodes);
+            }
         }
-        let no_limit = memory(Some(self.app), &[])?.ratio == 0.0;
         // With one machine that takes anything there is nothing to choose.
-        if let ([only], true) = (nodes.as_slice(), no_limit) {
+        if let ([only], false) = (nodes.as_slice(), memory_counts()) {
             return Ok(vec![only.address.clone(); units.len()]);
         }
         let wanted: Vec<&str> = units.iter().map(|unit| unit.process_name.as_str()).collect();
@@ -157,7 +169,7 @@ impl<'a> Places<'a> {
             let fresh = known.take().filter(|known| known.given_back == given_back);
             let fresh = match fresh {
                 Some(fresh) => fresh,
-                None => Known::read(app, &preference.ignored, given_back)?,
+                None => Known::read(app, &preference.replaced, given_back)?,
             };
             let fresh = known.insert(fresh);
             let there = fresh.with(coming)?;
@@ -279,13 +291,21 @@ fn choose(
         .collect()
 }
 
-/// What the operator says about memory, with what the apps of these units need.
-pub(crate) fn memory(app: Option<&App>, there: &[UnitRecord]) -> Result<Memory> {
+/// Whether there is a limit to what nodes may promise.
+pub(crate) fn memory_counts() -> bool {
+    limits().is_some()
+}
+
+/// How much of a node's memory may be promised, and the metadata that tells how much it has.
+fn limits() -> Option<(f32, String)> {
     let total_key = Config.string("docker:scheduler:total-memory-metadata");
     let ratio = ratio(Config.get("docker:scheduler:max-used-memory").as_ref());
-    if total_key.is_empty() || ratio == 0.0 {
-        return Ok(Memory::default());
-    }
+    (!total_key.is_empty() && ratio != 0.0).then_some((ratio, total_key))
+}
+
+/// What the operator says about memory, with what the apps of these units need.
+pub(crate) fn memory(app: Option<&App>, there: &[UnitRecord]) -> Result<Memory> {
+    let Some((ratio, total_key)) = limits() else { return Ok(Memory::default()) };
     let of_apps = app.map(|app| (app.name.clone(), app.memory)).into_iter().collect();
     // A pool that gets more machines by itself takes units all the same (spec 5.11).
     let grows = Config.get("docker:auto-scale:enabled").is_some_and(|value| value == true);

@@ -1,4 +1,4 @@
-//! Places that were chosen for units which have not started yet, in the plugin's durable keys: `placing/all`, one JSON document, for pools may share machines. Two changes that look for places at the same time see each other's.
+//! Places that were chosen for units which have not started yet, in the plugin's durable keys: `placing/all`, one JSON document, for pools may share machines. Two changes that look for places at the same time see each other's. Whoever finds places for many apps before the first unit moves is told there when others choose.
 
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Result, log, operation};
@@ -14,6 +14,9 @@ struct Held {
     /// How often places were given back while others held some. The units of these are written down by now, or are none.
     given_back: u64,
     by: Vec<Chosen>,
+    /// Those who look for places of units that move later.
+    #[serde(default)]
+    plans: Vec<Plan>,
 }
 
 impl Held {
@@ -22,9 +25,71 @@ impl Held {
         let before = self.by.len();
         self.by.retain(keep);
         if self.by.is_empty() {
-            *self = Self::default();
+            self.given_back = 0;
         } else if self.by.len() < before {
             self.given_back += 1;
+        }
+    }
+
+    /// The units that are about to start.
+    fn coming(&self) -> Vec<UnitRecord> {
+        self.by.iter().flat_map(|chosen| &chosen.units).map(Coming::record).collect()
+    }
+
+    /// Tells the plans of all operations but this one that somebody chose places beside them.
+    fn outdate(&mut self, but: Option<&str>) {
+        let others = self.plans.iter_mut().filter(|plan| Some(plan.operation.as_str()) != but);
+        others.for_each(|plan| plan.is_outdated = true);
+    }
+
+    /// Whether somebody chose places since this operation last looked, which is now. One whose plan is not there does not know.
+    fn look(&mut self, operation: &str, until: i64) -> bool {
+        let plan = self.plans.iter_mut().find(|plan| plan.operation == operation);
+        if let Some(plan) = plan {
+            return std::mem::take(&mut plan.is_outdated);
+        }
+        let operation = operation.to_owned();
+        self.plans.push(Plan { operation, until, is_outdated: false });
+        true
+    }
+}
+
+/// That places were found for units of many apps, which move one app after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Plan {
+    operation: String,
+    /// When it is over for sure, in milliseconds since 1970.
+    until: i64,
+    /// Whether somebody chose places beside it since it looked for its own.
+    is_outdated: bool,
+}
+
+/// A unit that is about to start, as far as the scheduler looks at it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Coming {
+    name: String,
+    app: String,
+    process: String,
+    node: String,
+}
+
+impl Coming {
+    fn new(unit: &UnitRecord, node: &str) -> Self {
+        Self {
+            name: unit.name.clone(),
+            app: unit.app_name.clone(),
+            process: unit.process_name.clone(),
+            node: node.to_owned(),
+        }
+    }
+
+    fn record(&self) -> UnitRecord {
+        UnitRecord {
+            name: self.name.clone(),
+            app_name: self.app.clone(),
+            process_name: self.process.clone(),
+            node: self.node.clone(),
+            ..UnitRecord::default()
         }
     }
 }
@@ -36,14 +101,13 @@ struct Chosen {
     operation: String,
     /// When it is over for sure, in milliseconds since 1970: one that died holds its places no longer.
     until: i64,
-    /// The units, as far as the scheduler looks at them.
-    units: Vec<UnitRecord>,
+    units: Vec<Coming>,
 }
 
 impl Chosen {
     /// Whether a change of this app chose them. Only one changes an app at a time, so an earlier one is dead.
     fn is_of(&self, app: &str) -> bool {
-        self.units.iter().any(|unit| unit.app_name == app)
+        self.units.iter().any(|unit| unit.app == app)
     }
 }
 
@@ -68,25 +132,50 @@ impl Reservation {
         units: &[&UnitRecord],
         mut choose: impl FnMut(Vec<UnitRecord>, u64) -> Result<Vec<String>>,
     ) -> Result<Vec<String>> {
-        let now = name::now();
-        let time = i64::try_from(operation::remaining().as_millis()).unwrap_or(i64::MAX);
         change(|held| {
-            held.retain(|chosen| {
-                chosen.until > now
-                    && (chosen.operation == self.operation || !chosen.is_of(&app.name))
-            });
-            for chosen in held.by.iter_mut().filter(|chosen| chosen.operation == self.operation) {
-                chosen.units.retain(|held| units.iter().all(|unit| unit.name != held.name));
-            }
-            let coming = held.by.iter().flat_map(|chosen| chosen.units.clone()).collect();
-            let nodes = choose(coming, held.given_back)?;
-            held.by.push(Chosen {
-                operation: self.operation.clone(),
-                until: now.saturating_add(time),
-                units: units.iter().zip(&nodes).map(|(unit, node)| at(unit, node)).collect(),
-            });
+            self.begin(held, app, units);
+            let nodes = choose(held.coming(), held.given_back)?;
+            self.hold(held, units, &nodes);
+            held.outdate(None);
             Ok(nodes)
         })
+    }
+
+    /// Takes the places that a plan of this operation has for some of its units. When others chose since it looked, `planned` is told of the units that are about to start, and looks again. Nothing is taken when it has no places any more.
+    pub(crate) fn take_planned(
+        &self,
+        app: &App,
+        units: &[&UnitRecord],
+        mut planned: impl FnMut(Option<Vec<UnitRecord>>) -> Result<Option<Vec<String>>>,
+    ) -> Result<Option<Vec<String>>> {
+        change(|held| {
+            self.begin(held, app, units);
+            let outdated = held.look(&self.operation, until());
+            let Some(nodes) = planned(outdated.then(|| held.coming()))? else { return Ok(None) };
+            self.hold(held, units, &nodes);
+            held.outdate(Some(&self.operation));
+            Ok(Some(nodes))
+        })
+    }
+
+    /// Gives back what is held for sure by nobody, and what is held for these units.
+    fn begin(&self, held: &mut Held, app: &App, units: &[&UnitRecord]) {
+        let now = name::now();
+        held.plans.retain(|plan| plan.until > now);
+        held.retain(|chosen| {
+            chosen.until > now && (chosen.operation == self.operation || !chosen.is_of(&app.name))
+        });
+        for chosen in held.by.iter_mut().filter(|chosen| chosen.operation == self.operation) {
+            chosen.units.retain(|held| units.iter().all(|unit| unit.name != held.name));
+        }
+    }
+
+    fn hold(&self, held: &mut Held, units: &[&UnitRecord], nodes: &[String]) {
+        held.by.push(Chosen {
+            operation: self.operation.clone(),
+            until: until(),
+            units: units.iter().zip(nodes).map(|(unit, node)| Coming::new(unit, node)).collect(),
+        });
     }
 
     fn give_back(&self) -> Result<()> {
@@ -106,15 +195,43 @@ impl Drop for Reservation {
     }
 }
 
-/// A unit as the scheduler sees it.
-fn at(unit: &UnitRecord, node: &str) -> UnitRecord {
-    UnitRecord {
-        name: unit.name.clone(),
-        app_name: unit.app_name.clone(),
-        process_name: unit.process_name.clone(),
-        node: node.to_owned(),
-        ..UnitRecord::default()
+/// Told, from now until this is dropped, when others choose places.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    operation: String,
+}
+
+impl Watch {
+    /// Before what is written down is read. Where others are about to start units, which are not written down, there is something to be told at once.
+    pub(crate) fn begin() -> Result<Self> {
+        let operation = operation::id();
+        change(|held| {
+            let now = name::now();
+            held.plans.retain(|plan| plan.until > now && plan.operation != operation);
+            let is_outdated = !held.by.is_empty();
+            held.plans.push(Plan { operation: operation.clone(), until: until(), is_outdated });
+            Ok(())
+        })?;
+        Ok(Self { operation })
     }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let ended = change(|held| {
+            held.plans.retain(|plan| plan.operation != self.operation);
+            Ok(())
+        });
+        if let Err(error) = ended {
+            log::warn("a plan is not taken back", &[("error", &error.to_string())]);
+        }
+    }
+}
+
+/// When this operation is over for sure.
+fn until() -> i64 {
+    let time = i64::try_from(operation::remaining().as_millis()).unwrap_or(i64::MAX);
+    name::now().saturating_add(time)
 }
 
 /// What cannot be read is nobody's.
@@ -133,7 +250,8 @@ mod tests {
             until: 0,
             units: Vec::new(),
         };
-        let mut held = Held { given_back: 0, by: ["a", "b", "c"].map(chosen).to_vec() };
+        let by = ["a", "b", "c"].map(chosen).to_vec();
+        let mut held = Held { by, ..Held::default() };
         held.retain(|_| true);
         assert_eq!(held.given_back, 0);
         held.retain(|chosen| chosen.operation != "a");
@@ -141,5 +259,19 @@ mod tests {
         assert_eq!((held.given_back, held.by.len()), (2, 1));
         held.retain(|_| false);
         assert_eq!(held, Held::default(), "nothing is left to be kept");
+    }
+
+    #[test]
+    fn a_plan_is_told_once_that_others_chose_and_one_that_is_not_there_knows_nothing() {
+        let mut held = Held::default();
+        assert!(held.look("plan", 1), "it has to look");
+        assert!(!held.look("plan", 1));
+        held.outdate(Some("plan"));
+        assert!(!held.look("plan", 1), "what it took itself it knows");
+        held.outdate(Some("deploy"));
+        assert!(held.look("plan", 1));
+        assert!(!held.look("plan", 1));
+        held.outdate(None);
+        assert!(held.look("plan", 1), "what was chosen anew for one of its units it does not");
     }
 }

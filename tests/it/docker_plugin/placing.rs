@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use gantry_core::node::{Node, RemoveNodeOptions, UpdateNodeOptions};
+use gantry_core::node::{RemoveNodeOptions, UpdateNodeOptions};
 use gantry_core::{App, Error};
-use gantry_engine::{Containers as _, Operation};
-use gantry_runtime::{CallError, Cause};
+use gantry_engine::{Apps as _, Containers as _};
 use serde_json::json;
 
 use super::stage::*;
@@ -20,13 +19,6 @@ const D: &str = "tcp://10.0.0.4:2375";
 const E: &str = "tcp://10.0.0.5:2375";
 const F: &str = "tcp://10.0.0.6:2375";
 
-fn told<T>(result: Result<T, CallError>) -> Result<Error> {
-    match result.map(drop).map_err(|error| error.cause) {
-        Err(Cause::Plugin(error)) => Ok(error),
-        other => anyhow::bail!("not what a plugin says: {other:?}"),
-    }
-}
-
 /// Three hosts on which units need memory, with so much on each.
 async fn with_memory(totals: [&str; 3]) -> Result<Stage> {
     let scheduler = json!({"total-memory-metadata": "memory", "max-used-memory": 1.0});
@@ -35,21 +27,10 @@ async fn with_memory(totals: [&str; 3]) -> Result<Stage> {
     stage.app.memory = 100;
     stage.platform.put_app(stage.app.clone());
     for (address, total) in [A, B, C].into_iter().zip(totals) {
-        let options = UpdateNodeOptions {
-            address: address.to_owned(),
-            pool: "p".to_owned(),
-            metadata: BTreeMap::from([("memory".to_owned(), total.to_owned())]),
-            ..UpdateNodeOptions::default()
-        };
-        let (operation, _) = stage.operation();
-        stage.provisioner.update_node(&operation, &options).await?;
+        let metadata = BTreeMap::from([("memory".to_owned(), total.to_owned())]);
+        stage.update(UpdateNodeOptions { pool: "p".to_owned(), metadata, ..to(address) }).await?;
     }
     Ok(stage)
-}
-
-async fn node(stage: &Stage, address: &str) -> Result<Node> {
-    let question = Operation::new("", Duration::from_secs(20));
-    Ok(stage.provisioner.node(&question, address).await?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +53,7 @@ async fn a_host_that_answers_and_makes_no_container_has_failed_and_is_left_alone
     stage.deploy("shop:1").await?;
     stage.fault.is(Some(Kind::NoCreate(A)));
     stage.add(3).await?;
-    let node = node(&stage, A).await?;
+    let node = stage.node(A).await?;
     assert_eq!(node.status, "temporarily disabled");
     assert_eq!(node.extra_data["Failures"], "1");
     let why = &node.extra_data["LastError"];
@@ -91,7 +72,7 @@ async fn an_image_that_one_host_cannot_look_into_is_looked_into_on_another() -> 
     // Nobody asked it again, not even for the unit.
     assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1);
     assert_eq!((on(&stage, A).await?, stage.units().await?.len()), (0, 1));
-    let node = node(&stage, A).await?;
+    let node = stage.node(A).await?;
     assert_eq!(
         (node.status.as_str(), &*node.extra_data["Failures"]),
         ("temporarily disabled", "1")
@@ -148,7 +129,7 @@ async fn a_create_that_is_refused_is_no_failure_of_the_host() -> Result<()> {
     let error = told(stage.add(3).await)?.to_string();
     ensure!(error.contains("status 400"), "{error}");
     assert_eq!(stage.fault.refusals.load(Ordering::Acquire), 1);
-    let node = node(&stage, A).await?;
+    let node = stage.node(A).await?;
     assert_eq!((node.status.as_str(), node.extra_data.get("Failures")), ("ready", None));
     Ok(())
 }
@@ -218,6 +199,48 @@ async fn a_unit_that_leaves_a_host_goes_on_to_another_when_the_place_that_was_fo
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_moves_takes_no_room_that_others_took_since_its_place_was_found() -> Result<()>
+{
+    let mut stage = with_memory(["200", "200", "100"]).await?;
+    for address in [B, C] {
+        stage.update(UpdateNodeOptions { disable: true, ..to(address) }).await?;
+    }
+    let app = |stage: &Stage, name: &str| App { name: name.to_owned(), ..stage.app.clone() };
+    let (zoo, late) = (app(&stage, "zoo"), app(&stage, "late"));
+    for app in [&zoo, &late] {
+        stage.platform.put_app(app.clone());
+    }
+    stage.deploy("shop:1").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.deploy(&operation, &zoo, "shop:1").await?;
+    assert_eq!(on(&stage, A).await?, 2);
+    for address in [B, C] {
+        stage.update(UpdateNodeOptions { enable: true, ..to(address) }).await?;
+    }
+
+    // One moves to B, and the other, for which there is room on C then, has to wait.
+    let turn = stage.platform.lock("zoo", "change", Duration::ZERO).await?;
+    let (operation, screen) = stage.operation();
+    let (other, _) = stage.operation();
+    let remove = RemoveNodeOptions { address: A.to_owned(), rebalance: true };
+    let change = async {
+        screen.until("Moved unit ").await;
+        let deployed = stage.provisioner.deploy(&other, &late, "shop:1").await;
+        drop(turn);
+        deployed
+    };
+    let (removed, deployed) =
+        tokio::join!(stage.provisioner.remove_node(&operation, &remove), change);
+    deployed?;
+    removed?;
+    let units = stage.provisioner.units(&question(), std::slice::from_ref(&late)).await?;
+    assert_eq!(units[0].ip, "10.0.0.3", "it took the place");
+    assert_eq!([on(&stage, B).await?, on(&stage, C).await?], [2, 1], "{}", screen.text());
+    assert_eq!(stage.keys("placing/").await?, Vec::<String>::new());
+    Ok(())
+}
+
 async fn leave(stage: &mut Stage, address: &str) -> Result<()> {
     let remove = RemoveNodeOptions { address: address.to_owned(), rebalance: true };
     let (operation, _) = stage.operation();
@@ -226,6 +249,5 @@ async fn leave(stage: &mut Stage, address: &str) -> Result<()> {
 
 /// How many units are on a host.
 async fn on(stage: &Stage, address: &str) -> Result<usize> {
-    let question = Operation::new("", Duration::from_secs(20));
-    Ok(stage.provisioner.node_units(&question, address).await?.len())
+    Ok(stage.provisioner.node_units(&question(), address).await?.len())
 }
