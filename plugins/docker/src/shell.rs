@@ -6,6 +6,14 @@ use gantry_sdk::{Error, Result, state};
 pub(crate) const BASH: &str = "/bin/bash";
 const SH: &str = "/bin/sh";
 
+/// Where the shells of images are remembered.
+const ALL: &str = "shells/";
+
+/// So many are remembered; an image that was forgotten is looked into again.
+const KEPT: u32 = 500;
+/// So many are forgotten at once when there are more.
+const FORGOTTEN: usize = 50;
+
 /// The shell of the image that a container was made of; the container need not run.
 pub(crate) fn of_image(client: &Client, container: &str, image_id: &str) -> Result<String> {
     if let Some(shell) = remembered(image_id)? {
@@ -33,15 +41,25 @@ fn remember(image_id: &str, shell: &str) -> Result<()> {
     if image_id.is_empty() {
         return Ok(());
     }
-    match state::put_if(&key(image_id), shell.as_bytes(), None) {
-        // Another call was faster; an image has one answer only.
-        Ok(_) | Err(Error::Conflict(_)) => Ok(()),
-        Err(error) => Err(error),
+    let there = state::list(ALL, None, KEPT)?;
+    if there.next.is_some() {
+        for entry in there.entries.iter().take(FORGOTTEN) {
+            unless_faster(state::delete_if(&entry.key, entry.version))?;
+        }
+    }
+    unless_faster(state::put_if(&key(image_id), shell.as_bytes(), None).map(drop))
+}
+
+/// Another call may have been faster; an image has one answer only.
+fn unless_faster(result: Result<()>) -> Result<()> {
+    match result {
+        Err(Error::Conflict(_)) => Ok(()),
+        result => result,
     }
 }
 
 fn key(image_id: &str) -> String {
-    format!("shells/{image_id}")
+    format!("{ALL}{image_id}")
 }
 
 /// A command in that shell; the arguments are its positional parameters, from `$0` on.

@@ -127,3 +127,19 @@ async fn the_shell_is_the_images_own() -> Result<()> {
     ensure!(text.contains("has no shell: neither `/bin/bash` nor `/bin/sh`"), "{text}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shells_of_so_many_images_are_remembered_and_no_more() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.deploy("shop:1").await?;
+    let many: Vec<String> = (0..501).map(|number| format!("shells/sha256:{number:03}")).collect();
+    for key in &many {
+        State::put_if(&stage.platform, "docker", key, b"/bin/sh", None).await?;
+    }
+    shell(&mut stage, "").await?;
+    let kept = stage.keys("shells/").await?;
+    assert_eq!(kept.len(), 501 - 50 + 1);
+    shell(&mut stage, "").await?;
+    assert_eq!(stage.keys("shells/").await?, kept, "this one is remembered");
+    Ok(())
+}
