@@ -14,7 +14,7 @@ use crate::machine::{Machine, Machines, POOL};
 use crate::placing::{self, Preference};
 use crate::planned::{self, Planned, Target};
 use crate::reservation::Watch;
-use crate::scheduler::{self, Cluster, Filter, Node, Placer};
+use crate::scheduler::{self, Cluster, Filter, Memory, Node, Placer};
 use crate::{image, name, observe, records};
 
 /// So many lines are told at once.
@@ -33,11 +33,12 @@ pub(crate) fn away(units: Vec<UnitRecord>) -> Result<()> {
         return Ok(());
     }
     let watch = planned::watch()?;
-    run(placed(units)?, watch).map(drop)
+    let (steps, memory) = placed(units)?;
+    run(steps, watch, memory).map(drop)
 }
 
-/// Where these units go, found for all of them at once: what is written down is read once, however many apps there are. For one without a place that is told when its turn comes.
-fn placed(units: Vec<UnitRecord>) -> Result<Vec<Step>> {
+/// Where these units go, found for all of them at once: what is written down is read once, however many apps there are. For one without a place that is told when its turn comes. Gives what the apps need, too.
+fn placed(units: Vec<UnitRecord>) -> Result<(Vec<Step>, Memory)> {
     let machines = Machines::read()?;
     let pools = pools(&units)?;
     let leaving: BTreeSet<&str> = units.iter().map(|unit| unit.id.as_str()).collect();
@@ -53,11 +54,17 @@ fn placed(units: Vec<UnitRecord>) -> Result<Vec<Step>> {
             placers.insert(pool, Placer::new(&candidates, &others, memory.clone()));
         }
     }
-    let mut place = |unit: &UnitRecord| {
-        let placer = placers.get_mut(pools.get(&unit.app_name)?)?;
-        placer.place(&unit.app_name, &unit.process_name).ok().map(|place| place.address)
+    let mut place = |UnitRecord { app_name, process_name, .. }: &UnitRecord| {
+        let pool = pools.get(app_name)?;
+        let to = placers.get_mut(pool)?.place(app_name, process_name).ok()?.address;
+        // Pools may share machines.
+        for (_, placer) in placers.iter_mut().filter(|(other, _)| **other != pool) {
+            placer.put(app_name, process_name, &to);
+        }
+        Some(to)
     };
-    Ok(units.into_iter().map(|unit| Step { to: place(&unit), unit }).collect())
+    let steps = units.into_iter().map(|unit| Step { to: place(&unit), unit }).collect();
+    Ok((steps, memory))
 }
 
 /// The machines of a pool, as the scheduler sees them.
@@ -74,14 +81,20 @@ fn nodes(machines: &Machines, pool: &str) -> Vec<Node> {
 /// Spreads units anew, pool by pool; tells whether any moved, or would.
 pub(crate) fn rebalance(options: &RebalanceOptions) -> Result<bool> {
     let machines = Machines::read()?;
-    let pools = pools(&of_apps()?)?;
+    let watch = if options.dry { None } else { planned::watch()? };
+    let mut units = of_apps()?;
+    let pools = pools(&units)?;
     let asked = match options.metadata_filter.get(POOL).unwrap_or(&options.pool) {
         pool if pool.is_empty() => pools.values().cloned().collect(),
         pool => BTreeSet::from([pool.clone()]),
     };
     let mut any = false;
     for pool in asked {
-        any |= in_pool(options, &machines, &pools, pool)?;
+        // Pools may share machines, and units of the one before have moved.
+        if any && !options.dry {
+            units = of_apps()?;
+        }
+        any |= in_pool(options, &machines, &units, &pools, pool, watch.clone())?;
     }
     Ok(any)
 }
@@ -96,15 +109,14 @@ fn of_apps() -> Result<Vec<UnitRecord>> {
 fn in_pool(
     options: &RebalanceOptions,
     machines: &Machines,
+    units: &[UnitRecord],
     pools: &BTreeMap<String, String>,
     pool: String,
+    watch: Option<Rc<Watch>>,
 ) -> Result<bool> {
-    let watch = if options.dry { None } else { planned::watch()? };
     let nodes = nodes(machines, &pool);
-    // Read for each pool: they may share machines, and units of the one before have moved.
-    let units = of_apps()?;
-    let memory = placing::memory(None, &units)?;
-    let cluster = Cluster { nodes: &nodes, units: &units, pools, memory: &memory };
+    let memory = placing::memory(None, units)?;
+    let cluster = Cluster { nodes: &nodes, units, pools, memory: &memory };
     let filter = Filter {
         metadata: options.metadata_filter.clone(),
         apps: options.app_filter.clone(),
@@ -137,7 +149,7 @@ fn in_pool(
         }
         return Ok(!steps.is_empty());
     }
-    let moved = run(steps, watch)?;
+    let moved = run(steps, watch, memory)?;
     placeless.map_or(Ok(moved > 0), Err)
 }
 
@@ -156,16 +168,20 @@ pub(crate) fn pools(units: &[UnitRecord]) -> Result<BTreeMap<String, String>> {
 }
 
 /// Moves units, the apps one after the other, and tells how many moved. What fails for one app keeps no other from moving; the first failure is returned.
-fn run(steps: Vec<Step>, watch: Option<Watch>) -> Result<usize> {
+fn run(steps: Vec<Step>, watch: Option<Rc<Watch>>, memory: Memory) -> Result<usize> {
     let (mut apps, mut to) = (BTreeMap::<String, Vec<String>>::new(), BTreeMap::new());
     for Step { unit, to: node } in steps {
         let (id, app) = (unit.id, unit.app_name);
         apps.entry(app.clone()).or_default().push(id.clone());
         to.extend(node.map(|node| (id, Target { app, node })));
     }
-    let planned = Rc::new(Planned::new(to, watch));
+    let planned = Rc::new(Planned::new(to, watch, memory));
     let mut moved = 0;
-    each(apps, |app, ids| of_app(&app, &ids, &planned, &mut moved))?;
+    each(apps, |app, ids| {
+        let result = of_app(&app, &ids, &planned, &mut moved);
+        planned.over(&ids, result.is_ok());
+        result
+    })?;
     Ok(moved)
 }
 
@@ -209,7 +225,10 @@ fn of_app(name: &str, ids: &[String], planned: &Rc<Planned>, moved: &mut usize) 
         }
     }
     each(groups, |rests, units| {
-        *moved += together(&app, rests, units, planned, silent.clone())?;
+        let ids: Vec<String> = units.iter().map(|unit| unit.id.clone()).collect();
+        let new = together(&app, rests, units, planned, silent.clone());
+        planned.over(&ids, new.is_ok());
+        *moved += new?;
         Ok(())
     })
 }

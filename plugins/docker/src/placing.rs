@@ -18,7 +18,7 @@ use crate::launch::{MOST_NODES, Place, Placing, too_many};
 use crate::machine::{self, Machine, Machines, is_of_machine};
 use crate::observe::PATIENCE;
 use crate::planned::Planned;
-use crate::reservation::Reservation;
+use crate::reservation::{GivenBack, Reservation};
 use crate::scheduler::{Memory, Node, Placer};
 use crate::{messages, name, node_containers, records};
 
@@ -165,11 +165,12 @@ impl<'a> Places<'a> {
         let reserved = self.reserved.take().unwrap_or_else(Reservation::new);
         let Self { app, preference, known, .. } = self;
         let chosen = reserved.take(app, units, |coming, given_back| {
-            // Whatever others wrote down meanwhile they hold still, or have given back.
-            let fresh = known.take().filter(|known| known.given_back == given_back);
+            // Whatever others wrote down while this change holds places they hold still, or have given back.
+            let GivenBack { times, holds } = given_back;
+            let fresh = known.take().filter(|known| holds && known.given_back == times);
             let fresh = match fresh {
                 Some(fresh) => fresh,
-                None => Known::read(app, &preference.replaced, given_back)?,
+                None => Known::read(app, &preference.replaced, times)?,
             };
             let fresh = known.insert(fresh);
             let there = fresh.with(coming)?;
@@ -315,7 +316,7 @@ pub(crate) fn memory(app: Option<&App>, there: &[UnitRecord]) -> Result<Memory> 
 }
 
 /// Finds out what the apps of these units need, where memory counts.
-fn learn_needs(memory: &mut Memory, units: &[UnitRecord]) -> Result<()> {
+pub(crate) fn learn_needs(memory: &mut Memory, units: &[UnitRecord]) -> Result<()> {
     if memory.ratio == 0.0 {
         return Ok(());
     }

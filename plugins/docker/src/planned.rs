@@ -1,7 +1,8 @@
 //! The places of units that leave theirs, found for all of them at once, however many apps they are of. They move later, one app after the other: where memory counts, room that others took meanwhile is not taken twice.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use gantry_sdk::gantry_core::record::UnitRecord;
 use gantry_sdk::{App, Result};
@@ -15,10 +16,14 @@ use crate::scheduler::{Memory, Node};
 /// Where units go, by the ids that they have now.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    /// Without those that have gone.
+    /// Of those whose turn is not over.
     to: RefCell<BTreeMap<String, Target>>,
     /// None where memory does not count: then nothing that others do matters.
-    watch: Option<Watch>,
+    watch: Option<Rc<Watch>>,
+    /// What is known of what the apps need.
+    memory: RefCell<Memory>,
+    /// Whether units stay that were to go.
+    some_stayed: Cell<bool>,
 }
 
 /// The place that was found for a unit.
@@ -30,14 +35,19 @@ pub(crate) struct Target {
     pub(crate) node: String,
 }
 
-/// Begins to watch what others do, where memory counts: before a plan is made.
-pub(crate) fn watch() -> Result<Option<Watch>> {
-    placing::memory_counts().then(Watch::begin).transpose()
+/// Begins to watch what others do, where memory counts: before what a plan is made of is read.
+pub(crate) fn watch() -> Result<Option<Rc<Watch>>> {
+    Ok(placing::memory_counts().then(Watch::begin).transpose()?.map(Rc::new))
 }
 
 impl Planned {
-    pub(crate) fn new(to: BTreeMap<String, Target>, watch: Option<Watch>) -> Self {
-        Self { to: RefCell::new(to), watch }
+    pub(crate) fn new(
+        to: BTreeMap<String, Target>,
+        watch: Option<Rc<Watch>>,
+        memory: Memory,
+    ) -> Self {
+        let (to, memory) = (RefCell::new(to), RefCell::new(memory));
+        Self { to, watch, memory, some_stayed: Cell::new(false) }
     }
 
     /// Takes the places of new units, each in place of the old one of this id. None when one of those has no place, or none that it may have any more.
@@ -58,59 +68,69 @@ impl Planned {
         if self.watch.is_none() {
             return reserved.take(app, units, |_, _| Ok(now.clone())).map(Some);
         }
-        let taken = reserved.take_planned(app, units, |coming| {
+        let taken = reserved.take_planned(app, units, self.some_stayed.get(), |coming| {
             if let Some(coming) = coming {
-                self.look_again(coming)?;
+                self.look_again(coming, old)?;
             }
             Ok(nodes())
         })?;
-        // The new units are written down before the next ones move.
-        self.to.borrow_mut().retain(|id, _| !old.contains(id));
+        self.some_stayed.set(false);
         Ok(taken)
     }
 
+    /// The turn of these units is over: they are where they are written down to be. Those that did not go may be where others are to.
+    pub(crate) fn over(&self, ids: &[String], have_gone: bool) {
+        self.to.borrow_mut().retain(|id, _| !ids.contains(id));
+        if !have_gone {
+            self.some_stayed.set(true);
+        }
+    }
+
     /// Gives up the places for which others left no room.
-    fn look_again(&self, coming: Vec<UnitRecord>) -> Result<()> {
-        let mut to = self.to.borrow_mut();
-        let mut there = placing::with_coming(records::all()?, coming);
-        // What those that leave need counts where they go.
-        let memory = placing::memory(None, &there)?;
-        there.retain(|unit| !to.contains_key(&unit.id));
+    fn look_again(&self, coming: Vec<UnitRecord>, now: &[String]) -> Result<()> {
+        let written = placing::with_coming(records::all()?, coming);
+        let mut memory = self.memory.borrow_mut();
+        placing::learn_needs(&mut memory, &written)?;
         let machines = Machines::read()?;
         let nodes = machines.all().iter().map(|machine| Node {
             address: machine.address.clone(),
             metadata: machine.metadata.clone(),
             enabled: true,
         });
-        keep_what_fits(&mut to, nodes, &there, &memory);
+        keep_what_fits(&mut self.to.borrow_mut(), now, nodes, &written, &memory);
         Ok(())
     }
 }
 
-/// The decision: keeps the places that have room beside the units that are there. Units that leave are not among those.
+/// The decision: keeps the places for which there is room beside the units that do not leave, first those of the units whose turn is now. Of a unit that is not written down any more, no place is kept before its turn.
 fn keep_what_fits(
     to: &mut BTreeMap<String, Target>,
+    now: &[String],
     nodes: impl IntoIterator<Item = Node>,
-    there: &[UnitRecord],
+    written: &[UnitRecord],
     memory: &Memory,
 ) {
+    let ids: BTreeSet<&str> = written.iter().map(|unit| unit.id.as_str()).collect();
+    to.retain(|id, _| ids.contains(id.as_str()) || now.contains(id));
     let limit = |node: Node| Some((memory.limit(&node)?, node.address));
     let mut room: BTreeMap<String, i64> =
         nodes.into_iter().filter_map(limit).map(|(limit, address)| (address, limit)).collect();
-    for unit in there {
+    for unit in written.iter().filter(|unit| !to.contains_key(&unit.id)) {
         if let Some(room) = room.get_mut(&unit.node) {
             *room = room.saturating_sub(memory.of(&unit.app_name));
         }
     }
-    to.retain(|_, to| {
-        let Some(room) = room.get_mut(&to.node) else { return true };
-        let bytes = memory.of(&to.app);
-        let fits = *room >= bytes;
-        if fits {
+    let later = to.keys().filter(|id| !now.contains(id)).cloned();
+    for id in now.iter().cloned().chain(later).collect::<Vec<_>>() {
+        let Some(target) = to.get(&id) else { continue };
+        let Some(room) = room.get_mut(&target.node) else { continue };
+        let bytes = memory.of(&target.app);
+        if *room >= bytes {
             *room = room.saturating_sub(bytes);
+        } else {
+            to.remove(&id);
         }
-        fits
-    });
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +145,8 @@ mod tests {
             metadata: BTreeMap::from([("memory".to_owned(), memory.to_owned())]),
             enabled: true,
         };
-        let unit = |app: &str, node: &str| UnitRecord {
+        let unit = |id: &str, app: &str, node: &str| UnitRecord {
+            id: id.to_owned(),
             app_name: app.to_owned(),
             node: node.to_owned(),
             ..UnitRecord::default()
@@ -136,23 +157,36 @@ mod tests {
             of_apps: [("small", 100), ("big", 200)].map(|(app, of)| (app.to_owned(), of)).into(),
             grows: false,
         };
+        // Units that leave, with where they go. Of h1 nobody said how much it has.
         let all =
             [("1", "small", "h0"), ("2", "big", "h0"), ("3", "small", "h0"), ("4", "big", "h1")];
-        let cases: [(&[UnitRecord], &[&str]); 4] = [
-            (&[], &["1", "2", "3", "4"]),
-            // 100 less on h0: nothing is left for the third.
-            (&[unit("small", "h0")], &["1", "2", "4"]),
+        let (small, big) = (unit("x", "small", "h0"), unit("y", "big", "h0"));
+        let elsewhere = unit("z", "big", "h1");
+        let none: &[&UnitRecord] = &[];
+        let cases = [
+            (none, "", "", "1 2 3 4"),
+            // 100 less on h0: nothing is left for the last, unless its turn is now.
+            (&[&small], "", "", "1 2 4"),
+            (&[&small], "3", "", "1 3 4"),
             // What is too big goes elsewhere, what is not stays.
-            (&[unit("big", "h0"), unit("big", "h0")], &["4"]),
-            (&[unit("big", "h0"), unit("big", "h1")], &["1", "3", "4"]),
+            (&[&big, &big], "", "", "4"),
+            (&[&big, &elsewhere], "", "", "1 3 4"),
+            // One that somebody removed meanwhile needs no place, and one whose turn is now does.
+            (&[&small], "", "2", "1 3 4"),
+            (&[&small], "2", "2", "1 2 4"),
         ];
-        for (there, kept) in cases {
+        for (others, now, gone, kept) in cases {
             let mut to: BTreeMap<String, Target> =
                 all.iter().map(|(id, app, node)| ((*id).to_owned(), target(app, node))).collect();
-            // Of h1 nobody said how much it has.
+            let there = all.iter().filter(|(id, ..)| *id != gone);
+            let mut written: Vec<UnitRecord> =
+                there.map(|(id, app, _)| unit(id, app, "h0")).collect();
+            written.extend(others.iter().map(|unit| (*unit).clone()));
+            let now: Vec<String> = now.split_whitespace().map(ToOwned::to_owned).collect();
             let nodes = [node("h0", "400"), node("h1", "")];
-            keep_what_fits(&mut to, nodes, there, &memory);
-            assert_eq!(to.keys().collect::<Vec<_>>(), kept, "{there:?}");
+            keep_what_fits(&mut to, &now, nodes, &written, &memory);
+            let ids: Vec<String> = to.into_keys().collect();
+            assert_eq!(ids.join(" "), kept, "{others:?} {now:?} {gone:?}");
         }
     }
 }

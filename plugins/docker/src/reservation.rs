@@ -8,7 +8,7 @@ use crate::{keys, name};
 
 const KEY: &str = "placing/all";
 
-/// All places that somebody holds; gone when nobody does.
+/// All places that somebody holds, and who plans; gone when nobody does either.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Held {
     /// How often places were given back while others held some. The units of these are written down by now, or are none.
@@ -94,6 +94,14 @@ impl Coming {
     }
 }
 
+/// How often others gave places back, for one who looked before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GivenBack {
+    pub(crate) times: u64,
+    /// Whether this change held places all the time: without any it may have missed that the count began anew.
+    pub(crate) holds: bool,
+}
+
 /// What one change has chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Chosen {
@@ -125,32 +133,34 @@ impl Reservation {
 
     /// Chooses a node for each unit, knowing the other units that are about to start, and holds the places. Chooses anew when others chose meanwhile.
     ///
-    /// `choose` is told how often places were given back, too: while it is the same number in one change, whose places these are, no unit of others was written down that is not about to start.
+    /// `choose` is told how often places were given back, too, and whether this change held places already. While it did and the number is the same, no unit of others was written down that is not about to start.
     pub(crate) fn take(
         &self,
         app: &App,
         units: &[&UnitRecord],
-        mut choose: impl FnMut(Vec<UnitRecord>, u64) -> Result<Vec<String>>,
+        mut choose: impl FnMut(Vec<UnitRecord>, GivenBack) -> Result<Vec<String>>,
     ) -> Result<Vec<String>> {
         change(|held| {
             self.begin(held, app, units);
-            let nodes = choose(held.coming(), held.given_back)?;
+            let holds = held.by.iter().any(|chosen| chosen.operation == self.operation);
+            let nodes = choose(held.coming(), GivenBack { times: held.given_back, holds })?;
             self.hold(held, units, &nodes);
             held.outdate(None);
             Ok(nodes)
         })
     }
 
-    /// Takes the places that a plan of this operation has for some of its units. When others chose since it looked, `planned` is told of the units that are about to start, and looks again. Nothing is taken when it has no places any more.
+    /// Takes the places that a plan of this operation has for some of its units. When others chose since it looked, or it has to look anyway, `planned` is told of the units that are about to start, and looks again. Nothing is taken when it has no places any more.
     pub(crate) fn take_planned(
         &self,
         app: &App,
         units: &[&UnitRecord],
+        looks: bool,
         mut planned: impl FnMut(Option<Vec<UnitRecord>>) -> Result<Option<Vec<String>>>,
     ) -> Result<Option<Vec<String>>> {
         change(|held| {
             self.begin(held, app, units);
-            let outdated = held.look(&self.operation, until());
+            let outdated = held.look(&self.operation, until()) || looks;
             let Some(nodes) = planned(outdated.then(|| held.coming()))? else { return Ok(None) };
             self.hold(held, units, &nodes);
             held.outdate(Some(&self.operation));

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use gantry_core::node::{RemoveNodeOptions, UpdateNodeOptions};
+use gantry_core::node::{RebalanceOptions, RemoveNodeOptions, UpdateNodeOptions};
 use gantry_core::{App, Error};
 use gantry_engine::{Apps as _, Containers as _};
 use serde_json::json;
@@ -19,8 +19,12 @@ const D: &str = "tcp://10.0.0.4:2375";
 const E: &str = "tcp://10.0.0.5:2375";
 const F: &str = "tcp://10.0.0.6:2375";
 
-/// Three hosts on which units need memory, with so much on each.
+/// Three hosts of the shop's pool on which units need memory, with so much on each.
 async fn with_memory(totals: [&str; 3]) -> Result<Stage> {
+    with_memory_in("p", totals).await
+}
+
+async fn with_memory_in(pool: &str, totals: [&str; 3]) -> Result<Stage> {
     let scheduler = json!({"total-memory-metadata": "memory", "max-used-memory": 1.0});
     let config = json!({"docker": {"scheduler": scheduler}});
     let mut stage = Stage::over(&[A, B, C], config, |engine| engine).await?;
@@ -28,7 +32,7 @@ async fn with_memory(totals: [&str; 3]) -> Result<Stage> {
     stage.platform.put_app(stage.app.clone());
     for (address, total) in [A, B, C].into_iter().zip(totals) {
         let metadata = BTreeMap::from([("memory".to_owned(), total.to_owned())]);
-        stage.update(UpdateNodeOptions { pool: "p".to_owned(), metadata, ..to(address) }).await?;
+        stage.update(UpdateNodeOptions { pool: pool.to_owned(), metadata, ..to(address) }).await?;
     }
     Ok(stage)
 }
@@ -203,21 +207,9 @@ async fn a_unit_that_leaves_a_host_goes_on_to_another_when_the_place_that_was_fo
 async fn a_unit_that_moves_takes_no_room_that_others_took_since_its_place_was_found() -> Result<()>
 {
     let mut stage = with_memory(["200", "200", "100"]).await?;
-    for address in [B, C] {
-        stage.update(UpdateNodeOptions { disable: true, ..to(address) }).await?;
-    }
-    let app = |stage: &Stage, name: &str| App { name: name.to_owned(), ..stage.app.clone() };
-    let (zoo, late) = (app(&stage, "zoo"), app(&stage, "late"));
-    for app in [&zoo, &late] {
-        stage.platform.put_app(app.clone());
-    }
-    stage.deploy("shop:1").await?;
-    let (operation, _) = stage.operation();
-    stage.provisioner.deploy(&operation, &zoo, "shop:1").await?;
-    assert_eq!(on(&stage, A).await?, 2);
-    for address in [B, C] {
-        stage.update(UpdateNodeOptions { enable: true, ..to(address) }).await?;
-    }
+    let zoo = both_on_a(&mut stage, "p").await?;
+    let late = App { name: "late".to_owned(), ..zoo.clone() };
+    stage.platform.put_app(late.clone());
 
     // One moves to B, and the other, for which there is room on C then, has to wait.
     let turn = stage.platform.lock("zoo", "change", Duration::ZERO).await?;
@@ -239,6 +231,63 @@ async fn a_unit_that_moves_takes_no_room_that_others_took_since_its_place_was_fo
     assert_eq!([on(&stage, B).await?, on(&stage, C).await?], [2, 1], "{}", screen.text());
     assert_eq!(stage.keys("placing/").await?, Vec::<String>::new());
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_of_two_pools_that_leave_a_host_take_no_room_twice() -> Result<()> {
+    let mut stage = with_memory_in("", ["200", "100", "100"]).await?;
+    both_on_a(&mut stage, "q").await?;
+    leave(&mut stage, A).await?;
+    assert_eq!([on(&stage, B).await?, on(&stage, C).await?], [1, 1]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_unit_moves_to_where_one_had_to_stay() -> Result<()> {
+    // On the third there is no room for any.
+    let mut stage = with_memory(["100", "200", "1"]).await?;
+    stage.update(UpdateNodeOptions { disable: true, ..to(A) }).await?;
+    stage.deploy("shop:1").await?;
+    stage.update(UpdateNodeOptions { enable: true, ..to(A) }).await?;
+    let zoo = App { name: "zoo".to_owned(), deploys: 1, ..stage.app.clone() };
+    stage.platform.put_app(zoo.clone());
+    let (operation, _) = stage.operation();
+    stage.provisioner.deploy(&operation, &zoo, "shop:1").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.add_units(&operation, &zoo, 1, "").await?;
+    assert_eq!([on(&stage, A).await?, on(&stage, B).await?], [1, 2]);
+
+    // The shop was to go to A, and both of the zoo to B.
+    stage.played.status.store(500, Ordering::Release);
+    let forced = RebalanceOptions { force: true, ..RebalanceOptions::default() };
+    let (operation, screen) = stage.operation();
+    let well_again = async {
+        screen.until("FAILURE ****").await;
+        stage.played.status.store(200, Ordering::Release);
+    };
+    let (moved, ()) = tokio::join!(stage.provisioner.rebalance(&operation, &forced), well_again);
+    let text = told(moved)?.to_string();
+    ensure!(text.starts_with("Error moving unit "), "{text}");
+    assert_eq!(screen.text().matches("Moved unit ").count(), 2, "{}", screen.text());
+    assert_eq!([on(&stage, A).await?, on(&stage, B).await?], [1, 2], "{}", screen.text());
+    Ok(())
+}
+
+/// A unit of the shop and one of an app of a pool on the first of three hosts, which all take units.
+async fn both_on_a(stage: &mut Stage, pool: &str) -> Result<App> {
+    for address in [B, C] {
+        stage.update(UpdateNodeOptions { disable: true, ..to(address) }).await?;
+    }
+    let zoo = App { name: "zoo".to_owned(), pool: pool.to_owned(), ..stage.app.clone() };
+    stage.platform.put_app(zoo.clone());
+    stage.deploy("shop:1").await?;
+    let (operation, _) = stage.operation();
+    stage.provisioner.deploy(&operation, &zoo, "shop:1").await?;
+    assert_eq!(on(stage, A).await?, 2);
+    for address in [B, C] {
+        stage.update(UpdateNodeOptions { enable: true, ..to(address) }).await?;
+    }
+    Ok(zoo)
 }
 
 async fn leave(stage: &mut Stage, address: &str) -> Result<()> {

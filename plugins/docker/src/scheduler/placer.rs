@@ -323,7 +323,7 @@ impl<'a> Placer<'a> {
     }
 
     /// Counts one more unit of a process on a host.
-    fn put(&mut self, app: &str, process: &str, host: &str) {
+    pub fn put(&mut self, app: &str, process: &str, host: &str) {
         let number = self.processes.number(app, process);
         let host = self.numbers.get(host).copied().unwrap_or_else(|| {
             self.numbers.insert(host.to_owned(), self.names.len());
