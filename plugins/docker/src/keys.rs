@@ -85,7 +85,7 @@ fn again<R>(key: &str, mut attempt: impl FnMut() -> Result<Option<R>>) -> Result
 }
 
 /// None when somebody else was faster.
-fn unless_faster<R>(written: Result<R>) -> Result<Option<R>> {
+pub(crate) fn unless_faster<R>(written: Result<R>) -> Result<Option<R>> {
     match written {
         Ok(result) => Ok(Some(result)),
         Err(Error::Conflict(_)) => Ok(None),

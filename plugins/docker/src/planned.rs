@@ -80,7 +80,10 @@ impl Planned {
 
     /// The turn of these units is over: they are where they are written down to be. Those that did not go may be where others are to.
     pub(crate) fn over(&self, ids: &[String], have_gone: bool) {
-        self.to.borrow_mut().retain(|id, _| !ids.contains(id));
+        let mut to = self.to.borrow_mut();
+        for id in ids {
+            to.remove(id);
+        }
         if !have_gone {
             self.some_stayed.set(true);
         }

@@ -1,7 +1,9 @@
 //! The shell of an image: bash where the image has it, and else sh, remembered per image (design 10.15). Settings of a login shell are read in both.
 
 use gantry_sdk::containers::{Client, EngineError, ExecOptions};
-use gantry_sdk::{Error, Result, state};
+use gantry_sdk::{Result, state};
+
+use crate::keys;
 
 pub(crate) const BASH: &str = "/bin/bash";
 const SH: &str = "/bin/sh";
@@ -44,18 +46,12 @@ fn remember(image_id: &str, shell: &str) -> Result<()> {
     let there = state::list(ALL, None, KEPT)?;
     if there.next.is_some() {
         for entry in there.entries.iter().take(FORGOTTEN) {
-            unless_faster(state::delete_if(&entry.key, entry.version))?;
+            keys::unless_faster(state::delete_if(&entry.key, entry.version))?;
         }
     }
-    unless_faster(state::put_if(&key(image_id), shell.as_bytes(), None).map(drop))
-}
-
-/// Another call may have been faster; an image has one answer only.
-fn unless_faster(result: Result<()>) -> Result<()> {
-    match result {
-        Err(Error::Conflict(_)) => Ok(()),
-        result => result,
-    }
+    // Another call may be faster; an image has one answer only.
+    keys::unless_faster(state::put_if(&key(image_id), shell.as_bytes(), None))?;
+    Ok(())
 }
 
 fn key(image_id: &str) -> String {
